@@ -1,0 +1,5 @@
+//! RingMQ.
+#![forbid(unsafe_code)]
+pub mod ids;
+pub mod message;
+pub mod value;

@@ -182,7 +182,8 @@ impl BindingTable {
 
     /// Binds an exchange; tells whether it was not bound so. The same on every shard.
     pub(crate) fn bind_exchange(&mut self, to: ExchangeId, key: &str, arguments: &Table) -> bool {
-        let name = format!("exchange {}", to.0);
+        // No queue has such a name; the number is the same on every shard.
+        let name = format!("\0exchange {}", to.0);
         let lot = self.picks_one.then_some((Destination::Exchange(to), &*name));
         let place = self.make_place(key, arguments, lot);
         self.exchanges.add(place, to)
@@ -267,6 +268,12 @@ impl BindingTable {
             let all = queues.chain(shards).chain(exchanges).chain(named);
             all.map(|to| Listed { key: &entry.key, arguments: entry.arguments(), to })
         })
+    }
+
+    /// Every binding by which a queue of this shard is bound: what the other shards must know.
+    pub(crate) fn local_interests(&self) -> impl Iterator<Item = (&str, &Table)> {
+        let local = self.entries.iter().filter(|(place, _)| !self.queues.at(*place).is_empty());
+        local.map(|(_, entry)| (&*entry.key, entry.arguments()))
     }
 
     /// The bindings of one destination, at the cost of these alone. Interests of a shard are not

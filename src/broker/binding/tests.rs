@@ -125,6 +125,9 @@ fn listings_name_every_destination() {
     ] {
         assert!(listed.contains(&expected), "{expected:?}");
     }
+    let mut interests: Vec<_> = table.local_interests().collect();
+    interests.sort_by_key(|(_, arguments)| arguments.0.len());
+    assert_eq!(interests, [("k", &EMPTY), ("k", &arguments)]);
     let own: Vec<_> = table.bindings_of(Destination::Queue(queue(2))).collect();
     assert_eq!((own.len(), own[0].key), (1, "k"));
     assert_eq!(*own[0].arguments, arguments);
@@ -177,4 +180,45 @@ fn hundred_thousand_bindings_of_one_key_and_one_queue_come_and_go() {
         assert!(table.unbind_queue(queue(i), "", &with("id", Value::I32(-1))).existed);
     }
     assert_eq!(table.binding_count(), 1);
+}
+
+/// Two shards, each with its own places: what one announces makes the other send there.
+#[test]
+fn what_one_shard_announces_the_other_routes_to() {
+    let (mut owner, mut publisher) = (table("topic"), table("topic"));
+    owner.bind_queue(queue(1), "logs.#", &EMPTY);
+    owner.bind_queue(queue(2), "logs.*.error", &EMPTY);
+    for (key, arguments) in owner.local_interests() {
+        publisher.set_interest(ShardId(0), key, arguments);
+    }
+    assert!(route(&publisher, "logs.web.error").shards.contains(ShardId(0)));
+    assert_eq!(route(&owner, "logs.web.error").queues, [queue(1), queue(2)]);
+    let mut gone = Vec::new();
+    owner.remove_queue(queue(1), |key, arguments| gone.push((key.to_owned(), arguments.clone())));
+    for (key, arguments) in &gone {
+        publisher.clear_interest(ShardId(0), key, arguments);
+    }
+    assert!(route(&publisher, "logs.web.info").is_empty());
+    assert!(route(&publisher, "logs.web.error").shards.contains(ShardId(0)));
+}
+
+/// The same bindings in any order give every shard the same choice.
+#[test]
+fn shards_pick_the_same_queue_whatever_the_history() {
+    for kind in ["x-consistent-hash", "x-modulus-hash"] {
+        let (mut here, mut there) = (table(kind), table(kind));
+        for n in 0..20 {
+            here.bind_named(named(1, n), &format!("q{n}"), "1", &EMPTY);
+        }
+        here.bind_exchange(ExchangeId(4), "1", &EMPTY);
+        here.remove_named(named(1, 7));
+        there.bind_exchange(ExchangeId(4), "1", &EMPTY);
+        for n in (0..20).rev().filter(|n| *n != 7) {
+            there.bind_named(named(1, n), &format!("q{n}"), "1", &EMPTY);
+        }
+        for key in (0..500).map(|n| format!("key {n}")) {
+            let (a, b) = (route(&here, &key), route(&there, &key));
+            assert_eq!((a.named, a.exchanges), (b.named, b.exchanges), "{kind}");
+        }
+    }
 }

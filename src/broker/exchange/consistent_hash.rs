@@ -151,7 +151,7 @@ impl Exchange for ConsistentHash {
             Chooser::Ring(ring) => points_of(binding).for_each(|point| {
                 ring.remove(&point);
             }),
-            Chooser::Jump(lots) => lots.remove(binding.place),
+            Chooser::Jump(lots) => lots.remove(binding, weight_of(binding.key).unwrap_or(1)),
         }
     }
 

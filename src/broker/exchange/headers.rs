@@ -154,7 +154,7 @@ impl HeadersExchange {
         // The rarest so far: what many bindings share would lead every message to all of them.
         let rare = |w: &Wanted| self.index.get(&w.index_hash).map_or(0, |p| p.as_slice().len());
         let anchor =
-            wanted.iter().enumerate().min_by_key(|(_, w)| (w.value == Value::Void, rare(w)));
+            wanted.iter().enumerate().min_by_key(|(_, w)| (rare(w), w.value == Value::Void));
         let anchor = anchor.map_or(0, |(i, _)| i);
         Matcher { all: rule.all, wanted, anchor }
     }
@@ -228,11 +228,10 @@ impl Exchange for HeadersExchange {
         }
         self.names.replace(names);
         // A binding to any of several headers was met once for each of them.
-        if places.len() - already > 1 {
-            let mut met = places.split_off(already);
+        if let Some(met) = places.get_mut(already..).filter(|met| met.len() > 1) {
             met.sort_unstable();
-            met.dedup();
-            places.append(&mut met);
+            // Those before are not among those met.
+            places.dedup();
         }
     }
 

@@ -3,65 +3,99 @@
 //!
 //! May import its siblings.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::Binding;
 use super::place::Place;
 
-/// A binding that can be drawn.
-#[derive(Debug)]
+/// A binding that can be drawn, ordered by the length of its name, then by its name. Bindings
+/// reach the shards in different orders, so the order of arrival cannot decide; and with names
+/// like `work.9`, `work.10` a new queue comes last, where it moves the fewest keys.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Lot {
+    name_bytes: usize,
     name: Rc<str>,
-    place: Place,
     weight: u64,
-    /// Sum of the weights up to and with this one.
-    up_to: u64,
+    /// Last: shards give different places. What is equal up to here is the same queue twice.
+    place: Place,
 }
 
-/// Bindings that can be drawn, shorter names first, then by name. Bindings reach the shards in
-/// different orders, so the order of arrival cannot decide; and with names like `work.9`,
-/// `work.10` a new queue comes last, where it moves the fewest keys.
+/// Bindings that can be drawn.
 #[derive(Debug, Default)]
-pub(super) struct Lots(Vec<Lot>);
+pub(super) struct Lots {
+    ordered: BTreeSet<Lot>,
+    wheel: RefCell<Wheel>,
+}
+
+/// The lots in a row, made by the first draw after a change, so that many changes cost one.
+#[derive(Debug, Default)]
+struct Wheel {
+    is_current: bool,
+    /// Each with the sum of the weights up to and with it.
+    lots: Vec<(u64, Place)>,
+}
 
 impl Lots {
-    /// Takes a binding in. The weight counts at most 2^32, so that sums stay far from overflow.
+    /// Takes a binding in.
     pub(super) fn insert(&mut self, binding: &Binding<'_>, weight: u64) {
-        let (name, place) = (Rc::clone(binding.lot), binding.place);
-        let order = (name.len(), &*name, weight);
-        let position =
-            self.0.partition_point(|lot| (lot.name.len(), &*lot.name, lot.weight) < order);
-        let weight = weight.min(1 << 32);
-        self.0.insert(position, Lot { name, place, weight, up_to: 0 });
-        self.sum_up();
+        self.ordered.insert(Lot::of(binding, weight));
+        self.wheel.get_mut().is_current = false;
     }
 
-    /// Forgets a binding.
-    pub(super) fn remove(&mut self, place: Place) {
-        self.0.retain(|lot| lot.place != place);
-        self.sum_up();
+    /// Forgets a binding; the weight as it was inserted.
+    pub(super) fn remove(&mut self, binding: &Binding<'_>, weight: u64) {
+        self.ordered.remove(&Lot::of(binding, weight));
+        self.wheel.get_mut().is_current = false;
     }
 
     /// The binding that a hash falls to: each in proportion to its weight, and when one is added
     /// at the end only the keys it takes over move.
     pub(super) fn jump(&self, hash: u64) -> Option<Place> {
-        let total = self.0.last()?.up_to;
-        let bucket = jump(hash, total);
-        self.0.get(self.0.partition_point(|lot| lot.up_to <= bucket)).map(|lot| lot.place)
+        self.draw(|lots| {
+            let (total, _) = lots.last()?;
+            let bucket = jump(hash, *total);
+            Some(lots.partition_point(|(up_to, _)| *up_to <= bucket))
+        })
     }
 
     /// The binding that a hash falls to by its remainder, whatever the weights.
     pub(super) fn modulus(&self, hash: u64) -> Option<Place> {
-        let remainder = hash.checked_rem(self.0.len() as u64)?;
-        self.0.get(usize::try_from(remainder).ok()?).map(|lot| lot.place)
+        self.draw(|lots| usize::try_from(hash.checked_rem(lots.len() as u64)?).ok())
     }
 
-    fn sum_up(&mut self) {
-        let mut sum = 0u64;
-        for lot in &mut self.0 {
-            sum = sum.saturating_add(lot.weight);
-            lot.up_to = sum;
+    fn draw(&self, pick: impl FnOnce(&[(u64, Place)]) -> Option<usize>) -> Option<Place> {
+        let mut wheel = self.wheel.borrow_mut();
+        if !wheel.is_current {
+            wheel.turn(&self.ordered);
         }
+        let position = pick(&wheel.lots)?;
+        wheel.lots.get(position).map(|(_, place)| *place)
+    }
+}
+
+impl Lot {
+    /// A weight counts at most 2^32, so that sums stay far from overflow.
+    fn of(binding: &Binding<'_>, weight: u64) -> Self {
+        Self {
+            name_bytes: binding.lot.len(),
+            name: Rc::clone(binding.lot),
+            weight: weight.min(1 << 32),
+            place: binding.place,
+        }
+    }
+}
+
+impl Wheel {
+    fn turn(&mut self, ordered: &BTreeSet<Lot>) {
+        let mut sum = 0u64;
+        self.lots.clear();
+        self.lots.extend(ordered.iter().map(|lot| {
+            sum = sum.saturating_add(lot.weight);
+            (sum, lot.place)
+        }));
+        self.is_current = true;
     }
 }
 

@@ -7,7 +7,7 @@
 
 pub(crate) mod arguments;
 pub(crate) mod canonical;
-mod consistent_hash;
+pub(crate) mod consistent_hash;
 #[cfg(test)]
 pub(crate) mod contract;
 mod delayed;

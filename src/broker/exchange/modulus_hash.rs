@@ -25,7 +25,7 @@ impl Exchange for ModulusHash {
     }
 
     fn remove(&mut self, binding: &Binding<'_>) {
-        self.lots.remove(binding.place);
+        self.lots.remove(binding, 1);
     }
 
     fn route(&self, message: &Routed<'_>, places: &mut Vec<Place>) {

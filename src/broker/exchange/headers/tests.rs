@@ -120,6 +120,8 @@ fn bindings_stand_in_the_index_under_what_tells_them_apart() {
     for i in 0..20_000 {
         let arguments = headers(&[("kind", text("order")), ("customer", Value::I64(i.into()))]);
         add_with(&mut exchange, i, "", &arguments, "");
+        let arguments = headers(&[("kind", text("order")), (&format!("note{i}"), Value::Void)]);
+        add_with(&mut exchange, 20_000 + i, "", &arguments, "");
     }
     let longest = exchange.index.values().map(|places| places.as_slice().len()).max();
     assert!(longest < Some(3), "{longest:?}");

@@ -1,5 +1,9 @@
 //! RingMQ.
 #![forbid(unsafe_code)]
+pub mod auth;
+pub mod config;
 pub mod ids;
+pub mod limits;
+pub mod logging;
 pub mod message;
 pub mod value;

@@ -36,7 +36,7 @@ use std::rc::Rc;
 
 pub(crate) use deliver::{More, OutDelivery, Outlet, Taken};
 pub(crate) use equivalence::Difference;
-pub(crate) use subscribe::Removed;
+pub(crate) use unsettled::SETTLED_AT_ONCE;
 
 use arguments::{BadArgument, DeliveryLimit, Overflow, QUEUE_TYPE, Settings};
 use consumers::Consumers;

@@ -187,7 +187,7 @@ impl Bench {
         assert!(self.settle(id, Outcome::Requeue { failed: true }));
     }
 
-    pub(crate) fn remove(&mut self, id: ConsumerId) -> Option<super::Removed> {
+    pub(crate) fn remove(&mut self, id: ConsumerId) -> Option<super::subscribe::Removed> {
         self.queue.remove_consumer(id, now(self.at_ms), &mut self.effects)
     }
 

@@ -1,1 +1,161 @@
-//! Protocols (contract).
+//! The protocols: what a session is, and the table of those built in.
+//!
+//! A protocol is one folder and one line in [`PROTOCOLS`]. It may import `broker` (the public calls
+//! of [`Broker`]), `command`, `message`, `value`, `ids`, `auth`, `limits`, `config`; never another
+//! protocol, a socket or a clock.
+
+#[cfg(feature = "amqp091")]
+pub mod amqp091;
+pub mod octets;
+
+use std::cell::RefCell;
+use std::fmt::Debug;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ringmq_shards::output::Output;
+
+use crate::auth::{LoginLimiter, Users};
+use crate::broker::Broker;
+use crate::command::{Event, Now};
+use crate::config::Config;
+use crate::ids::ConnectionRef;
+use crate::message::ProtocolTag;
+use crate::value::{Table, Value};
+
+/// Everything that is spoken, in the order in which first octets are shown to them. The place of a
+/// protocol says nothing: its [`ProtocolTag`] does, since records on disk carry that.
+pub const PROTOCOLS: &[Protocol] = &[
+    #[cfg(feature = "amqp091")]
+    amqp091::PROTOCOL,
+];
+
+/// One protocol: how to know it, start it and read what its publishers wrote.
+#[derive(Debug, Clone, Copy)]
+pub struct Protocol {
+    /// For logs.
+    pub name: &'static str,
+    /// The mark of its property blocks, fixed for ever.
+    pub tag: ProtocolTag,
+    /// The listener it stands behind: the name of the setting with its port.
+    pub port: fn(&Config) -> u16,
+    /// Whether the first octets are its own.
+    pub recognises: fn(&[u8]) -> Recognised,
+    /// Makes the session of an accepted connection. The octets shown to `recognises` are fed to
+    /// the session again.
+    pub start: fn(Peer) -> Box<dyn Session>,
+    /// Reads property blocks that carry its tag.
+    pub properties: PropertyReader,
+}
+
+/// What a protocol says about the first octets of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recognised {
+    /// They are its own.
+    Yes,
+    /// They cannot become its own.
+    No,
+    /// It needs this many octets in all to tell.
+    NeedMore(usize),
+}
+
+/// Reads what a publisher's protocol wrote, for the few parts of the broker that ask (an exchange
+/// that routes by headers).
+#[derive(Debug, Clone, Copy)]
+pub struct PropertyReader {
+    /// The headers of the application.
+    pub headers: fn(&[u8]) -> Table,
+    /// One property by its neutral name: `content-type`, `correlation-id`, `message-id` ...
+    pub property: fn(&[u8], &str) -> Option<Value>,
+}
+
+/// The reader of property blocks with this tag.
+pub fn property_reader(tag: ProtocolTag) -> Option<PropertyReader> {
+    PROTOCOLS.iter().find(|p| p.tag == tag).map(|p| p.properties)
+}
+
+/// What a session is given with each call.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The broker of this shard.
+    pub broker: &'a mut Broker,
+    /// What goes to the peer.
+    pub out: &'a mut Output,
+    /// The time of this turn.
+    pub now: Now,
+}
+
+/// What the connection loop should do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Feed again when there are at least this many octets (an estimate, 1 is always right). It may
+    /// be less than what the loop still holds: the session stopped because the output is full, and
+    /// is to be fed again as soon as that is written.
+    Read {
+        /// Octets from the front of the unconsumed input.
+        bytes_min: usize,
+    },
+    /// Feed nothing until [`Session::on_event`] or [`Session::on_tick`] says so: an answer is
+    /// awaited, or publishing is paused.
+    Wait,
+    /// Write what is in the output, then close the socket. Nothing is fed any more.
+    Close,
+}
+
+/// One client connection as its protocol sees it: bytes in, bytes out, no I/O, no clock.
+///
+/// A turn of the loop is any number of `on_*` calls, then one [`Session::on_turn_end`], then one
+/// write of the output.
+pub trait Session: Debug {
+    /// Takes complete frames from the front of `input`; says how many octets it took.
+    fn on_bytes(&mut self, input: &[u8], cx: &mut Context<'_>) -> (usize, Next);
+
+    /// Something the broker says. The loop calls [`Session::on_bytes`] again if it returns `Read`.
+    fn on_event(&mut self, event: Event, cx: &mut Context<'_>) -> Next;
+
+    /// Time passed: heartbeats, deadlines. Also says when to call again (monotonic ms), as
+    /// [`Session::deadline_ms`] does.
+    fn on_tick(&mut self, cx: &mut Context<'_>) -> (Next, Option<u64>);
+
+    /// When [`Session::on_tick`] wants to be called at the latest, monotonic ms. Any call may bring
+    /// it nearer, so the loop looks at it after each turn; it is a field read.
+    fn deadline_ms(&self) -> Option<u64>;
+
+    /// Everything of this turn has been handed over: what was gathered (confirms, which go out as
+    /// one for many) is written now.
+    fn on_turn_end(&mut self, cx: &mut Context<'_>);
+
+    /// The peer is gone without goodbye: give back what is out. Output is no longer sent.
+    fn on_lost(&mut self, why: &str, cx: &mut Context<'_>);
+
+    /// The server stops: say so to the peer; then `Close` follows by itself or at the deadline.
+    fn on_stop(&mut self, cx: &mut Context<'_>) -> Next;
+}
+
+/// What is known of a connection before its first octet.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// The connection's place in the broker's table.
+    pub id: ConnectionRef,
+    /// Address of the client.
+    pub remote: SocketAddr,
+    /// Address it connected to.
+    pub local: SocketAddr,
+    /// When it was accepted, monotonic milliseconds.
+    pub accepted_ms: u64,
+    /// The settings.
+    pub config: Rc<Config>,
+    /// Who may log in.
+    pub logins: Rc<RefCell<Logins>>,
+}
+
+/// Who may log in, and who failed to of late. One per shard, shared by its sessions; the shard
+/// replaces `users` when a new snapshot comes.
+#[derive(Debug, Default)]
+pub struct Logins {
+    /// The snapshot in force.
+    pub users: Arc<Users>,
+    /// Slows down who guesses.
+    pub limiter: LoginLimiter,
+}

@@ -1,0 +1,182 @@
+//! How often one source may fail to log in: a token bucket per address, in a bounded table.
+//!
+//! Only failures cost a token, so a fleet of clients that reconnects is never slowed; a source
+//! that guesses is refused before its password is hashed (abuse row 49). One per shard; time is
+//! an argument. May import `limits`.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+
+use crate::limits::{
+    LOGIN_FAILURE_REFILL_MS, LOGIN_FAILURES_MAX, LOGIN_SOURCES_MAX, LOGIN_SWEEP_MS_MIN,
+};
+
+/// The sources that failed lately.
+#[derive(Debug)]
+pub struct LoginLimiter {
+    sources: HashMap<IpAddr, Bucket>,
+    /// Shared by all sources that found no place: an attack from more addresses than the table
+    /// has places slows the attackers together, and nobody who is in the table.
+    others: Bucket,
+    swept_at_ms: u64,
+}
+
+/// When the source's failures are all forgiven, milliseconds: one number instead of a count and
+/// a time, since each failure moves it by the time one token takes to come back.
+#[derive(Debug, Clone, Copy, Default)]
+struct Bucket {
+    forgiven_at_ms: u64,
+}
+
+impl Bucket {
+    /// How long until one more attempt is allowed; 0 = now.
+    const fn wait_ms(self, now_ms: u64) -> u64 {
+        let debt_ms = self.forgiven_at_ms.saturating_sub(now_ms);
+        let full_ms = LOGIN_FAILURE_REFILL_MS * (LOGIN_FAILURES_MAX - 1);
+        debt_ms.saturating_sub(full_ms)
+    }
+
+    fn fail(&mut self, now_ms: u64) {
+        self.forgiven_at_ms =
+            self.forgiven_at_ms.max(now_ms).saturating_add(LOGIN_FAILURE_REFILL_MS);
+    }
+}
+
+/// An attempt that comes too early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many failed logins from this address; the next is allowed in {wait_ms} ms")]
+pub struct TooManyFailures {
+    /// Milliseconds until the next attempt is looked at.
+    pub wait_ms: u64,
+}
+
+impl Default for LoginLimiter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl LoginLimiter {
+    /// Nobody has failed yet.
+    pub fn new() -> Self {
+        Self { sources: HashMap::new(), others: Bucket::default(), swept_at_ms: 0 }
+    }
+
+    /// Whether an attempt from `peer` is to be looked at. Ask before hashing.
+    ///
+    /// # Errors
+    /// When the source has failed too often; the attempt itself costs nothing.
+    pub fn admit(&self, peer: IpAddr, now_ms: u64) -> Result<(), TooManyFailures> {
+        let bucket = self.sources.get(&source_of(peer)).copied();
+        let bucket = bucket.unwrap_or_else(|| {
+            if self.sources.len() < LOGIN_SOURCES_MAX { Bucket::default() } else { self.others }
+        });
+        match bucket.wait_ms(now_ms) {
+            0 => Ok(()),
+            wait_ms => Err(TooManyFailures { wait_ms }),
+        }
+    }
+
+    /// Notes a failed login.
+    pub fn failed(&mut self, peer: IpAddr, now_ms: u64) {
+        let source = source_of(peer);
+        if self.sources.len() >= LOGIN_SOURCES_MAX && !self.sources.contains_key(&source) {
+            self.sweep(now_ms);
+            if self.sources.len() >= LOGIN_SOURCES_MAX {
+                self.others.fail(now_ms);
+                return;
+            }
+        }
+        self.sources.entry(source).or_default().fail(now_ms);
+    }
+
+    /// Forgets who is forgiven. At most once in a while, since it walks the whole table.
+    fn sweep(&mut self, now_ms: u64) {
+        if now_ms.saturating_sub(self.swept_at_ms) >= LOGIN_SWEEP_MS_MIN {
+            self.swept_at_ms = now_ms;
+            self.sources.retain(|_, bucket| bucket.forgiven_at_ms > now_ms);
+        }
+    }
+}
+
+/// One host: an IPv4 address, or the /64 that an IPv6 host can choose its addresses from.
+fn source_of(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_000_000;
+
+    fn v4(n: u32) -> IpAddr {
+        IpAddr::V4(std::net::Ipv4Addr::from_bits(n))
+    }
+
+    fn exhausted(peer: IpAddr) -> LoginLimiter {
+        let mut limiter = LoginLimiter::new();
+        for _ in 0..LOGIN_FAILURES_MAX {
+            assert!(limiter.admit(peer, NOW).is_ok());
+            limiter.failed(peer, NOW);
+        }
+        limiter
+    }
+
+    /// Abuse row 49
+    #[test]
+    fn a_source_that_failed_too_often_waits_while_others_do_not() {
+        let mut limiter = exhausted(v4(1));
+        let refused = limiter.admit(v4(1), NOW).unwrap_err();
+        assert_eq!(refused.wait_ms, LOGIN_FAILURE_REFILL_MS);
+        assert!(limiter.admit(v4(2), NOW).is_ok());
+        let later = NOW + LOGIN_FAILURE_REFILL_MS;
+        assert!(limiter.admit(v4(1), later).is_ok());
+        limiter.failed(v4(1), later);
+        assert!(limiter.admit(v4(1), later).is_err());
+    }
+
+    #[test]
+    fn asking_without_failing_costs_nothing() {
+        let limiter = LoginLimiter::new();
+        for _ in 0..100 * LOGIN_FAILURES_MAX {
+            assert!(limiter.admit(v4(1), NOW).is_ok());
+        }
+    }
+
+    #[test]
+    fn the_addresses_of_one_ipv6_host_share_a_bucket_and_mapped_ipv4_is_ipv4() {
+        let limiter = exhausted("2001:db8:0:1::1".parse().unwrap());
+        assert!(limiter.admit("2001:db8:0:1:ffff::2".parse().unwrap(), NOW).is_err());
+        assert!(limiter.admit("2001:db8:0:2::1".parse().unwrap(), NOW).is_ok());
+        let limiter = exhausted("::ffff:192.0.2.1".parse().unwrap());
+        assert!(limiter.admit("192.0.2.1".parse().unwrap(), NOW).is_err());
+    }
+
+    #[test]
+    fn the_table_stays_bounded_and_newcomers_then_share_one_bucket() {
+        let mut limiter = LoginLimiter::new();
+        let places = u32::try_from(LOGIN_SOURCES_MAX).unwrap();
+        for n in 0..places + 1000 {
+            limiter.failed(v4(n), NOW);
+        }
+        assert_eq!(limiter.sources.len(), LOGIN_SOURCES_MAX);
+        assert!(limiter.admit(v4(places + 5000), NOW).is_err());
+        assert!(limiter.admit(v4(1), NOW).is_ok(), "who has a place is judged alone");
+    }
+
+    #[test]
+    fn forgiven_sources_make_room() {
+        let mut limiter = LoginLimiter::new();
+        let places = u32::try_from(LOGIN_SOURCES_MAX).unwrap();
+        for n in 0..places {
+            limiter.failed(v4(n), NOW);
+        }
+        let later = NOW + LOGIN_SWEEP_MS_MIN.max(LOGIN_FAILURE_REFILL_MS);
+        limiter.failed(v4(places), later);
+        assert_eq!(limiter.sources.len(), 1);
+    }
+}

@@ -1,0 +1,149 @@
+//! The settings: command line > environment > INI file > default.
+//!
+//! Each setting is declared once, in `settings::SETTINGS`; parsers, `--help`, the sample file and
+//! the table of tuning.md come from there. Sections and keys are LavinMQ's where it has one, so
+//! that an existing lavinmq.ini starts this broker. Anything that nobody knows stops the start;
+//! anything known that nothing acts on yet is reported in one line.
+//!
+//! Read once, before any shard starts; a [`Config`] is then copied to every shard.
+//! May import `limits` and `auth::password` (to check the hash of the default user).
+
+mod command_line;
+mod document;
+mod foreign;
+mod ini;
+mod load;
+mod setting;
+mod settings;
+mod value;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+pub use document::{sample_ini, settings_table};
+pub use load::{ConfigError, Loaded, Start, load};
+pub use setting::{Change, Field, Setting, Unit};
+pub use settings::SETTINGS;
+pub use value::{KeepAlive, LogFormat, LogLevel, MemoryLimit, Placement};
+
+/// All settings, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Section `[main]`.
+    pub main: Main,
+    /// Section `[amqp]`.
+    pub amqp: Amqp,
+}
+
+/// Section `[main]`: what every protocol shares. Each field is described in `settings`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is described once, by its declaration in SETTINGS")]
+pub struct Main {
+    pub data_dir: PathBuf,
+    pub log_level: LogLevel,
+    pub log_format: LogFormat,
+    /// 0 = every core.
+    pub shards: u16,
+    pub pin: bool,
+    pub groups: u32,
+    pub placement: Placement,
+    pub max_memory: MemoryLimit,
+    pub default_consumer_prefetch: u16,
+    /// `None` = never.
+    pub consumer_timeout_ms: Option<u64>,
+    pub default_user: String,
+    pub default_password_hash: String,
+    pub default_user_only_loopback: bool,
+    pub load_definitions: Option<PathBuf>,
+    pub max_connections: u32,
+    pub max_queues: u32,
+    pub max_exchanges: u32,
+    pub max_bindings: u32,
+    pub tcp_nodelay: bool,
+    /// `None` = off.
+    pub tcp_keepalive: Option<KeepAlive>,
+    /// `None` = left to the kernel.
+    pub tcp_recv_buffer_bytes: Option<u64>,
+    /// `None` = left to the kernel.
+    pub tcp_send_buffer_bytes: Option<u64>,
+    /// Empty = the kernel's default.
+    pub tcp_congestion: String,
+    pub socket_buffer_bytes: u32,
+    pub segment_bytes: u64,
+    pub free_disk_min_bytes: u64,
+    pub free_disk_warn_bytes: u64,
+}
+
+/// Section `[amqp]`. Each field is described in `settings`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is described once, by its declaration in SETTINGS")]
+pub struct Amqp {
+    pub bind: IpAddr,
+    /// 0 = a free one.
+    pub port: u16,
+    /// 0 = none.
+    pub heartbeat_s: u16,
+    pub frame_max_bytes: u32,
+    pub channel_max: u16,
+    pub message_bytes_max: u64,
+    /// 0 = no limit of its own.
+    pub consumers_per_channel_max: u32,
+}
+
+impl Default for Config {
+    /// What the declarations say.
+    fn default() -> Self {
+        let mut config = Self::blank();
+        for setting in SETTINGS {
+            let applied = setting.apply(&mut config, setting.default);
+            debug_assert_eq!(applied, Ok(()), "default of {}", setting.name());
+        }
+        config
+    }
+}
+
+impl Config {
+    /// Holds the places until the declared defaults are in them.
+    fn blank() -> Self {
+        Self {
+            main: Main {
+                data_dir: PathBuf::new(),
+                log_level: LogLevel::Off,
+                log_format: LogFormat::Text,
+                shards: 0,
+                pin: false,
+                groups: 0,
+                placement: Placement::Hash,
+                max_memory: MemoryLimit::Bytes(0),
+                default_consumer_prefetch: 0,
+                consumer_timeout_ms: None,
+                default_user: String::new(),
+                default_password_hash: String::new(),
+                default_user_only_loopback: true,
+                load_definitions: None,
+                max_connections: 0,
+                max_queues: 0,
+                max_exchanges: 0,
+                max_bindings: 0,
+                tcp_nodelay: false,
+                tcp_keepalive: None,
+                tcp_recv_buffer_bytes: None,
+                tcp_send_buffer_bytes: None,
+                tcp_congestion: String::new(),
+                socket_buffer_bytes: 0,
+                segment_bytes: 0,
+                free_disk_min_bytes: 0,
+                free_disk_warn_bytes: 0,
+            },
+            amqp: Amqp {
+                bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+                port: 0,
+                heartbeat_s: 0,
+                frame_max_bytes: 0,
+                channel_max: 0,
+                message_bytes_max: 0,
+                consumers_per_channel_max: 0,
+            },
+        }
+    }
+}

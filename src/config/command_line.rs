@@ -1,0 +1,129 @@
+//! The command line. Names and letters are LavinMQ's where it has them; what a flag means and
+//! its default come from the declaration of its setting. May import `settings` and clap.
+
+use std::ffi::OsString;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
+
+use super::document::settings_help;
+use super::load::ConfigError;
+use super::settings::SETTINGS;
+
+const EXAMPLES: &str = "\
+Examples:
+  ringmq                                    AMQP on 127.0.0.1:5672, data in ./data, every core
+  ringmq -D /var/lib/ringmq -b ::           for other machines too
+  ringmq -c /etc/ringmq/ringmq.ini -l debug settings from a file, more in the log
+  ringmq -p 0 --shards 2 --no-pin           a free port, two shards on whichever cores
+  RINGMQ_AMQP_HEARTBEAT=60 ringmq           any setting from the environment
+
+Command line > environment > file > default.";
+
+/// Flags that are settings: the flag's id, then section and key.
+const FLAGS: &[(&str, &str, &str)] = &[
+    ("data_dir", "main", "data_dir"),
+    ("bind", "amqp", "bind"),
+    ("amqp_port", "amqp", "port"),
+    ("log_level", "main", "log_level"),
+    ("shards", "main", "shards"),
+];
+
+/// One message broker for AMQP 0-9-1 on Linux: one thread per core.
+#[derive(Debug, Default, Parser)]
+#[command(name = "ringmq", version, after_help = EXAMPLES)]
+pub(super) struct CommandLine {
+    #[arg(short = 'D', long, value_name = "PATH")]
+    data_dir: Option<String>,
+    /// Settings file (INI; an existing lavinmq.ini works) [env: RINGMQ_CONFIG]
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<std::path::PathBuf>,
+    #[arg(short, long, value_name = "ADDRESS")]
+    bind: Option<String>,
+    #[arg(short = 'p', long, value_name = "PORT")]
+    amqp_port: Option<String>,
+    /// Accepted, not used yet: MQTT is to come
+    #[arg(long, value_name = "PORT")]
+    mqtt_port: Option<u16>,
+    /// Accepted, not used yet: the HTTP interface is to come
+    #[arg(long, value_name = "PORT")]
+    http_port: Option<u16>,
+    #[arg(short, long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    #[arg(long, value_name = "N")]
+    shards: Option<String>,
+    /// Let the kernel choose each shard's core [same as main.pin = false]
+    #[arg(long)]
+    no_pin: bool,
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// Start with these.
+    Run(CommandLine),
+    /// Print this and end well: help or version.
+    Print(String),
+}
+
+/// The command with the help of the declarations.
+pub(super) fn command() -> Command {
+    CommandLine::command().mut_args(with_help).after_long_help(format!(
+        "{EXAMPLES}\n\nEvery setting as it stands in the file; in the environment \
+         RINGMQ_<SECTION>_<KEY>:\n{}",
+        settings_help()
+    ))
+}
+
+fn with_help(arg: Arg) -> Arg {
+    let id = arg.get_id().as_str();
+    let declared = FLAGS.iter().find(|(flag, _, _)| *flag == id).and_then(|(_, section, key)| {
+        SETTINGS.iter().find(|s| (s.section, s.key) == (*section, *key))
+    });
+    match declared {
+        Some(s) => {
+            let help = format!("{} [{}, default {}]", s.about, s.name(), s.default);
+            arg.help(help).action(ArgAction::Set)
+        }
+        None => arg,
+    }
+}
+
+/// Reads the arguments, the program's name first.
+pub(super) fn parse(
+    args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<Asked, ConfigError> {
+    let matches = command().try_get_matches_from(args);
+    match matches.and_then(|m: ArgMatches| CommandLine::from_arg_matches(&m)) {
+        Ok(command_line) => Ok(Asked::Run(command_line)),
+        Err(error) if !error.use_stderr() => Ok(Asked::Print(error.render().to_string())),
+        Err(error) => {
+            let text = error.render().to_string();
+            let first = text.lines().next().unwrap_or_default();
+            let reason = first.strip_prefix("error: ").unwrap_or(first);
+            Err(ConfigError::CommandLine { reason: format!("{reason} (--help lists what is)") })
+        }
+    }
+}
+
+impl CommandLine {
+    /// The settings that were given: the flag as people write it, section, key, value.
+    pub(super) fn given(&self) -> Vec<(&'static str, &'static str, &'static str, &str)> {
+        [
+            ("--data-dir", "main", "data_dir", self.data_dir.as_deref()),
+            ("--bind", "amqp", "bind", self.bind.as_deref()),
+            ("--amqp-port", "amqp", "port", self.amqp_port.as_deref()),
+            ("--log-level", "main", "log_level", self.log_level.as_deref()),
+            ("--shards", "main", "shards", self.shards.as_deref()),
+            ("--no-pin", "main", "pin", self.no_pin.then_some("false")),
+        ]
+        .into_iter()
+        .filter_map(|(flag, section, key, value)| Some((flag, section, key, value?)))
+        .collect()
+    }
+
+    /// Flags that were given and that nothing acts on yet.
+    pub(super) fn not_used(&self) -> impl Iterator<Item = &'static str> {
+        let mqtt = self.mqtt_port.map(|_| "--mqtt-port");
+        mqtt.into_iter().chain(self.http_port.map(|_| "--http-port"))
+    }
+}

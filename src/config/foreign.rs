@@ -1,0 +1,178 @@
+//! What an existing lavinmq.ini or its environment may say that is not (yet) a setting of ours:
+//! keys that are accepted and reported, and old names (L98-L106). Whatever stands in none of the
+//! tables stops the start. To implement a key: take it out here and declare it in `settings`.
+//!
+//! May import nothing.
+
+/// Keys of LavinMQ that nothing acts on yet, by section.
+pub(super) const NOT_USED: &[(&str, &[&str])] = &[
+    (
+        "main",
+        &[
+            "log_file",
+            "pidfile",
+            "control_unix_path",
+            "tls_cert",
+            "tls_key",
+            "tls_ciphers",
+            "tls_min_version",
+            "tls_keylog_file",
+            "tls_ktls",
+            "stats_interval",
+            "stats_log_size",
+            "set_timestamp",
+            "max_deleted_definitions",
+            "consumer_timeout_loop_interval",
+            "log_exchange",
+            "auth_backends",
+            "data_dir_lock",
+            "default_consistent_hash_algorithm",
+            "metrics_http_bind",
+            "metrics_http_port",
+            "sync",
+        ],
+    ),
+    (
+        "amqp",
+        &[
+            "tls_port",
+            "unix_path",
+            "unix_proxy_protocol",
+            "tcp_proxy_protocol",
+            "proxy_protocol_trusted_sources",
+            "systemd_socket_name",
+            "amqp_systemd_socket_name",
+        ],
+    ),
+    (
+        "mqtt",
+        &[
+            "bind",
+            "port",
+            "tls_port",
+            "unix_path",
+            "max_inflight_messages",
+            "max_packet_size",
+            "default_vhost",
+            "permission_check_enabled",
+            "client_id_validation",
+        ],
+    ),
+    (
+        "mgmt",
+        &[
+            "bind",
+            "port",
+            "tls_port",
+            "unix_path",
+            "systemd_socket_name",
+            "http_systemd_socket_name",
+        ],
+    ),
+    (
+        "clustering",
+        &[
+            "enabled",
+            "bind",
+            "port",
+            "advertised_uri",
+            "etcd_endpoints",
+            "etcd_prefix",
+            "max_unsynced_actions",
+            "on_leader_elected",
+            "on_leader_lost",
+            "status_unix_path",
+        ],
+    ),
+    (
+        "oauth",
+        &[
+            "issuer",
+            "client_id",
+            "mgmt_base_url",
+            "mgmt_scopes",
+            "resource_server_id",
+            "preferred_username_claims",
+            "additional_scopes_keys",
+            "scope_prefix",
+            "verify_aud",
+            "audience",
+            "jwks_cache_ttl",
+        ],
+    ),
+    ("experimental", &["yield_each_received_bytes", "yield_each_delivered_bytes"]),
+];
+
+/// Keys of every `[sni:host]` section; each also with one of [`SNI_PREFIXES`].
+const SNI_KEYS: &[&str] = &[
+    "tls_cert",
+    "tls_key",
+    "tls_min_version",
+    "tls_ciphers",
+    "tls_verify_peer",
+    "tls_ca_cert",
+    "tls_keylog_file",
+];
+
+const SNI_PREFIXES: &[&str] = &["amqp_", "mqtt_", "http_"];
+
+/// Old names of sections.
+const OLD_SECTIONS: &[(&str, &str)] = &[("http", "mgmt"), ("replication", "clustering")];
+
+/// Old names of keys: section and key as written, section and key as they are called now.
+const OLD_KEYS: &[(&str, &str, &str, &str)] = &[
+    ("main", "default_password", "main", "default_password_hash"),
+    ("main", "guest_only_loopback", "main", "default_user_only_loopback"),
+    ("amqp", "set_timestamp", "main", "set_timestamp"),
+    ("amqp", "consumer_timeout", "main", "consumer_timeout"),
+    ("amqp", "default_consumer_prefetch", "main", "default_consumer_prefetch"),
+    ("amqp", "tls_cert", "main", "tls_cert"),
+    ("amqp", "tls_key", "main", "tls_key"),
+    ("mgmt", "tls_cert", "main", "tls_cert"),
+    ("mgmt", "tls_key", "main", "tls_key"),
+];
+
+/// Variables of LavinMQ that nothing acts on yet.
+pub(super) const NOT_USED_ENV: &[&str] = &[
+    "LAVINMQ_CONTROL_UNIX_PATH",
+    "LAVINMQ_TLS_CERT_PATH",
+    "LAVINMQ_TLS_KEY_PATH",
+    "LAVINMQ_TLS_CIPHERS",
+    "LAVINMQ_TLS_MIN_VERSION",
+    "LAVINMQ_SYNC",
+    "LAVINMQ_AMQPS_PORT",
+    "LAVINMQ_HTTP_BIND",
+    "LAVINMQ_HTTP_PORT",
+    "LAVINMQ_HTTPS_PORT",
+    "LAVINMQ_CLUSTERING",
+    "LAVINMQ_CLUSTERING_BIND",
+    "LAVINMQ_CLUSTERING_PORT",
+    "LAVINMQ_CLUSTERING_ADVERTISED_URI",
+    "LAVINMQ_CLUSTERING_ETCD_ENDPOINTS",
+    "LAVINMQ_CLUSTERING_ETCD_PREFIX",
+    "LAVINMQ_CLUSTERING_MAX_UNSYNCED_ACTIONS",
+];
+
+/// What a section and a key are called now.
+pub(super) fn current_name<'a>(section: &'a str, key: &'a str) -> (&'a str, &'a str) {
+    let section =
+        OLD_SECTIONS.iter().find(|(old, _)| *old == section).map_or(section, |(_, now)| now);
+    OLD_KEYS
+        .iter()
+        .find(|(s, k, _, _)| (*s, *k) == (section, key))
+        .map_or((section, key), |(_, _, s, k)| (s, k))
+}
+
+/// Whether a section may stand in the file at all.
+pub(super) fn is_section(section: &str) -> bool {
+    section.starts_with("sni:") || NOT_USED.iter().any(|(s, _)| *s == section)
+}
+
+/// Whether a key is one of LavinMQ's that nothing acts on yet.
+pub(super) fn is_not_used(section: &str, key: &str) -> bool {
+    if section.starts_with("sni:") {
+        let bare = SNI_PREFIXES.iter().find_map(|p| key.strip_prefix(p)).unwrap_or(key);
+        return SNI_KEYS.contains(&bare);
+    }
+    NOT_USED.iter().any(|(s, keys)| *s == section && keys.contains(&key))
+}

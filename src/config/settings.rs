@@ -1,0 +1,317 @@
+//! The table of all settings, one declaration each. To add one: a field in `config`, its blank
+//! value, and a line here; then `cargo test regenerate -- --ignored` writes the sample file and
+//! the table of tuning.md anew.
+//!
+//! May import `config`, `limits` and the check of a password hash.
+
+use super::setting::{Field, Setting, Unit};
+use super::value::{KeepAlive, LogFormat, MemoryLimit, Placement, parse_level};
+use crate::auth::password::PasswordHash;
+use crate::limits::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, GROUPS_MAX, SHARDS_MAX};
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+
+/// Salt and SHA-256 of "guest".
+const GUEST_HASH: &str = "UmluZ5mS4j6M3LeniS9RrNj1OHl+7xS5VnElz8P5tNz2+TN+";
+
+/// Every setting, in the order of the sample file.
+pub const SETTINGS: &[Setting] = &[
+    Setting::new(
+        "main",
+        "data_dir",
+        "./data",
+        Field::Path(|c| &mut c.main.data_dir),
+        "Folder of all data; made when it is missing, one broker at a time.",
+    )
+    .or_env(&["LAVINMQ_DATADIR"]),
+    Setting::new(
+        "main",
+        "log_level",
+        "info",
+        Field::Other(
+            |c, text| parse_level(text).map(|level| c.main.log_level = level),
+            "off, error, warn, info, debug or trace",
+        ),
+        "The least important kind of line that is logged.",
+    ),
+    Setting::new(
+        "main",
+        "log_format",
+        "text",
+        Field::Other(set_log_format, "text or json"),
+        "How log lines look on standard error.",
+    ),
+    Setting::new(
+        "main",
+        "shards",
+        "0",
+        Field::U16(|c| &mut c.main.shards, Unit::Count, 0, SHARDS_MAX),
+        "Number of shards, one thread and one core each; 0 = every core this process may use.",
+    ),
+    Setting::new(
+        "main",
+        "pin",
+        "true",
+        Field::Switch(|c| &mut c.main.pin),
+        "Bind each shard to a core of its own.",
+    ),
+    Setting::new(
+        "main",
+        "groups",
+        "256",
+        Field::U32(|c| &mut c.main.groups, Unit::Count, 1, GROUPS_MAX),
+        "Parts that queues are spread over, at least one per shard; fixed once the data folder is made.",
+    ),
+    Setting::new(
+        "main",
+        "placement",
+        "hash",
+        Field::Other(set_placement, "hash or apart"),
+        "Which shard owns a queue: by its name, or (for tests) never the shard of the connection that declares it.",
+    ),
+    Setting::new(
+        "main",
+        "max_memory",
+        "40%",
+        Field::Other(
+            |c, text| MemoryLimit::parse(text).map(|limit| c.main.max_memory = limit),
+            "1% to 95%, or bytes",
+        ),
+        "Memory of messages above which publishers are not read until consumers have caught up.",
+    ),
+    Setting::new(
+        "main",
+        "default_consumer_prefetch",
+        "65535",
+        Field::U16(|c| &mut c.main.default_consumer_prefetch, Unit::Count, 0, u16::MAX),
+        "Prefetch of consumers that asked for none; 0 = only the broker's own limit of unsettled deliveries.",
+    )
+    .or_env(&["LAVINMQ_DEFAULT_CONSUMER_PREFETCH"]),
+    Setting::new(
+        "main",
+        "consumer_timeout",
+        "none",
+        Field::U64OrNone(|c| &mut c.main.consumer_timeout_ms, Unit::Milliseconds, 1, u64::MAX),
+        "How long a delivery may stay unsettled before its channel is closed.",
+    ),
+    Setting::new(
+        "main",
+        "default_user",
+        "guest",
+        Field::Other(set_default_user, "1 to 255 bytes"),
+        "The administrator that exists when no definitions file brings users.",
+    )
+    .or_env(&["LAVINMQ_DEFAULT_USER"]),
+    Setting::new(
+        "main",
+        "default_password_hash",
+        GUEST_HASH,
+        Field::Other(set_default_password_hash, "base64 of salt and SHA-256 or SHA-512"),
+        "Hash of that user's password (the default is the hash of 'guest').",
+    )
+    .or_env(&["LAVINMQ_DEFAULT_PASSWORD"]),
+    Setting::new(
+        "main",
+        "default_user_only_loopback",
+        "true",
+        Field::Switch(|c| &mut c.main.default_user_only_loopback),
+        "The default user may log in from this machine only.",
+    ),
+    Setting::new(
+        "main",
+        "load_definitions",
+        "",
+        Field::PathOrNone(|c| &mut c.main.load_definitions),
+        "A definitions file of RabbitMQ or LavinMQ, from which users, vhosts and permissions are read.",
+    ),
+    Setting::new(
+        "main",
+        "max_connections",
+        "100000",
+        Field::U32(|c| &mut c.main.max_connections, Unit::Count, 1, u32::MAX),
+        "Connections of the whole broker; further ones are refused.",
+    ),
+    Setting::new(
+        "main",
+        "max_queues",
+        "200000",
+        Field::U32(|c| &mut c.main.max_queues, Unit::Count, 1, u32::MAX),
+        "Queues of the whole broker; further declarations are refused.",
+    ),
+    Setting::new(
+        "main",
+        "max_exchanges",
+        "50000",
+        Field::U32(|c| &mut c.main.max_exchanges, Unit::Count, 1, u32::MAX),
+        "Exchanges of the whole broker; further declarations are refused.",
+    ),
+    Setting::new(
+        "main",
+        "max_bindings",
+        "2000000",
+        Field::U32(|c| &mut c.main.max_bindings, Unit::Count, 1, u32::MAX),
+        "Bindings of the whole broker; further ones are refused.",
+    ),
+    Setting::new(
+        "main",
+        "tcp_nodelay",
+        "true",
+        Field::Switch(|c| &mut c.main.tcp_nodelay),
+        "Send at once (the broker writes once per turn, so waiting for more gains nothing).",
+    ),
+    Setting::new(
+        "main",
+        "tcp_keepalive",
+        "60:10:3",
+        Field::Other(
+            |c, text| KeepAlive::parse(text).map(|keep_alive| c.main.tcp_keepalive = keep_alive),
+            "idle s:interval s:probes, or off",
+        ),
+        "When the kernel asks a silent peer whether it is still there.",
+    ),
+    Setting::new(
+        "main",
+        "tcp_recv_buffer_size",
+        "none",
+        Field::U64OrNone(|c| &mut c.main.tcp_recv_buffer_bytes, Unit::Bytes, 4 * KIB, GIB),
+        "Receive buffer of each socket in the kernel; none = the kernel grows it as needed.",
+    ),
+    Setting::new(
+        "main",
+        "tcp_send_buffer_size",
+        "none",
+        Field::U64OrNone(|c| &mut c.main.tcp_send_buffer_bytes, Unit::Bytes, 4 * KIB, GIB),
+        "Send buffer of each socket in the kernel; none = the kernel grows it as needed.",
+    ),
+    Setting::new(
+        "main",
+        "tcp_congestion",
+        "",
+        Field::Text(|c| &mut c.main.tcp_congestion),
+        "Congestion control of client connections (for instance cubic); empty = the kernel's default.",
+    )
+    .not_yet(),
+    Setting::new(
+        "main",
+        "socket_buffer_size",
+        "64k",
+        Field::U32(
+            |c| &mut c.main.socket_buffer_bytes,
+            Unit::Bytes,
+            FRAME_BYTES_MIN,
+            FRAME_BYTES_MAX,
+        ),
+        "Bytes read from a socket in one call.",
+    ),
+    Setting::new(
+        "main",
+        "segment_size",
+        "8M",
+        Field::U64(|c| &mut c.main.segment_bytes, Unit::Bytes, MIB, 4 * GIB),
+        "Size up to which a queue's segment file grows.",
+    )
+    .not_yet(),
+    Setting::new(
+        "main",
+        "free_disk_min",
+        "0",
+        Field::U64(|c| &mut c.main.free_disk_min_bytes, Unit::Bytes, 0, u64::MAX),
+        "Free disk space below which publishing is refused (three segments are always kept free).",
+    )
+    .not_yet(),
+    Setting::new(
+        "main",
+        "free_disk_warn",
+        "0",
+        Field::U64(|c| &mut c.main.free_disk_warn_bytes, Unit::Bytes, 0, u64::MAX),
+        "Free disk space below which the log warns.",
+    )
+    .not_yet(),
+    Setting::new(
+        "amqp",
+        "bind",
+        "127.0.0.1",
+        Field::Address(|c| &mut c.amqp.bind),
+        "Address to listen on; :: = all, IPv6 and IPv4.",
+    )
+    .or_env(&["LAVINMQ_AMQP_BIND"]),
+    Setting::new(
+        "amqp",
+        "port",
+        "5672",
+        Field::U16(|c| &mut c.amqp.port, Unit::Count, 0, u16::MAX),
+        "Port to listen on; 0 = a free one, which the start line names.",
+    )
+    .or_env(&["LAVINMQ_AMQP_PORT"]),
+    Setting::new(
+        "amqp",
+        "heartbeat",
+        "300",
+        Field::U16(|c| &mut c.amqp.heartbeat_s, Unit::Seconds, 0, u16::MAX),
+        "Heartbeat interval proposed to clients; 0 = none.",
+    ),
+    Setting::new(
+        "amqp",
+        "frame_max",
+        "128k",
+        Field::U32(|c| &mut c.amqp.frame_max_bytes, Unit::Bytes, FRAME_BYTES_MIN, FRAME_BYTES_MAX),
+        "Largest frame, both ways.",
+    ),
+    Setting::new(
+        "amqp",
+        "channel_max",
+        "2047",
+        Field::U16(|c| &mut c.amqp.channel_max, Unit::Count, 1, u16::MAX),
+        "Channels of a connection.",
+    ),
+    Setting::new(
+        "amqp",
+        "max_message_size",
+        "128M",
+        Field::U64(|c| &mut c.amqp.message_bytes_max, Unit::Bytes, 1, 2 * GIB),
+        "Largest message body.",
+    ),
+    Setting::new(
+        "amqp",
+        "max_consumers_per_channel",
+        "0",
+        Field::U32(|c| &mut c.amqp.consumers_per_channel_max, Unit::Count, 0, u32::MAX),
+        "Consumers of a channel; 0 = as many as its queues allow.",
+    ),
+];
+
+fn set_log_format(config: &mut super::Config, text: &str) -> Result<(), String> {
+    config.main.log_format = match text {
+        "text" => LogFormat::Text,
+        "json" => LogFormat::Json,
+        _ => return Err(format!("'{text}' is neither text nor json")),
+    };
+    Ok(())
+}
+
+fn set_placement(config: &mut super::Config, text: &str) -> Result<(), String> {
+    config.main.placement = match text {
+        "hash" => Placement::Hash,
+        "apart" => Placement::Apart,
+        _ => return Err(format!("'{text}' is neither hash nor apart")),
+    };
+    Ok(())
+}
+
+fn set_default_user(config: &mut super::Config, text: &str) -> Result<(), String> {
+    if !(1..=crate::limits::NAME_BYTES_MAX).contains(&text.len()) {
+        return Err("a user name has 1 to 255 bytes".into());
+    }
+    text.clone_into(&mut config.main.default_user);
+    Ok(())
+}
+
+fn set_default_password_hash(config: &mut super::Config, text: &str) -> Result<(), String> {
+    // The text itself stays out of the message: a plain password written here by mistake would
+    // end up in the log.
+    PasswordHash::parse(text, None).map_err(|e| e.to_string())?;
+    text.clone_into(&mut config.main.default_password_hash);
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! Values that have their own way to be written: sizes, switches, levels, keep-alive, memory.
+//!
+//! Pure functions from text. May import nothing.
+
+/// The least important kind of line that is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// What must be looked at.
+    Error,
+    /// What should be looked at.
+    Warn,
+    /// Starts, stops, logins.
+    Info,
+    /// Every connection and channel.
+    Debug,
+    /// Every frame.
+    Trace,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where a queue's shard comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// From the group of its name.
+    Hash,
+    /// Another shard than the one of the connection that declares it: for tests of the paths
+    /// between shards.
+    Apart,
+}
+
+/// A share of the machine's memory, or an amount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemoryLimit {
+    /// Hundredths of the memory that this process may have.
+    Percent(u8),
+    /// Bytes.
+    Bytes(u64),
+}
+
+impl MemoryLimit {
+    /// The amount on a machine (or in a control group) with `available_bytes`.
+    pub const fn bytes(self, available_bytes: u64) -> u64 {
+        match self {
+            // The division comes first: no overflow, and a hundredth of a byte does not matter.
+            Self::Percent(percent) => available_bytes / 100 * percent as u64,
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+
+    /// Reads `40%` or a size.
+    ///
+    /// # Errors
+    /// The reason, when it is neither.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let Some(percent) = text.strip_suffix('%') else {
+            return match parse_bytes(text)? {
+                0 => Err("no memory at all is too little".into()),
+                bytes => Ok(Self::Bytes(bytes)),
+            };
+        };
+        match percent.trim().parse() {
+            Ok(percent @ 1..=95) => Ok(Self::Percent(percent)),
+            _ => Err(format!("'{text}' is not between 1% and 95%")),
+        }
+    }
+}
+
+/// When the kernel asks a silent peer whether it is still there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// Silence before the first question, seconds.
+    pub idle_s: u32,
+    /// Between two questions, seconds.
+    pub interval_s: u32,
+    /// Unanswered questions until the connection is given up.
+    pub probes: u32,
+}
+
+impl KeepAlive {
+    /// Reads `60:10:3`, or a switch: off, or on with those numbers (S25).
+    ///
+    /// # Errors
+    /// The reason, when it is neither.
+    pub fn parse(text: &str) -> Result<Option<Self>, String> {
+        if let Ok(is_on) = parse_bool(text) {
+            return Ok(is_on.then_some(Self { idle_s: 60, interval_s: 10, probes: 3 }));
+        }
+        // The kernel's own bounds: MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL, MAX_TCP_KEEPCNT.
+        let part = |text: &str, max: u32| text.parse().ok().filter(|n| (1..=max).contains(n));
+        let parts: Vec<&str> = text.split(':').collect();
+        if let [idle, interval, probes] = parts.as_slice()
+            && let Some(idle_s) = part(idle, 32_767)
+            && let Some(interval_s) = part(interval, 32_767)
+            && let Some(probes) = part(probes, 127)
+        {
+            return Ok(Some(Self { idle_s, interval_s, probes }));
+        }
+        Err(format!(
+            "'{text}' is not idle:interval:probes (seconds up to 32767, probes up to 127) or off"
+        ))
+    }
+}
+
+/// Reads a level by our names or LavinMQ's.
+pub(super) fn parse_level(text: &str) -> Result<LogLevel, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "off" | "none" => Ok(LogLevel::Off),
+        "error" | "fatal" => Ok(LogLevel::Error),
+        "warn" | "warning" => Ok(LogLevel::Warn),
+        "info" | "notice" => Ok(LogLevel::Info),
+        "debug" => Ok(LogLevel::Debug),
+        "trace" => Ok(LogLevel::Trace),
+        _ => Err(format!("'{text}' is none of off, error, warn, info, debug, trace")),
+    }
+}
+
+/// Reads a switch.
+pub(super) fn parse_bool(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "y" | "on" | "1" => Ok(true),
+        "false" | "no" | "n" | "off" | "0" => Ok(false),
+        _ => Err(format!("'{text}' is neither true nor false")),
+    }
+}
+
+/// Reads a whole number; `_` between digits is allowed.
+pub(super) fn parse_number(text: &str) -> Result<u64, String> {
+    let is_digits = text.starts_with(|c: char| c.is_ascii_digit());
+    text.replace('_', "")
+        .parse()
+        .ok()
+        .filter(|_| is_digits)
+        .ok_or_else(|| format!("'{text}' is not a whole number"))
+}
+
+/// Reads a size: a whole number of bytes, or of the 1024-fold steps k, M, G, T (also kB, KiB and
+/// so on; all mean 1024, as nobody wants a segment of 8,000,000 bytes).
+pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
+    let digits_end = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
+    let (digits, suffix) = text.split_at(digits_end);
+    let power = match suffix.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 1,
+        "m" | "mb" | "mib" => 2,
+        "g" | "gb" | "gib" => 3,
+        "t" | "tb" | "tib" => 4,
+        _ => return Err(format!("'{text}' is not a size (a number, then nothing, k, M, G or T)")),
+    };
+    let number = parse_number(digits)
+        .map_err(|_| format!("'{text}' is not a size (a number, then nothing, k, M, G or T)"))?;
+    number.checked_mul(1 << (10 * power)).ok_or_else(|| format!("'{text}' is too large"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_take_suffixes_of_1024() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("131072", 131_072),
+            ("128k", 131_072),
+            ("128 KiB", 131_072),
+            ("8M", 8 << 20),
+            ("8mb", 8 << 20),
+            ("2G", 2 << 30),
+            ("1TiB", 1 << 40),
+            ("1_000", 1000),
+        ] {
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "k", "-1", "1.5G", "8 x", "M8", "1e9", "99999999999999999999", "_", "+1"] {
+            assert!(parse_bytes(text).is_err(), "{text}");
+        }
+        assert_eq!(parse_bytes("17179869184T").unwrap_err(), "'17179869184T' is too large");
+    }
+
+    #[test]
+    fn memory_is_a_share_or_an_amount() {
+        assert_eq!(MemoryLimit::parse("40%"), Ok(MemoryLimit::Percent(40)));
+        assert_eq!(MemoryLimit::parse("2G"), Ok(MemoryLimit::Bytes(2 << 30)));
+        assert_eq!(MemoryLimit::Percent(40).bytes(1000), 400);
+        assert_eq!(MemoryLimit::Percent(95).bytes(u64::MAX), u64::MAX / 100 * 95);
+        for text in ["0", "0%", "96%", "%", "x%", "256%"] {
+            assert!(MemoryLimit::parse(text).is_err(), "{text}");
+        }
+    }
+
+    /// S25
+    #[test]
+    fn keep_alive_is_three_numbers_or_a_switch() {
+        let expected = KeepAlive { idle_s: 60, interval_s: 10, probes: 3 };
+        assert_eq!(KeepAlive::parse("60:10:3"), Ok(Some(expected)));
+        assert_eq!(KeepAlive::parse("on"), Ok(Some(expected)));
+        assert_eq!(KeepAlive::parse("off"), Ok(None));
+        for text in ["", "60", "60:10", "60:10:3:1", "0:10:3", "60:10:128", "a:b:c"] {
+            assert!(KeepAlive::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn levels_of_lavinmq_are_understood() {
+        assert_eq!(parse_level("Notice"), Ok(LogLevel::Info));
+        assert_eq!(parse_level("fatal"), Ok(LogLevel::Error));
+        assert_eq!(parse_level("none"), Ok(LogLevel::Off));
+        assert!(parse_level("loud").is_err());
+    }
+}

@@ -1,0 +1,193 @@
+//! What a peer, a file or another shard can make grow, and how far. Every number has its unit in
+//! its name, its source in its comment, and its relations asserted below.
+//!
+//! These are not settings: nobody needs to change them, and the code relies on how they relate.
+//! What an operator may change is in `config`. May import nothing.
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+// --- Before login -------------------------------------------------------------------------------
+
+/// From accept to the end of the login, whatever the peer sends meanwhile (RabbitMQ's
+/// handshake_timeout; abuse row 4).
+pub const HANDSHAKE_MS_MAX: u64 = 10_000;
+
+/// The largest frame before the limits are negotiated (RabbitMQ's initial_frame_max, P14; abuse
+/// row 7). Leaves room for a token of 8 KiB in start-ok, which 4096 does not (P15).
+pub const FRAME_BYTES_BEFORE_TUNE: u32 = 8192;
+
+/// The smallest frame limit a client may ask for (AMQP 0-9-1 4.2.3, P15).
+pub const FRAME_BYTES_MIN: u32 = 4096;
+
+/// The largest frame limit an operator may set: one frame must fit a read buffer, and nothing
+/// gets faster beyond this.
+pub const FRAME_BYTES_MAX: u32 = 16 * 1024 * 1024;
+
+/// Everything held for a connection that has not logged in (reliability.md 3.1, second principle).
+pub const BYTES_BEFORE_LOGIN_MAX: u64 = 64 * KIB;
+
+/// Failed logins a source may make at once (arbitrary: a person mistypes, a guesser does not
+/// stop at five).
+pub const LOGIN_FAILURES_MAX: u64 = 5;
+
+/// Time in which a source gets one attempt back (arbitrary: 1,800 guesses an hour and shard).
+pub const LOGIN_FAILURE_REFILL_MS: u64 = 2_000;
+
+/// Sources remembered per shard; about 200 KiB.
+pub const LOGIN_SOURCES_MAX: usize = 4096;
+
+/// The table of sources is walked at most this often when it is full.
+pub const LOGIN_SWEEP_MS_MIN: u64 = 1_000;
+
+/// A refused login is answered after this time, to slow guessing down (abuse row 48).
+pub const LOGIN_REFUSAL_DELAY_MS: u64 = 1_000;
+
+// --- A connection -------------------------------------------------------------------------------
+
+/// Names on the wire are short strings: one length octet (AMQP 0-9-1 4.2.5.3, P41).
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Tables within tables (abuse row 22).
+pub const TABLE_DEPTH_MAX: usize = 32;
+
+/// Entries in one table (abuse row 23).
+pub const TABLE_ENTRIES_MAX: usize = 1024;
+
+/// Words of property flags in a content header; one word has room for 15 properties and 14 exist
+/// (abuse row 25).
+pub const PROPERTY_FLAG_WORDS_MAX: usize = 2;
+
+/// Body frames in a row that bring no octet (abuse row 18).
+pub const EMPTY_BODY_FRAMES_MAX: u32 = 1000;
+
+/// Bodies that are being received, all channels of a connection together (abuse row 17). See
+/// [`assembly_bytes_max`].
+pub const ASSEMBLY_BYTES_MAX: u64 = 64 * MIB;
+
+/// A body of which nothing more arrives (abuse row 17).
+pub const ASSEMBLY_IDLE_MS_MAX: u64 = 30_000;
+
+/// Output waiting for a slow reader, per connection: above it nothing more is delivered and
+/// nothing more is read (abuse rows 44 and 45).
+pub const OUTPUT_BYTES_HIGH: u64 = MIB;
+
+/// Output at which delivering and reading go on: half, so that a slow reader does not make the
+/// shard start and stop for each frame.
+pub const OUTPUT_BYTES_LOW: u64 = OUTPUT_BYTES_HIGH / 2;
+
+/// How long a connection may stay above [`OUTPUT_BYTES_HIGH`] while the peer reads nothing
+/// (abuse row 45).
+pub const OUTPUT_STUCK_MS_MAX: u64 = 60_000;
+
+/// Bodies above this are sent from where they are; smaller ones are copied into the output
+/// buffer, which is cheaper up to here (runtime.md sections 1 and 4).
+pub const OUTPUT_COPY_BYTES_MAX: u64 = 4 * KIB;
+
+/// How long we wait for the peer's answer to a close (abuse table, heading: close within 1 s).
+pub const CLOSE_MS_MAX: u64 = 1_000;
+
+/// Deliveries that are out on one channel when prefetch sets no bound (abuse row 31).
+pub const UNSETTLED_PER_CHANNEL_MAX: u32 = 65_535;
+
+/// Bodies of publishes in an open transaction, per connection (abuse row 52).
+pub const TRANSACTION_BYTES_MAX: u64 = 64 * MIB;
+
+/// Publishes and settlements in an open transaction, per connection: 64 MiB of one-octet bodies
+/// would otherwise be many times that in bookkeeping (arbitrary).
+pub const TRANSACTION_ENTRIES_MAX: usize = 100_000;
+
+/// Channels opened on one connection within a second (abuse row 28).
+pub const CHANNEL_OPENS_PER_SECOND_MAX: u32 = 10_000;
+
+/// Heartbeats on one connection within a second (abuse row 47); an honest peer sends one in half
+/// a second at most.
+pub const HEARTBEATS_PER_SECOND_MAX: u32 = 100;
+
+// --- The broker ---------------------------------------------------------------------------------
+
+/// Exchanges a message passes on its way (abuse row 36).
+pub const EXCHANGE_HOPS_MAX: usize = 64;
+
+/// Consumers of one queue (abuse row 29).
+pub const CONSUMERS_PER_QUEUE_MAX: usize = 100_000;
+
+/// Arguments of a headers binding are a table like any other; more than this many do not help to
+/// choose a queue (abuse row 38, arbitrary).
+pub const HEADERS_PER_BINDING_MAX: usize = 128;
+
+/// Weight of one queue in a consistent-hash exchange: its places on the ring (abuse row 38).
+pub const HASH_WEIGHT_MAX: u32 = 1000;
+
+/// Deaths a message remembers: one per queue and reason, so only a long chain of dead-letter
+/// queues comes near (arbitrary).
+pub const DEATHS_MAX: usize = 128;
+
+// --- Between shards -----------------------------------------------------------------------------
+
+/// Shards of one process: one bit each in an interest set, with room to spare on any machine.
+pub const SHARDS_MAX: u16 = 256;
+
+/// Groups that queues are spread over; fixed when the data directory is made.
+pub const GROUPS_MAX: u32 = 65_536;
+
+/// Bytes under way on one lane, one direction between two shards: above it the sender's
+/// publishers are not read (design section 4). A single larger message goes when the lane is
+/// empty.
+pub const LANE_BYTES_MAX: u64 = 8 * MIB;
+
+/// Bytes one connection may have under way to other shards, so that no publisher fills a lane
+/// alone. A single larger message goes when nothing else is under way.
+pub const LINK_BYTES_MAX: u64 = MIB;
+
+// --- Start and stop -----------------------------------------------------------------------------
+
+/// Connections the kernel may hold for accept; it takes the smaller of this and
+/// net.core.somaxconn.
+pub const LISTEN_BACKLOG: u32 = 4096;
+
+/// From the first SIGTERM to the end of the process.
+pub const SHUTDOWN_MS_MAX: u64 = 10_000;
+
+/// A definitions file (a real one of 100,000 queues has some 30 MB).
+pub const DEFINITIONS_BYTES_MAX: u64 = 256 * MIB;
+
+/// A settings file; the complete sample has some 10 KB.
+pub const SETTINGS_BYTES_MAX: u64 = MIB;
+
+/// Bodies that may be under assembly on a connection whose messages may have
+/// `message_bytes_max`: a single message of the largest size always fits, whatever else is
+/// limited.
+pub const fn assembly_bytes_max(message_bytes_max: u64) -> u64 {
+    if message_bytes_max > ASSEMBLY_BYTES_MAX { message_bytes_max } else { ASSEMBLY_BYTES_MAX }
+}
+
+const _: () = {
+    assert!(FRAME_BYTES_BEFORE_TUNE >= 8192, "start-ok must hold a token of that size (P15)");
+    assert!(
+        FRAME_BYTES_MIN <= FRAME_BYTES_BEFORE_TUNE,
+        "tune never makes the first frames illegal"
+    );
+    assert!(FRAME_BYTES_BEFORE_TUNE <= FRAME_BYTES_MAX);
+    assert!(BYTES_BEFORE_LOGIN_MAX >= 2 * 8192, "room for a frame in and an answer out");
+    assert!(OUTPUT_BYTES_LOW < OUTPUT_BYTES_HIGH, "starting again below where it stopped");
+    assert!(OUTPUT_COPY_BYTES_MAX < OUTPUT_BYTES_LOW);
+    assert!(LINK_BYTES_MAX < LANE_BYTES_MAX, "no connection fills a lane alone");
+    assert!(TRANSACTION_BYTES_MAX <= ASSEMBLY_BYTES_MAX, "what is held is at most what came in");
+    assert!(LOGIN_FAILURES_MAX >= 1);
+    assert!(LOGIN_FAILURE_REFILL_MS >= LOGIN_SWEEP_MS_MIN, "a sweep finds somebody to forget");
+    assert!(CLOSE_MS_MAX < SHUTDOWN_MS_MAX && LOGIN_REFUSAL_DELAY_MS < HANDSHAKE_MS_MAX);
+    assert!(SHARDS_MAX as u32 <= GROUPS_MAX, "every shard can own a group");
+    assert!(UNSETTLED_PER_CHANNEL_MAX as u64 >= u16::MAX as u64, "any prefetch can be filled");
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_message_of_the_largest_size_always_fits_the_assembly_limit() {
+        assert_eq!(assembly_bytes_max(1), ASSEMBLY_BYTES_MAX);
+        assert_eq!(assembly_bytes_max(128 * MIB), 128 * MIB);
+    }
+}

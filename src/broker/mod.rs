@@ -16,7 +16,7 @@ impl Broker {
     pub fn enter(
         &mut self,
         _connection: ConnectionId,
-        _identity: (),
+        _identity: crate::auth::Identity,
         _vhost: &str,
     ) -> Result<(), Refusal> {
         Ok(())

@@ -77,7 +77,8 @@ impl Confirms {
         self.window.len()
     }
 
-    fn last_assigned(&self) -> u64 {
+    /// The number assigned last; 0 before the first.
+    pub(super) fn last_assigned(&self) -> u64 {
         self.reported.saturating_add(u64::try_from(self.window.len()).unwrap_or(u64::MAX))
     }
 }

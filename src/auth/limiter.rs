@@ -1,8 +1,9 @@
 //! How often one source may fail to log in: a token bucket per address, in a bounded table.
 //!
 //! Only failures cost a token, so a fleet of clients that reconnects is never slowed; a source
-//! that guesses is refused before its password is hashed (abuse row 49). One per shard; time is
-//! an argument. May import `limits`.
+//! that guesses is refused before its password is hashed (abuse row 49). Loopback addresses are
+//! never limited: behind a local proxy they are everybody, and one wrong client would lock all
+//! others out. One per shard; time is an argument. May import `limits`.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -67,7 +68,8 @@ impl LoginLimiter {
     /// # Errors
     /// When the source has failed too often; the attempt itself costs nothing.
     pub fn admit(&self, peer: IpAddr, now_ms: u64) -> Result<(), TooManyFailures> {
-        let bucket = self.sources.get(&source_of(peer)).copied();
+        let Some(source) = source_of(peer) else { return Ok(()) };
+        let bucket = self.sources.get(&source).copied();
         let bucket = bucket.unwrap_or_else(|| {
             if self.sources.len() < LOGIN_SOURCES_MAX { Bucket::default() } else { self.others }
         });
@@ -79,7 +81,7 @@ impl LoginLimiter {
 
     /// Notes a failed login.
     pub fn failed(&mut self, peer: IpAddr, now_ms: u64) {
-        let source = source_of(peer);
+        let Some(source) = source_of(peer) else { return };
         if self.sources.len() >= LOGIN_SOURCES_MAX && !self.sources.contains_key(&source) {
             self.sweep(now_ms);
             if self.sources.len() >= LOGIN_SOURCES_MAX {
@@ -99,11 +101,13 @@ impl LoginLimiter {
     }
 }
 
-/// One host: an IPv4 address, or the /64 that an IPv6 host can choose its addresses from.
-fn source_of(peer: IpAddr) -> IpAddr {
+/// One host: an IPv4 address, or the /64 that an IPv6 host can choose its addresses from. `None`
+/// for this machine itself.
+fn source_of(peer: IpAddr) -> Option<IpAddr> {
     match peer.to_canonical() {
-        IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
+        own if own.is_loopback() => None,
+        IpAddr::V4(v4) => Some(IpAddr::V4(v4)),
+        IpAddr::V6(v6) => Some(IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)))),
     }
 }
 
@@ -154,6 +158,17 @@ mod tests {
         assert!(limiter.admit("2001:db8:0:2::1".parse().unwrap(), NOW).is_ok());
         let limiter = exhausted("::ffff:192.0.2.1".parse().unwrap());
         assert!(limiter.admit("192.0.2.1".parse().unwrap(), NOW).is_err());
+    }
+
+    /// Behind a proxy on this machine everybody has that address.
+    #[test]
+    fn a_loopback_address_is_never_limited() {
+        for own in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+            let own = own.parse().unwrap();
+            let mut limiter = LoginLimiter::new();
+            (0..100).for_each(|_| limiter.failed(own, NOW));
+            assert!(limiter.admit(own, NOW).is_ok() && limiter.sources.is_empty());
+        }
     }
 
     #[test]

@@ -209,7 +209,7 @@ pub const SETTINGS: &[Setting] = &[
         "main",
         "segment_size",
         "8M",
-        Field::U64(|c| &mut c.main.segment_bytes, Unit::Bytes, MIB, 4 * GIB),
+        Field::U64(|c| &mut c.main.segment_bytes, Unit::Bytes, 64 * KIB, 4 * GIB),
         "Size up to which a queue's segment file grows.",
     )
     .not_yet(),

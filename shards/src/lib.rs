@@ -1,5 +1,65 @@
-//! The machine under RingMQ.
+//! The machine under RingMQ: shards, the lanes between them, their sockets, buffers and timers. It knows no protocol, no
+//! routing and no queue.
+//!
+//! # What a shard is
+//!
+//! One thread, pinned to one core, with one io_uring executor. It accepts its own connections, owns its own memory and its
+//! own timers, and talks to other shards by mail only. [`start()`] makes them all; each runs one main future that receives its
+//! [`Shard`], from which everything else follows: tasks, the [`Mesh`], the [`Clock`], the [`Buffers`].
+//!
+//! # The rules of sharing nothing
+//!
+//! 1. State belongs to one shard. Another shard's state is reached by mail and an answer, never by a lock or a counter.
+//! 2. Mail carries values that own what they carry; a reference count never crosses between cores per message. Gather what
+//!    goes to one shard during a turn and send it as one value.
+//! 3. Nothing blocks: no lock, no file call, no sleep. Work is cut into bounded pieces with [`Shard::need_yield`] and
+//!    [`Shard::yield_now`] between them; mail is looked at once per turn ([`Mesh::try_drain`]) as well as waited for.
+//! 4. Time comes from the [`Clock`] and is passed on as milliseconds; nothing else reads it.
+//! 5. What a peer can make grow has a bound: pools have caps, reads and writes a budget per turn. Lanes never block their
+//!    sender, so whoever sends bounds them by bytes ([`Mesh::queued`]).
+//!
+//! A panic on one shard ends the process ([`abort_on_panic`]): a broker that lost one core's state must not go on half-alive.
+//!
+//! # Which file may use what
+//!
+//! The executor's crate (glommio) appears in `start.rs`, `shard.rs`, `turn.rs`, `stream.rs` and `listener.rs`, and in no signature. System
+//! calls without a safe wrapper have `cores.rs`, `limits.rs`, `probe.rs` and `signals.rs`. Everything else is plain safe Rust.
 
-/// A shard: one executor on one core.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ShardId(pub u16);
+mod buffers;
+mod clock;
+mod cores;
+mod doorbell;
+mod limits;
+mod listener;
+mod mesh;
+mod output;
+mod panics;
+mod probe;
+mod shard;
+mod shard_id;
+mod signals;
+mod socket;
+mod start;
+mod stream;
+mod tasks;
+mod timers;
+mod turn;
+
+pub use buffers::{Buffers, READ_BLOCK_BYTES, ReadBuffer};
+pub use clock::Clock;
+pub use cores::allowed_cores;
+pub use limits::{
+    Limit, Limits, MEMLOCK_BYTES_MIN, limits, memlock_needed, raise_memlock, raise_nofile,
+};
+pub use listener::{AcceptError, BindOptions, Bound, Listener, port_is_free};
+pub use mesh::{Mesh, Origin, Remote};
+pub use output::Output;
+pub use panics::abort_on_panic;
+pub use probe::{ProbeError, check_io_uring};
+pub use shard::Shard;
+pub use shard_id::{SHARDS_MAX, ShardId};
+pub use signals::{Signal, Signals};
+pub use socket::Socket;
+pub use start::{Options, Running, ShardLost, StartError, start};
+pub use stream::Stream;
+pub use timers::{TimerId, Timers};

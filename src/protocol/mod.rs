@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringmq_shards::output::Output;
+use ringmq_shards::Output;
 
 use crate::auth::{LoginLimiter, Users};
 use crate::broker::Broker;

@@ -53,19 +53,40 @@ pub(super) enum Then {
     Nothing,
     /// It wants this one.
     Reply(Method<'static>),
-    QueueDeclared { is_silent: bool },
-    Purged { is_silent: bool },
-    Deleted { is_silent: bool },
-    Consuming { key: ConsumerKey, is_silent: bool },
-    Replying { key: ConsumerKey, is_silent: bool },
-    Cancelled { key: ConsumerKey, tag: Box<str>, is_silent: bool },
-    Got { no_ack: bool },
+    QueueDeclared {
+        is_silent: bool,
+    },
+    Purged {
+        is_silent: bool,
+    },
+    Deleted {
+        is_silent: bool,
+    },
+    Consuming {
+        key: ConsumerKey,
+        is_silent: bool,
+    },
+    Replying {
+        key: ConsumerKey,
+        is_silent: bool,
+    },
+    Cancelled {
+        key: ConsumerKey,
+        tag: Box<str>,
+        is_silent: bool,
+    },
+    Got {
+        no_ack: bool,
+    },
     /// tx.commit-ok, when all publishes of the transaction are stored.
     Committed,
     /// channel.close-ok.
     ChannelClosed,
     /// channel.close, for an error.
-    ChannelFailed { fault: Fault, method: (u16, u16) },
+    ChannelFailed {
+        fault: Fault,
+        method: (u16, u16),
+    },
 }
 
 /// How a session goes on after a method.
@@ -201,11 +222,7 @@ impl Channel {
     }
 
     /// Tickets mean nothing since 0-9-1; old clients ask for them (P20).
-    fn on_access(
-        &self,
-        access: &method::Access<'_>,
-        cx: &mut Context<'_>,
-    ) -> Result<Flow, Fault> {
+    fn on_access(&self, access: &method::Access<'_>, cx: &mut Context<'_>) -> Result<Flow, Fault> {
         match access {
             method::Access::Request(_) => {
                 self.reply(&method::access::RequestOk { ticket: 1 }, cx);

@@ -10,7 +10,7 @@ use super::link::channel_id;
 use super::reply_code::Fault;
 use super::session::{Amqp, Phase, Slot, Step};
 use super::wire::frame::{self, Frame};
-use super::wire::method::{Channel, Connection, Exchange, Method, Queue, connection};
+use super::wire::method::{Channel, Connection, Exchange, Method, connection};
 
 /// The last thing said.
 #[derive(Debug)]

@@ -99,10 +99,7 @@ mod tests {
             assert_eq!(confirms.assign(), PublishSeq(n));
             confirms.settle(PublishSeq(n), n != 3);
         }
-        assert_eq!(
-            runs(&mut confirms),
-            [(2, true, true), (3, false, false), (5, true, true)]
-        );
+        assert_eq!(runs(&mut confirms), [(2, true, true), (3, false, false), (5, true, true)]);
         assert_eq!(confirms.assign(), PublishSeq(6));
         assert_eq!(runs(&mut confirms), []);
     }

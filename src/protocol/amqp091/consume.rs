@@ -238,12 +238,7 @@ impl Channel {
 
     /// The broker ended a consumer. Clients that do not know basic.cancel from a server are not
     /// told (S72).
-    pub(super) fn on_consumer_gone(
-        &mut self,
-        key: ConsumerKey,
-        link: &Link,
-        cx: &mut Context<'_>,
-    ) {
+    pub(super) fn on_consumer_gone(&mut self, key: ConsumerKey, link: &Link, cx: &mut Context<'_>) {
         let Some(consumer) = self.consumers.remove(key) else { return };
         if link.capabilities.consumer_cancel_notify {
             self.reply(&basic::Cancel { consumer_tag: &consumer.tag, no_wait: true }, cx);

@@ -27,7 +27,7 @@ fn changed(message: &Message, count: Option<u64>) -> Vec<u8> {
         return foreign_block(message, count);
     }
     // A block that cannot be read was never accepted; should there be one, it leaves as it is.
-    let Ok(properties) = Properties::read(message.properties()) else {
+    let Ok(properties) = Properties::decode(message.properties()) else {
         return message.properties().into();
     };
     with_headers(message, properties, count)
@@ -47,20 +47,23 @@ fn foreign_block(message: &Message, count: Option<u64>) -> Vec<u8> {
     with_headers(message, properties, count)
 }
 
-fn with_headers(message: &Message, mut properties: Properties<'_>, count: Option<u64>) -> Vec<u8> {
-    let mut headers = TableBuffer::from(properties.headers.unwrap_or_default());
+fn with_headers(message: &Message, stored: Properties<'_>, count: Option<u64>) -> Vec<u8> {
+    let mut headers = TableBuffer::from(stored.headers.unwrap_or_default());
     if let Some(count) = count {
         set(&mut headers, DELIVERY_COUNT, &Value::I64(signed(count)));
     }
     if let Some(history) = message.deaths() {
-        // Its time to live ended with its first death (P71); x-death keeps it.
-        properties.expiration = None;
         put_history(&mut headers, history);
     }
-    if !headers.view().is_empty() {
-        properties.headers = Some(headers.view());
+    let mut sent = stored;
+    if message.deaths().is_some() {
+        // Its time to live ended with its first death (P71); x-death keeps it.
+        sent.expiration = None;
     }
-    properties.to_block()
+    if !headers.view().is_empty() {
+        sent.headers = Some(headers.view());
+    }
+    sent.to_block()
 }
 
 fn put_history(headers: &mut TableBuffer, history: &DeathHistory) {
@@ -120,7 +123,7 @@ mod tests {
     }
 
     fn headers(block: &[u8]) -> Table {
-        Properties::read(block).unwrap().headers.unwrap().to_value()
+        Properties::decode(block).unwrap().headers.unwrap().to_value()
     }
 
     #[test]
@@ -134,8 +137,7 @@ mod tests {
     fn a_count_is_added_and_other_headers_stay() {
         let mut own = TableBuffer::new();
         own.set("mine", &Value::Bool(true)).unwrap();
-        let block =
-            Properties { headers: Some(own.view()), ..Properties::default() }.to_block();
+        let block = Properties { headers: Some(own.view()), ..Properties::default() }.to_block();
         let sent = changed_block(&message(&block, TAG), Some(3)).unwrap();
         assert_eq!(
             headers(&sent),
@@ -163,7 +165,7 @@ mod tests {
         let history = DeathHistory { deaths: vec![death], first: place.clone(), last: place };
         let message = message(&block, TAG).with(|inner| inner.deaths = Some(Box::new(history)));
         let sent = changed_block(&message, None).unwrap();
-        assert_eq!(Properties::read(&sent).unwrap().expiration, None);
+        assert_eq!(Properties::decode(&sent).unwrap().expiration, None);
         let sent = headers(&sent);
         let entry = Table(vec![
             ("count".into(), Value::I64(2)),
@@ -183,7 +185,7 @@ mod tests {
     #[test]
     fn a_message_of_another_protocol_is_described_in_our_words() {
         let sent = changed_block(&message(b"theirs", ProtocolTag(99)), None).unwrap();
-        let properties = Properties::read(&sent).unwrap();
+        let properties = Properties::decode(&sent).unwrap();
         assert_eq!(properties.delivery_mode, Some(2));
         assert_eq!(properties.expiration, Some(&b"5"[..]));
     }

@@ -131,7 +131,11 @@ impl Channel {
         no_ack: bool,
         cx: &Context<'_>,
     ) -> u64 {
-        if no_ack { self.unacked.pass() } else { self.unacked.push(queue, id, None, cx.now.mono_ms) }
+        if no_ack {
+            self.unacked.pass()
+        } else {
+            self.unacked.push(queue, id, None, cx.now.mono_ms)
+        }
     }
 
     /// A mandatory message that no queue took, some time after it was published.
@@ -207,4 +211,3 @@ pub(super) const fn no_route<'a>(exchange: &'a str, routing_key: &'a str) -> bas
         routing_key,
     }
 }
-

@@ -54,12 +54,12 @@ impl Amqp {
                 let behind = input.get(taken..).unwrap_or_default();
                 return self.on_channel_method(channel, payload, (taken, behind), cx);
             }
-            Frame::Header { channel, payload } => self.on_content(channel, cx, |open, link, cx| {
-                open.on_header(payload, link, cx)
-            }),
-            Frame::Body { channel, payload } => self.on_content(channel, cx, |open, link, cx| {
-                open.on_body(payload, link, cx)
-            }),
+            Frame::Header { channel, payload } => {
+                self.on_content(channel, cx, |open, link, cx| open.on_header(payload, link, cx))
+            }
+            Frame::Body { channel, payload } => {
+                self.on_content(channel, cx, |open, link, cx| open.on_body(payload, link, cx))
+            }
         }
         Step::Took(taken)
     }
@@ -327,7 +327,9 @@ fn interrupted() -> Fault {
 
 fn fault_of(error: MethodError) -> Fault {
     match error {
-        MethodError::Unknown { .. } => Fault::new(ReplyCode::CommandInvalid, "unimplemented method"),
+        MethodError::Unknown { .. } => {
+            Fault::new(ReplyCode::CommandInvalid, "unimplemented method")
+        }
         MethodError::Syntax(error) => Fault::new(ReplyCode::SyntaxError, error.to_string()),
     }
 }

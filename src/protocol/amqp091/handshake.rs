@@ -99,7 +99,8 @@ impl Amqp {
     fn on_start_ok(&mut self, ok: &connection::StartOk<'_>, cx: &mut Context<'_>) {
         self.link.capabilities = Capabilities::of(ok.client_properties);
         let name = ok.client_properties.get("connection_name").and_then(|v| v.as_text());
-        self.link.name = name.and_then(|n| n.get(..n.len().min(NAME_BYTES_SHOWN))).unwrap_or_default().into();
+        self.link.name =
+            name.and_then(|n| n.get(..n.len().min(NAME_BYTES_SHOWN))).unwrap_or_default().into();
         match self.login(ok, cx.now.mono_ms) {
             Ok(identity) => {
                 self.link.identity = Some(identity);
@@ -160,7 +161,8 @@ impl Amqp {
 
     /// The delay is over: the client is told, if it announced that it understands (P12, S73).
     pub(super) fn refuse_login(&mut self, cx: &mut Context<'_>) {
-        let Phase::Refusing { fault, .. } = std::mem::replace(&mut self.phase, Phase::Closed) else {
+        let Phase::Refusing { fault, .. } = std::mem::replace(&mut self.phase, Phase::Closed)
+        else {
             return;
         };
         if self.link.capabilities.authentication_failure_close {
@@ -209,11 +211,7 @@ impl Amqp {
         Ok(())
     }
 
-    fn on_open(
-        &mut self,
-        open: &connection::Open<'_>,
-        cx: &mut Context<'_>,
-    ) -> Result<(), Fault> {
+    fn on_open(&mut self, open: &connection::Open<'_>, cx: &mut Context<'_>) -> Result<(), Fault> {
         // URIs without a path mean the vhost named "" to some clients (P74).
         let vhost = if open.virtual_host.is_empty() { "/" } else { open.virtual_host };
         let Some(identity) = self.link.identity.clone() else {

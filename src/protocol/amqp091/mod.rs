@@ -108,7 +108,7 @@ fn headers(block: &[u8]) -> Table {
 }
 
 fn property(block: &[u8], name: &str) -> Option<Value> {
-    let all = Properties::read(block).ok()?;
+    let all = Properties::decode(block).ok()?;
     let text = match name {
         "content-type" => all.content_type,
         "content-encoding" => all.content_encoding,

@@ -95,7 +95,12 @@ pub(super) struct Whole<'a> {
 
 /// What lies behind a basic.publish.
 enum Ahead<'a> {
-    Whole { block: &'a [u8], scan: PropertyScan<'a>, body: &'a [u8], taken: usize },
+    Whole {
+        block: &'a [u8],
+        scan: PropertyScan<'a>,
+        body: &'a [u8],
+        taken: usize,
+    },
     NeedMore(usize),
     /// Something that is better taken frame by frame.
     Other,
@@ -103,7 +108,9 @@ enum Ahead<'a> {
 
 fn look_ahead(behind: &[u8], channel: u16, body_bytes_max: u64, frame_bytes_max: u32) -> Ahead<'_> {
     let (payload, header_bytes) = match frame::decode(behind, frame_bytes_max) {
-        Ok(Decoded::Frame { frame: Frame::Header { channel: c, payload }, taken }) if c == channel => {
+        Ok(Decoded::Frame { frame: Frame::Header { channel: c, payload }, taken })
+            if c == channel =>
+        {
             (payload, taken)
         }
         Ok(Decoded::NeedMore { bytes_min }) => return Ahead::NeedMore(bytes_min),
@@ -215,8 +222,14 @@ impl Channel {
         link: &mut Link,
         cx: &mut Context<'_>,
     ) -> Result<(), Fault> {
-        let Assembly::AwaitingBody { address, block, body_bytes, mut body, empty_frames, progress_ms } =
-            std::mem::replace(&mut self.assembly, Assembly::Idle)
+        let Assembly::AwaitingBody {
+            address,
+            block,
+            body_bytes,
+            mut body,
+            empty_frames,
+            progress_ms,
+        } = std::mem::replace(&mut self.assembly, Assembly::Idle)
         else {
             return Err(unexpected("content body without a content header"));
         };

@@ -47,7 +47,9 @@ fn plain(response: &[u8]) -> Option<Credentials> {
 fn amqplain(response: &[u8]) -> Option<Credentials> {
     let mut table = Vec::with_capacity(response.len().saturating_add(4));
     put_long_bytes(&mut table, response);
-    let table = TableRef::read(&mut Reader::new(&table)).ok().map(|t| (text(t, "LOGIN"), text(t, "PASSWORD")));
+    let table = TableRef::read(&mut Reader::new(&table))
+        .ok()
+        .map(|t| (text(t, "LOGIN"), text(t, "PASSWORD")));
     match table {
         Some((Some(user), Some(password))) => named(&user, &password),
         Some((Some(_) | None, None) | (None, Some(_))) | None => None,

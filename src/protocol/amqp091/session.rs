@@ -27,14 +27,22 @@ pub(super) enum Phase {
     AwaitingHeader,
     AwaitingStartOk,
     /// The login was refused; the client learns it later, so that guessing is slow.
-    Refusing { fault: Fault, until_ms: u64 },
+    Refusing {
+        fault: Fault,
+        until_ms: u64,
+    },
     AwaitingTuneOk,
     AwaitingOpen,
     Running,
     /// The broker takes everything back; then comes the farewell.
-    Ending { farewell: Farewell, until_ms: u64 },
+    Ending {
+        farewell: Farewell,
+        until_ms: u64,
+    },
     /// connection.close was sent: everything is discarded until close-ok (P19).
-    Closing { until_ms: u64 },
+    Closing {
+        until_ms: u64,
+    },
     Closed,
 }
 
@@ -109,10 +117,7 @@ impl Amqp {
     }
 
     /// The same, with what it shares with the others.
-    pub(super) fn channel_and_link(
-        &mut self,
-        number: u16,
-    ) -> Option<(&mut Channel, &mut Link)> {
+    pub(super) fn channel_and_link(&mut self, number: u16) -> Option<(&mut Channel, &mut Link)> {
         let index = usize::from(number).checked_sub(1)?;
         match self.slots.get_mut(index)? {
             Slot::Used(channel) => Some((channel, &mut self.link)),
@@ -195,8 +200,7 @@ impl Amqp {
             }
         }
         if self.look_ms.is_some_and(|at_ms| at_ms <= now_ms) {
-            self.look_ms =
-                self.needs_look().then(|| now_ms.saturating_add(LOOK_EVERY_MS));
+            self.look_ms = self.needs_look().then(|| now_ms.saturating_add(LOOK_EVERY_MS));
             self.look(cx);
         }
     }

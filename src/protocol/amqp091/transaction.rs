@@ -169,12 +169,7 @@ impl Channel {
         Ok(Flow::Go)
     }
 
-    fn publish_held(
-        &mut self,
-        held: Held,
-        link: &Link,
-        cx: &mut Context<'_>,
-    ) -> Result<(), Fault> {
+    fn publish_held(&mut self, held: Held, link: &Link, cx: &mut Context<'_>) -> Result<(), Fault> {
         let Mode::Transaction(transaction) = &mut self.mode else { return Ok(()) };
         let visible: Vec<&str> = held.visible_keys.iter().map(|key| &**key).collect();
         let hidden: Vec<&str> = held.hidden_keys.iter().map(|key| &**key).collect();

@@ -128,7 +128,7 @@ fn rewritten(
     publisher: Publisher<'_>,
 ) -> Result<Vec<u8>, Fault> {
     let syntax = |error| Fault::new(ReplyCode::SyntaxError, format!("{error}"));
-    let mut properties = Properties::read(block).map_err(syntax)?;
+    let mut properties = Properties::decode(block).map_err(syntax)?;
     let mut headers = TableBuffer::from(properties.headers.unwrap_or_default());
     if is_hidden {
         headers.remove(BCC);
@@ -181,8 +181,8 @@ mod tests {
     #[test]
     fn an_expiration_is_decimal_digits_and_nothing_else() {
         for text in ["", "-1", "1e9", "99999999999999999999", " 1"] {
-            let block =
-                Properties { expiration: Some(text.as_bytes()), ..Properties::default() }.to_block();
+            let block = Properties { expiration: Some(text.as_bytes()), ..Properties::default() }
+                .to_block();
             let error = vetted(&block, NOBODY).unwrap_err();
             assert!(error.starts_with("PRECONDITION_FAILED - invalid expiration"), "{error}");
         }
@@ -232,6 +232,6 @@ mod tests {
         );
         let consuming = Publisher { reply_address: Some("secret"), ..NOBODY };
         let (_, stored) = vetted(&block, consuming).unwrap();
-        assert_eq!(Properties::read(&stored).unwrap().reply_to, Some(&b"secret"[..]));
+        assert_eq!(Properties::decode(&stored).unwrap().reply_to, Some(&b"secret"[..]));
     }
 }

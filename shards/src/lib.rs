@@ -22,7 +22,7 @@
 //!
 //! # Which file may use what
 //!
-//! The executor's crate (glommio) appears in `shard.rs`, `start.rs`, `stream.rs` and `listener.rs` and in no signature. System
+//! The executor's crate (glommio) appears in `start.rs`, `shard.rs`, `turn.rs`, `stream.rs` and `listener.rs`, and in no signature. System
 //! calls without a safe wrapper have `cores.rs`, `limits.rs`, `probe.rs` and `signals.rs`. Everything else is plain safe Rust.
 
 mod buffers;
@@ -43,6 +43,7 @@ mod start;
 mod stream;
 mod tasks;
 mod timers;
+mod turn;
 
 pub use buffers::{Buffers, READ_BLOCK_BYTES, ReadBuffer};
 pub use clock::Clock;

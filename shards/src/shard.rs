@@ -5,22 +5,15 @@ use crate::clock::Clock;
 use crate::mesh::{Hub, Mesh};
 use crate::shard_id::ShardId;
 use crate::tasks::Tasks;
+use crate::turn::{NextLook, Turn};
 use glommio::timer::Timer;
-use glommio::{Latency, Shares, TaskQueueHandle};
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
-
-/// How long the executor runs tasks before it looks at its rings again while there is always something to run. Its default of
-/// 100 ms is what makes sockets and wake-ups of other threads 100 ms late on a busy core; a look costs about 5 us, so this is
-/// 1 % of a saturated core.
-pub(crate) const TURN_MAX: Duration = Duration::from_micros(500);
-
-/// Rounds of ending tasks whose end starts new ones.
-const END_ROUNDS_MAX: usize = 100;
 
 /// One shard, for the code that runs on it. A cheap handle that stays on its thread.
 pub struct Shard<M> {
@@ -33,27 +26,21 @@ struct Core<M> {
     clock: Clock,
     mesh: Mesh<M>,
     buffers: Buffers,
-    queue: TaskQueueHandle,
-    tasks: RefCell<Tasks>,
+    turn: Turn,
+    tasks: Tasks,
 }
 
 impl<M: 'static> Shard<M> {
-    /// To be called inside the executor of this shard.
     pub(crate) fn new(id: ShardId, count: usize, hub: Arc<Hub<M>>) -> Self {
-        // One queue for everything: with two, each has to wait for the other's share of the core.
-        let queue = glommio::executor().create_task_queue(
-            Shares::default(),
-            Latency::Matters(TURN_MAX),
-            "shard",
-        );
+        let clock = Clock::new();
         let core = Core {
             id,
             count,
-            clock: Clock::new(),
+            clock,
             mesh: Mesh::new(id, hub),
             buffers: Buffers::new(),
-            queue,
-            tasks: RefCell::default(),
+            turn: Turn::new(clock),
+            tasks: Tasks::new(),
         };
         Self { core: Rc::new(core) }
     }
@@ -88,30 +75,15 @@ impl<M: 'static> Shard<M> {
         &self.core.buffers
     }
 
-    /// Runs `future` on this shard, beginning in a later turn, until it ends or the shard's main future does.
-    ///
-    /// # Panics
-    ///
-    /// Outside of the shard's own thread.
+    /// Runs `future` on this shard, beginning later in this turn or in the next, until it ends or the shard's main future does.
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
-        let core = Rc::clone(&self.core);
-        let slot = core.tasks.borrow_mut().reserve();
-        let task = async move {
-            future.await;
-            core.tasks.borrow_mut().finish(slot);
-        };
-        let made = glommio::spawn_local_into(task, self.core.queue);
-        // The queue was made with the shard and is never removed.
-        assert!(made.is_ok(), "a shard spawns into its own queue");
-        if let Ok(task) = made {
-            self.core.tasks.borrow_mut().fill(slot, task.detach());
-        }
+        self.core.tasks.spawn(future);
     }
 
-    /// Tasks of this shard that have not ended, without its main future.
+    /// Tasks of this shard that have not ended, its main future among them.
     #[must_use]
     pub fn task_count(&self) -> usize {
-        self.core.tasks.borrow().len()
+        self.core.tasks.len()
     }
 
     /// Resolves after `wait_ms` milliseconds. For a few long-lived tasks; deadlines of connections belong into
@@ -137,11 +109,11 @@ impl<M: 'static> Shard<M> {
         futures_lite::future::yield_now().await;
     }
 
-    /// Whether the executor wants to look at its rings: something arrived, or the turn has lasted long enough. A plain read of
-    /// two words; ask after each bounded piece of work.
+    /// Whether this turn has lasted long enough and others should run. Reads the clock (25 ns): ask after each bounded piece of
+    /// work, not after each message.
     #[must_use]
     pub fn need_yield(&self) -> bool {
-        glommio::executor().need_preempt()
+        self.core.turn.is_over()
     }
 
     /// [`Shard::yield_now`] if there is a reason to.
@@ -151,23 +123,43 @@ impl<M: 'static> Shard<M> {
         }
     }
 
-    /// Runs the main future to its end in the shard's queue, then ends all tasks.
-    pub(crate) async fn run_main(self, main: impl Future<Output = ()> + 'static) {
-        if let Ok(main) = glommio::spawn_local_into(main, self.core.queue) {
+    /// Runs the main future and all tasks until the main future ends, then drops the rest. The only task of the executor.
+    pub(crate) async fn run(self, main: impl Future<Output = ()> + 'static) {
+        let ended = Rc::new(Cell::new(false));
+        let ending = Rc::clone(&ended);
+        self.spawn(async move {
             main.await;
-        }
-        for _ in 0..END_ROUNDS_MAX {
-            let tasks = self.core.tasks.borrow_mut().take_all();
-            if tasks.is_empty() {
-                break;
-            }
-            for task in tasks {
-                task.cancel();
-                task.await;
-            }
-        }
+            ending.set(true);
+        });
+        let mut look = NextLook::new();
+        poll_fn(|context| self.poll_turn(context, &ended, &mut look)).await;
+        self.core.tasks.clear(self.core.id);
         // One look at the rings, so that readiness requests of closed sockets are withdrawn and the peers see the end.
         Timer::new(Duration::from_millis(1)).await;
+    }
+
+    fn poll_turn(
+        &self,
+        context: &mut Context<'_>,
+        ended: &Cell<bool>,
+        look: &mut NextLook,
+    ) -> Poll<()> {
+        let core = &self.core;
+        core.turn.begin();
+        loop {
+            while core.tasks.run_next() {
+                if ended.get() {
+                    return Poll::Ready(());
+                }
+                if core.turn.is_over() {
+                    look.wake_after(context);
+                    return Poll::Pending;
+                }
+            }
+            if core.tasks.poll_woken(context).is_pending() {
+                return Poll::Pending;
+            }
+        }
     }
 }
 

@@ -4,18 +4,22 @@ use crate::cores::{allowed_cores, pin_to};
 use crate::limits::{MEMLOCK_BYTES_MIN, limits, memlock_needed, raise_memlock};
 use crate::mesh::{Hub, Remote};
 use crate::probe::{ProbeError, check_io_uring};
-use crate::shard::{Shard, TURN_MAX};
+use crate::shard::Shard;
 use crate::shard_id::{SHARDS_MAX, ShardId};
-use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
+use glommio::{Latency, LocalExecutor, LocalExecutorBuilder, Placement, Shares};
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Memory that each executor registers with the kernel for direct file I/O, the least it takes. We do not use it; its default
 /// of 10 MiB would be locked per shard.
 const IO_MEMORY_BYTES: usize = 64 * 1024;
+
+/// The executor shall not end our turns, see `tasks.rs`.
+const NEVER: Duration = Duration::from_secs(24 * 3_600);
 
 /// How to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -209,9 +213,14 @@ impl<M: Send + 'static> Seat<M> {
         }
         let (id, count, hub) = (self.id, self.count, Arc::clone(&self.hub));
         executor.run(async move {
+            // A queue for which latency matters is woken by other threads at once, not when the executor next sleeps.
+            let latency = Latency::Matters(NEVER);
+            let queue = glommio::executor().create_task_queue(Shares::default(), latency, "shard");
             let shard = Shard::new(id, count, hub);
             let main = make(shard.clone());
-            shard.run_main(main).await;
+            if let Ok(all) = glommio::spawn_local_into(shard.run(main), queue) {
+                all.await;
+            }
         });
         self.hub.abandon(self.id);
     }
@@ -224,7 +233,7 @@ impl<M: Send + 'static> Seat<M> {
         }
         LocalExecutorBuilder::new(Placement::Unbound)
             .io_memory(IO_MEMORY_BYTES)
-            .preempt_timer(TURN_MAX)
+            .preempt_timer(NEVER)
             .make()
             .map_err(|error| error.to_string())
     }

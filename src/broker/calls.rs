@@ -5,7 +5,7 @@
 use super::Broker;
 use super::mail::{BindingSpec, CallId, Mail, PlainAnswer, for_session};
 use crate::command::{Answer, Entity, Event, Refusal};
-use crate::ids::{ChannelRef, ExchangeId, QueueId, ShardId};
+use crate::ids::{ChannelId, ChannelRef, ConnectionId, ExchangeId, QueueId, ShardId};
 
 /// What happens when all have answered.
 #[derive(Debug)]
@@ -113,8 +113,7 @@ impl Broker {
     /// Answers a session, here or by mail.
     pub(super) fn answer(&mut self, to: ChannelRef, answer: PlainAnswer) {
         if to.connection.shard == self.shard {
-            let event = Event::Answer { channel: to.channel, answer: for_session(answer) };
-            self.tell(to.connection.connection, event);
+            self.answered(to.connection.connection, to.channel, for_session(answer));
         } else {
             let mail = Mail::Answered {
                 connection: to.connection.connection,
@@ -123,6 +122,19 @@ impl Broker {
             };
             self.post.send(to.connection.shard, mail);
         }
+    }
+
+    /// The answer has come home.
+    pub(super) fn answered(
+        &mut self,
+        connection: ConnectionId,
+        channel: ChannelId,
+        answer: Answer,
+    ) {
+        if let Answer::Consuming { consumer, .. } = &answer {
+            self.consumer_started(connection, channel, *consumer);
+        }
+        self.tell(connection, Event::Answer { channel, answer });
     }
 
     /// Answers once everything told to other shards so far has been applied by them: needed when

@@ -173,6 +173,8 @@ pub(crate) enum Mail {
     Done { call: CallId, known: bool },
     /// To an owner: this consumer takes deliveries only for tokens from now on (or freely again).
     Limited { queue: QueueId, consumer: ConsumerId, on: bool },
+    /// To an owner: this consumer takes nothing for now (or goes on).
+    Paused { queue: QueueId, consumer: ConsumerId, on: bool },
     /// To a consumer's shard: there is work for it and no token.
     Want { channel: (ConnectionId, ChannelId), queue: QueueRef, consumer: ConsumerId },
     /// To an owner: tokens.

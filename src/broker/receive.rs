@@ -61,10 +61,7 @@ impl Broker {
                 self.request(at, vhost, *command, limited, now);
             }
             Mail::Answered { connection, channel, answer } => {
-                let answer = for_session(*answer);
-                if self.connections.get(connection).is_some() {
-                    self.tell(connection, Event::Answer { channel, answer });
-                }
+                self.answered(connection, channel, for_session(*answer));
             }
             Mail::Gone { connection, channel, call } => {
                 self.connection_gone(connection, channel, call.map(|call| (from, call)), now);
@@ -89,6 +86,7 @@ impl Broker {
             Mail::Barrier { call } => self.done(from, call, true),
             Mail::Done { call, known } => self.release(call, known),
             Mail::Limited { queue, consumer, on } => self.set_limited(queue, consumer, on),
+            Mail::Paused { queue, consumer, on } => self.consumer_paused(queue, consumer, on),
             Mail::Want { channel, queue, consumer } => self.wanted(channel, queue, consumer),
             Mail::Grant { queue, consumer, tokens } => self.granted(queue, consumer, tokens),
             Mail::Unused { channel, tokens } => self.unused(channel, tokens),

@@ -23,6 +23,8 @@ pub(super) struct ChannelCredit {
     /// Consumers with work and no token, first come first served.
     wanting: VecDeque<(QueueRef, ConsumerId)>,
     consumers: Vec<ConsumerRef>,
+    /// The channel takes no deliveries for now.
+    paused: bool,
 }
 
 impl ChannelCredit {
@@ -34,6 +36,7 @@ impl ChannelCredit {
             tokens: 0,
             wanting: VecDeque::new(),
             consumers: Vec::new(),
+            paused: false,
         }
     }
 }
@@ -116,8 +119,37 @@ impl Broker {
         channel: ChannelId,
         consumer: ConsumerRef,
     ) {
-        if let Some(credit) = self.credit(connection, channel) {
-            credit.consumers.push(consumer);
+        let Some(credit) = self.credit(connection, channel) else { return };
+        credit.consumers.push(consumer);
+        if credit.paused {
+            self.pause_consumer(consumer, true);
+        }
+    }
+
+    /// The channel stops, or goes on, taking deliveries; its consumers keep their places. What is
+    /// on its way from other shards still arrives.
+    pub fn pause_channel(&mut self, connection: ConnectionId, channel: ChannelId, pause: bool) {
+        let Some(credit) = self.credit(connection, channel) else { return };
+        credit.paused = pause;
+        for consumer in credit.consumers.clone() {
+            self.pause_consumer(consumer, pause);
+        }
+    }
+
+    fn pause_consumer(&mut self, consumer: ConsumerRef, on: bool) {
+        let ConsumerRef { queue: QueueRef { shard, queue }, consumer } = consumer;
+        if shard == self.shard {
+            self.consumer_paused(queue, consumer, on);
+        } else {
+            self.post.send(shard, Mail::Paused { queue, consumer, on });
+        }
+    }
+
+    /// Owner: see [`Broker::pause_channel`].
+    pub(super) fn consumer_paused(&mut self, queue: QueueId, consumer: ConsumerId, on: bool) {
+        if let Some(entry) = self.queues.get_mut(queue) {
+            entry.queue.set_consumer_paused(consumer, on);
+            self.mark_dirty(queue);
         }
     }
 

@@ -25,7 +25,10 @@ use crate::message::{PropertyReader, ProtocolTag};
 
 /// Everything that is spoken, in the order in which first octets are shown to them. The place of a
 /// protocol says nothing: its [`ProtocolTag`] does, since records on disk carry that.
-pub const PROTOCOLS: &[Protocol] = &[];
+pub const PROTOCOLS: &[Protocol] = &[
+    #[cfg(feature = "amqp091")]
+    amqp091::PROTOCOL,
+];
 
 /// One protocol: how to know it, start it and read what its publishers wrote.
 #[derive(Debug, Clone, Copy)]

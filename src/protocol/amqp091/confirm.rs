@@ -1,0 +1,134 @@
+//! Publisher confirms of one channel: reported in the order of publishing, many at once
+//! (R42, R45). May import `ids`.
+
+use std::collections::VecDeque;
+
+use crate::ids::PublishSeq;
+
+/// What is known of a publish that is not reported yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Pending,
+    Stored,
+    Refused,
+}
+
+/// Publishes that end the same way and are reported by one method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run {
+    /// The number of the last of them.
+    pub(super) last: u64,
+    /// Whether it stands for all before it that are not reported.
+    pub(super) multiple: bool,
+    /// Acknowledged, or refused.
+    pub(super) accepted: bool,
+}
+
+/// The publishes of a channel that wait for their confirm. One octet each; a client that sends
+/// without end is held back by the broker, not here.
+#[derive(Debug, Default)]
+pub(super) struct Confirms {
+    /// Number of the publish at the front of `window`, less one.
+    reported: u64,
+    window: VecDeque<Fate>,
+}
+
+impl Confirms {
+    /// The number of the next publish, the first is 1.
+    pub(super) fn assign(&mut self) -> PublishSeq {
+        self.window.push_back(Fate::Pending);
+        PublishSeq(self.last_assigned())
+    }
+
+    /// Takes back the number assigned last: its publish was an error and closes the channel.
+    pub(super) fn retract(&mut self) {
+        self.window.pop_back();
+    }
+
+    /// Notes how a publish ended. Numbers that are reported already or were never assigned are
+    /// ignored: the broker may say it twice.
+    pub(super) fn settle(&mut self, seq: PublishSeq, accepted: bool) {
+        let Some(offset) = seq.0.checked_sub(self.reported).and_then(|n| n.checked_sub(1)) else {
+            return;
+        };
+        let Ok(index) = usize::try_from(offset) else { return };
+        if let Some(fate) = self.window.get_mut(index) {
+            *fate = if accepted { Fate::Stored } else { Fate::Refused };
+        }
+    }
+
+    /// The next run to report: the longest front of publishes that ended alike.
+    pub(super) fn next_run(&mut self) -> Option<Run> {
+        let first = *self.window.front()?;
+        if first == Fate::Pending {
+            return None;
+        }
+        let mut count = 0_u64;
+        while self.window.front() == Some(&first) {
+            self.window.pop_front();
+            count = count.saturating_add(1);
+        }
+        self.reported = self.reported.saturating_add(count);
+        Some(Run { last: self.reported, multiple: count > 1, accepted: first == Fate::Stored })
+    }
+
+    /// How many are neither stored nor refused, or not yet reported as such.
+    pub(super) fn waiting(&self) -> usize {
+        self.window.len()
+    }
+
+    /// The number assigned last; 0 before the first.
+    pub(super) fn last_assigned(&self) -> u64 {
+        self.reported.saturating_add(u64::try_from(self.window.len()).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runs(confirms: &mut Confirms) -> Vec<(u64, bool, bool)> {
+        std::iter::from_fn(|| confirms.next_run().map(|r| (r.last, r.multiple, r.accepted)))
+            .collect()
+    }
+
+    #[test]
+    fn what_ended_alike_in_a_row_is_reported_by_one_method() {
+        let mut confirms = Confirms::default();
+        for n in 1..=5 {
+            assert_eq!(confirms.assign(), PublishSeq(n));
+            confirms.settle(PublishSeq(n), n != 3);
+        }
+        assert_eq!(runs(&mut confirms), [(2, true, true), (3, false, false), (5, true, true)]);
+        assert_eq!(confirms.assign(), PublishSeq(6));
+        assert_eq!(runs(&mut confirms), []);
+    }
+
+    /// Abuse of order by the broker is repaired here: confirms leave in the order of publishing.
+    #[test]
+    fn a_pending_publish_holds_back_those_behind_it() {
+        let mut confirms = Confirms::default();
+        for _ in 0..3 {
+            confirms.assign();
+        }
+        confirms.settle(PublishSeq(3), true);
+        confirms.settle(PublishSeq(2), true);
+        assert_eq!(runs(&mut confirms), []);
+        confirms.settle(PublishSeq(1), true);
+        confirms.settle(PublishSeq(1), false);
+        assert_eq!(runs(&mut confirms), [(1, false, false), (3, true, true)]);
+        confirms.settle(PublishSeq(2), true);
+        confirms.settle(PublishSeq(0), true);
+        confirms.settle(PublishSeq(9), true);
+        assert_eq!(runs(&mut confirms), []);
+        assert_eq!(confirms.waiting(), 0);
+    }
+
+    #[test]
+    fn the_number_of_a_publish_that_closed_the_channel_is_given_again() {
+        let mut confirms = Confirms::default();
+        confirms.assign();
+        confirms.retract();
+        assert_eq!(confirms.assign(), PublishSeq(1));
+    }
+}

@@ -33,7 +33,7 @@ pub const PROTOCOLS: &[Protocol] = &[
 /// One protocol: how to know it, start it and read what its publishers wrote.
 #[derive(Debug, Clone, Copy)]
 pub struct Protocol {
-    /// For logs.
+    /// Short, for logs and the start line (`listening amqp ...`).
     pub name: &'static str,
     /// The mark of its property blocks, fixed for ever.
     pub tag: ProtocolTag,

@@ -81,7 +81,7 @@ const REPLY_QUEUE: &str = "amq.rabbitmq.reply-to";
 
 /// See [`Protocol`].
 pub const PROTOCOL: Protocol = Protocol {
-    name: "AMQP 0-9-1",
+    name: "amqp",
     tag: TAG,
     port: |config| config.amqp.port,
     recognises,

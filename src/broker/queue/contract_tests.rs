@@ -129,6 +129,8 @@ fn a_full_connection_leaves_messages_ready() {
         bench.outlet.full.insert(connection(1));
         bench.publish(&["a"]);
         assert!(bench.deliver().is_empty());
+        assert!(bench.deliver().is_empty());
+        assert_eq!(bench.outlet.waiting, [connection(1)], "said once");
         assert_eq!(bench.queue.ready(), 1);
         bench.outlet.full.clear();
         bench.queue.resume(connection(1));

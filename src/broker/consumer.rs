@@ -29,7 +29,7 @@ pub(crate) struct NewConsumer<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ConsumeRefused {
     /// An exclusive consumer is there, or was asked for beside others or on a queue that chooses
-    /// its active consumer itself (amqp.md P43, R15).
+    /// its active consumer itself (P43, R15).
     ExclusiveUse,
     /// A bad argument.
     BadArgument(BadArgument),
@@ -52,7 +52,7 @@ pub(crate) struct Consuming {
 /// What a consumer's own arguments say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct ConsumerArguments {
-    /// Higher ones are served first (amqp.md R16).
+    /// Higher ones are served first (R16).
     pub(crate) priority: i64,
     /// Overrules the queue's.
     pub(crate) timeout_ms: Option<u64>,
@@ -77,7 +77,7 @@ impl ConsumerArguments {
     }
 }
 
-/// A share of a limit that all consumers of a channel have together (amqp.md P42). The channel's
+/// A share of a limit that all consumers of a channel have together (P42). The channel's
 /// home counts; the queue gets a token for each delivery it may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ChannelShare {

@@ -1,4 +1,4 @@
-//! The arguments a queue may be declared with: one table, one reader each (amqp.md L33, P75-P77).
+//! The arguments a queue may be declared with: one table, one reader each (L33, P75-P77).
 //!
 //! Unknown arguments are accepted and mean nothing, as in RabbitMQ (abuse row 39).
 //! May import `dead_letter`, `dedup` and `value`.
@@ -30,7 +30,7 @@ impl BadArgument {
     }
 }
 
-/// What happens to a publish that does not fit (amqp.md R14).
+/// What happens to a publish that does not fit (R14).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Overflow {
     /// It is taken and old messages go.
@@ -134,7 +134,7 @@ const ARGUMENTS: &[Argument] = &[
         name: "x-deduplication-header",
         read: |v, r| set(&mut r.dedup_header, text(v).map(Box::from)),
     },
-    // Accepted and without effect (amqp.md R10-R13): all queues are kept the same way here.
+    // Accepted and without effect (R10-R13): all queues are kept the same way here.
     Argument { name: "x-queue-mode", read: |v, _| one_of(v, &["default", "lazy"]) },
     Argument { name: "x-queue-version", read: |v, _| within(v, 1, 2) },
     Argument { name: "x-max-in-memory-length", read: |v, _| natural(v).map(drop) },
@@ -145,7 +145,7 @@ const ARGUMENTS: &[Argument] = &[
 ];
 
 /// Arguments that only a log-like queue type has; with the types there are they would silently do
-/// nothing, so they are refused as RabbitMQ does (amqp.md P33).
+/// nothing, so they are refused as RabbitMQ does (P33).
 const OF_OTHER_TYPES: &[&str] = &[
     "x-max-age",
     "x-stream-max-segment-size-bytes",
@@ -153,7 +153,7 @@ const OF_OTHER_TYPES: &[&str] = &[
     "x-initial-cluster-size",
 ];
 
-/// The names that are compared when a queue is declared again (amqp.md P32).
+/// The names that are compared when a queue is declared again (P32).
 pub(crate) fn compared() -> impl Iterator<Item = &'static str> {
     ARGUMENTS.iter().map(|a| a.name).filter(|name| *name != QUEUE_TYPE)
 }
@@ -194,7 +194,7 @@ fn set<T>(place: &mut Option<T>, value: Result<T, Box<str>>) -> Read {
 }
 
 fn integer(value: &Value) -> Result<i64, Box<str>> {
-    // Digits in a text are refused too, so that the mistake surfaces (amqp.md P76).
+    // Digits in a text are refused too, so that the mistake surfaces (P76).
     value.as_integer().ok_or_else(|| format!("must be an integer, not {value:?}").into())
 }
 
@@ -236,7 +236,7 @@ fn one_of(value: &Value, allowed: &[&str]) -> Read {
 }
 
 fn expires(value: &Value, raw: &mut Raw) -> Read {
-    // 0 would delete the queue while its declarer still reads the answer (amqp.md P77).
+    // 0 would delete the queue while its declarer still reads the answer (P77).
     within(value, 1, TIME_MS_MAX)?;
     set(&mut raw.settings.expires_ms, natural(value))
 }

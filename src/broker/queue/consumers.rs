@@ -33,7 +33,7 @@ fn peers(place: &mut Place) -> &mut Links {
     &mut place.peers
 }
 
-/// Where only one consumer is active: who, and who follows (amqp.md L49, R15).
+/// Where only one consumer is active: who, and who follows (L49, R15).
 #[derive(Debug, Default)]
 struct Single {
     /// Highest priority first, then in order of subscription.
@@ -119,15 +119,19 @@ impl Consumers {
         self.id_at(index)
     }
 
-    /// Lets a consumer go. What it has out stays out (amqp.md P44, P69).
+    /// Lets a consumer go. What it has out stays out (P44, P69).
     pub(crate) fn remove(&mut self, id: ConsumerId) -> Option<Consumer> {
         let index = self.index_of(id)?;
         let place = self.places.get_mut(id.index())?;
         let consumer = place.consumer.take()?;
         place.generation = place.generation.wrapping_add(1);
-        place.holding = false;
-        if std::mem::take(&mut place.queued) {
+        let (queued, holding) = (place.queued, place.holding);
+        (place.queued, place.holding) = (false, false);
+        if queued {
             self.leave_ring(consumer.priority, index);
+        }
+        if holding {
+            self.holders.retain(|holder| *holder != id);
         }
         if let Some(row) = self.by_connection.get_mut(&consumer.at.connection) {
             row.remove(&mut self.places, peers, index);
@@ -140,7 +144,6 @@ impl Consumers {
         if consumer.exclusive {
             self.exclusive = false;
         }
-        self.holders.retain(|holder| *holder != id);
         if let Some(single) = &mut self.single {
             single.order.remove(&(Reverse(consumer.priority), consumer.joined, index));
             if single.active == Some(index) {
@@ -190,7 +193,7 @@ impl Consumers {
         }
     }
 
-    /// One of its deliveries is settled: its credit is free at once (amqp.md P68).
+    /// One of its deliveries is settled: its credit is free at once (P68).
     pub(crate) fn settled(&mut self, id: ConsumerId) {
         self.change(id, |consumer| consumer.unsettled = consumer.unsettled.saturating_sub(1));
         if self.single.is_some() {

@@ -129,6 +129,8 @@ fn a_full_connection_leaves_messages_ready() {
         bench.outlet.full.insert(connection(1));
         bench.publish(&["a"]);
         assert!(bench.deliver().is_empty());
+        assert!(bench.deliver().is_empty());
+        assert_eq!(bench.outlet.waiting, [connection(1)], "said once");
         assert_eq!(bench.queue.ready(), 1);
         bench.outlet.full.clear();
         bench.queue.resume(connection(1));
@@ -278,6 +280,17 @@ fn a_message_expires_after_the_shorter_time_counted_from_its_arrival_here() {
 }
 
 #[test]
+fn neither_the_queue_nor_the_message_can_lengthen_the_others_time() {
+    each_with(&[("x-message-ttl", Value::I32(100))], |mut bench| {
+        bench.publish_message(message_with("short", |t| t.expiration_ms = Some(20)));
+        assert_eq!(bench.queue.next_deadline(), Some(20));
+        bench.queue.purge();
+        bench.publish_message(message_with("long", |t| t.expiration_ms = Some(1_000)));
+        assert_eq!(bench.queue.next_deadline(), Some(100));
+    });
+}
+
+#[test]
 fn an_expired_message_is_never_delivered() {
     each_with(&[("x-dead-letter-exchange", Value::text("dlx"))], |mut bench| {
         bench.publish_message(message_with("short", |t| t.expiration_ms = Some(5)));
@@ -402,6 +415,7 @@ fn an_unused_queue_asks_once_to_be_deleted() {
         assert_eq!(bench.queue.next_deadline(), None);
         bench.at_ms = 200;
         bench.remove(consumer);
+        assert_eq!(bench.queue.next_deadline(), Some(300), "it was in use until now");
         bench.at_ms = 250;
         bench.queue.touch(now(250));
         bench.at_ms = 349;

@@ -16,7 +16,7 @@ pub(crate) struct DeadLetterTarget {
 }
 
 /// The message with this death on top of its history and without its own time to live, so that it
-/// does not expire again where it goes (amqp.md L43, R45b).
+/// does not expire again where it goes (L43, R45b).
 pub(crate) fn buried(message: &Message, queue: &str, reason: DeathReason, wall_ms: u64) -> Message {
     let expiration_ms = message.traits().expiration_ms;
     let here = || (Box::from(queue), reason, Box::from(message.exchange()));
@@ -56,7 +56,7 @@ fn routing_keys(message: &Message) -> Vec<Box<str>> {
 }
 
 /// Whether a dead message may go into a queue: not when it died there before and nobody has
-/// rejected it since, for then it would go round for ever (amqp.md R45c, P56; abuse row 35).
+/// rejected it since, for then it would go round for ever (R45c, P56; abuse row 35).
 pub(crate) fn may_enter(history: &DeathHistory, queue: &str) -> bool {
     let Some(last_here) = history.deaths.iter().position(|d| &*d.queue == queue) else {
         return true;

@@ -1,4 +1,4 @@
-//! Recognises messages that were seen before by a value their sender chose (amqp.md L32).
+//! Recognises messages that were seen before by a value their sender chose (L32).
 //!
 //! Used by queues and by exchanges. Bounded: the oldest value makes room for a new one.
 //! May import `value`.
@@ -11,7 +11,7 @@ use crate::value::Value;
 pub(crate) const DEFAULT_HEADER: &str = "x-deduplication-header";
 /// A header with which a message chooses how long it is remembered, milliseconds.
 pub(crate) const TTL_HEADER: &str = "x-cache-ttl";
-/// Values remembered unless the declaration says otherwise (amqp.md L32).
+/// Values remembered unless the declaration says otherwise (L32).
 pub(crate) const DEFAULT_SIZE: usize = 128;
 /// The most a declaration may ask for; arbitrary, about 100 MiB of short values.
 pub(crate) const SIZE_MAX: u64 = 1 << 20;

@@ -32,9 +32,12 @@ pub(crate) struct OutDelivery<'a> {
 
 /// Where deliveries go: connections of this shard and lanes to the others.
 pub(crate) trait Outlet {
-    /// Whether the connection takes another delivery now. After a false,
-    /// [`Queue::resume`] must follow when it does.
+    /// Whether the connection takes another delivery now.
     fn has_room(&self, to: ConnectionRef) -> bool;
+
+    /// A consumer of that connection waits for room: [`Queue::resume`] must follow when there is
+    /// some. Said once per consumer and waiting.
+    fn waits_for_room(&mut self, to: ConnectionRef);
 
     /// Takes a delivery; must not fail.
     fn deliver(&mut self, delivery: OutDelivery<'_>);
@@ -94,7 +97,7 @@ impl Queue {
     }
 
     /// `just_come`: a message that came in this very call has not expired, even with no time to
-    /// live at all (amqp.md P55).
+    /// live at all (P55).
     pub(super) fn hand_out<O: Outlet>(
         &mut self,
         now: Now,
@@ -105,7 +108,8 @@ impl Queue {
     ) -> More {
         for _ in 0..budget {
             if self.step(now, just_come, outlet, effects) == Step::Idle {
-                if self.ready.count() == 0 && self.consumers.has_holders() {
+                let nothing_to_send = self.paused || self.ready.count() == 0;
+                if nothing_to_send && self.consumers.has_holders() {
                     self.consumers.take_tokens(|id, c, tokens| outlet.unneeded(c.at, id, tokens));
                 }
                 return More::No;
@@ -121,7 +125,7 @@ impl Queue {
         outlet: &mut O,
         effects: &mut Vec<Effect>,
     ) -> Step {
-        if self.paused {
+        if self.paused || self.unsettled.is_full() {
             return Step::Idle;
         }
         let Some(front) = self.ready.front() else { return Step::Idle };
@@ -130,6 +134,7 @@ impl Queue {
         let (channel, key, no_settle) = (consumer.at, consumer.key, consumer.no_settle);
         if !outlet.has_room(channel.connection) {
             self.consumers.no_room(id);
+            outlet.waits_for_room(channel.connection);
             return Step::Busy;
         }
         if consumer.share == ChannelShare::Tokens(0) && !no_settle {
@@ -160,7 +165,7 @@ impl Queue {
         Step::Busy
     }
 
-    /// Fetches one message. It takes nobody's credit (amqp.md P68). Counts as use of the queue.
+    /// Fetches one message. It takes nobody's credit (P68). Counts as use of the queue.
     pub(crate) fn take(
         &mut self,
         now: Now,
@@ -168,6 +173,9 @@ impl Queue {
         effects: &mut Vec<Effect>,
     ) -> Option<Taken> {
         self.touch(now);
+        if self.unsettled.is_full() {
+            return None;
+        }
         // Ends: every round takes a message out of the queue.
         while let Some(front) = self.ready.front() {
             let Some(message) = self.take_front(front, now, false, effects) else { continue };

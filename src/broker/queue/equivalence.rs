@@ -1,4 +1,4 @@
-//! Whether a queue that is declared again is the one that is there (amqp.md P32, P33).
+//! Whether a queue that is declared again is the one that is there (P32, P33).
 //!
 //! May import `arguments`, `value` and the queue's own facts.
 

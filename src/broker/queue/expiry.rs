@@ -35,7 +35,7 @@ impl Queue {
         self.expire_heads(now, effects);
     }
 
-    /// Somebody declared it again or fetched from it: it is in use (amqp.md P40).
+    /// Somebody declared it again or fetched from it: it is in use (P40).
     pub(crate) fn touch(&mut self, now: Now) {
         self.used_ms = now.mono_ms;
     }

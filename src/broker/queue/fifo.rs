@@ -15,10 +15,22 @@ pub(crate) struct Run {
     pub(crate) to: Position,
 }
 
+impl Run {
+    /// One position.
+    pub(crate) const fn one(at: Position) -> Self {
+        Self { from: at, to: at.next() }
+    }
+
+    /// How many positions.
+    pub(crate) const fn len(self) -> u64 {
+        self.to.get().saturating_sub(self.from.get())
+    }
+}
+
 /// What is remembered of a message that was out before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Returned {
-    /// How often it came back in a way that counts against the delivery limit (amqp.md R3).
+    /// How often it came back in a way that counts against the delivery limit (R3).
     pub(crate) count: u32,
 }
 
@@ -26,16 +38,16 @@ pub(crate) struct Returned {
 #[derive(Debug, Default)]
 pub(crate) struct Fifo {
     fresh: VecDeque<Run>,
-    /// Always older than everything in `fresh`: they were at its front once (amqp.md P67).
+    /// Always older than everything in `fresh`: they were at its front once (P67).
     returned: BTreeMap<Position, Returned>,
 }
 
 impl Fifo {
-    /// A new message; positions only grow.
-    pub(crate) fn push(&mut self, at: Position) {
+    /// New messages; positions only grow.
+    pub(crate) fn push(&mut self, new: Run) {
         match self.fresh.back_mut() {
-            Some(run) if run.to == at => run.to = at.next(),
-            Some(_) | None => self.fresh.push_back(Run { from: at, to: at.next() }),
+            Some(run) if run.to == new.from => run.to = new.to,
+            Some(_) | None => self.fresh.push_back(new),
         }
     }
 
@@ -70,7 +82,7 @@ impl Fifo {
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Run> {
         let returned = std::mem::take(&mut self.returned);
         let fresh = std::mem::take(&mut self.fresh);
-        returned.into_keys().map(|at| Run { from: at, to: at.next() }).chain(fresh)
+        returned.into_keys().map(Run::one).chain(fresh)
     }
 
     /// Whether nothing is ready.
@@ -95,14 +107,14 @@ mod tests {
     #[test]
     fn a_long_row_is_one_run() {
         let mut fifo = Fifo::default();
-        (0..1_000_000).for_each(|n| fifo.push(Position::new(n)));
+        (0..1_000_000).for_each(|n| fifo.push(Run::one(Position::new(n))));
         assert_eq!(fifo.fresh.len(), 1);
     }
 
     #[test]
     fn given_back_messages_merge_in_original_order_before_the_rest() {
         let mut fifo = Fifo::default();
-        (0..6).for_each(|n| fifo.push(Position::new(n)));
+        (0..6).for_each(|n| fifo.push(Run::one(Position::new(n))));
         (0..4).for_each(|_| fifo.pop());
         for n in [3, 0, 2] {
             fifo.give_back(Position::new(n), Returned::default());

@@ -24,6 +24,8 @@ mod subscribe;
 mod unsettled;
 
 #[cfg(test)]
+mod conservation_tests;
+#[cfg(test)]
 mod contract_tests;
 #[cfg(test)]
 mod model_tests;
@@ -42,6 +44,7 @@ use arguments::{BadArgument, DeliveryLimit, Overflow, QUEUE_TYPE, Settings};
 use consumers::Consumers;
 use dead_letter::DeadLetterTarget;
 use dedup::{Dedup, Seen};
+use fifo::Run;
 use memory::MemoryStore;
 use priority::Scale;
 use ready::{Ready, ReturnOrder};
@@ -54,7 +57,7 @@ use crate::ids::{ConnectionRef, ConsumerId};
 use crate::message::{DeathReason, Message};
 use crate::value::{Table, Value};
 
-/// Which returns count against a delivery limit (amqp.md R3, L46).
+/// Which returns count against a delivery limit (R3, L46).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Counts {
     /// All.
@@ -74,7 +77,7 @@ pub(crate) struct QueueType {
     scale: fn(&Settings) -> Scale,
     returns: ReturnOrder,
     counts: Counts,
-    /// Whether limits over all consumers of a channel work with it (amqp.md R2).
+    /// Whether limits over all consumers of a channel work with it (R2).
     pub(crate) channel_limits: bool,
     /// Whether a single active consumer makes room for one of higher priority.
     active_consumer_yields: bool,
@@ -107,7 +110,7 @@ pub(crate) struct QueueDefaults {
     pub(crate) prefetch: u32,
     /// Most consumers of a queue (abuse row 29).
     pub(crate) consumers_max: u32,
-    /// Delivery limit of types that always have one (amqp.md R3).
+    /// Delivery limit of types that always have one (R3).
     pub(crate) delivery_limit: DeliveryLimit,
     /// Longest time a delivery may stay unsettled, ms.
     pub(crate) consumer_timeout_ms: Option<u64>,
@@ -172,6 +175,9 @@ pub(crate) enum Enqueued {
     Repeated,
 }
 
+/// Steps of handing out within one publish: with a consumer that keeps up, one is enough.
+const HAND_OUT_BUDGET: usize = 128;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -208,7 +214,7 @@ impl Queue {
         Self::declare_on(spec, defaults, Box::new(MemoryStore::default()), now)
     }
 
-    /// Makes a queue over an empty store.
+    /// Makes a queue over a store; [`Queue::restore`] what is in it.
     pub(crate) fn declare_on(
         spec: &QueueSpec<'_>,
         defaults: &QueueDefaults,
@@ -252,6 +258,20 @@ impl Queue {
         })
     }
 
+    /// Makes messages ready that lie in the store from before a restart: neighbours of one
+    /// priority with the sum of their bodies, in order of position, so that a store can tell them
+    /// from its own summary without reading them. `may_expire`: one has a time to live.
+    pub(crate) fn restore(
+        &mut self,
+        (from, to): (Position, Position),
+        priority: Option<u8>,
+        body_bytes: u64,
+        may_expire: bool,
+    ) {
+        self.timed |= may_expire;
+        self.ready.push(Run { from, to }, self.scale.level(priority), body_bytes);
+    }
+
     /// Whether a declaration asks for what this queue is.
     pub(crate) fn same_as(
         &self,
@@ -264,7 +284,7 @@ impl Queue {
     /// Takes a message. `header` reads one of its headers; asked only where repetitions are
     /// dropped. Deliver afterwards, once for all publishes of a turn: only a queue with a length
     /// limit and a message without time to live are handed out here, as limits count what nobody
-    /// takes at once (amqp.md P55, P57).
+    /// takes at once (P55, P57).
     pub(crate) fn publish<O: Outlet>(
         &mut self,
         message: Message,
@@ -292,7 +312,7 @@ impl Queue {
         self.timed |= traits.expiration_ms.is_some();
         let body_bytes = message.body().len() as u64;
         let at = self.store.append(message, now.mono_ms);
-        self.ready.push(at, self.scale.level(traits.priority), body_bytes);
+        self.ready.push(Run::one(at), self.scale.level(traits.priority), body_bytes);
         if at_once {
             let _more = self.hand_out(now, HAND_OUT_BUDGET, true, outlet, effects);
             self.expire_heads(now, effects);
@@ -323,7 +343,7 @@ impl Queue {
         }
     }
 
-    /// Removes the ready messages; those that are out stay out (amqp.md P37). Tells how many.
+    /// Removes the ready messages; those that are out stay out (P37). Tells how many.
     pub(crate) fn purge(&mut self) -> u64 {
         let count = self.ready.count();
         for run in self.ready.take_all() {
@@ -332,7 +352,7 @@ impl Queue {
         count
     }
 
-    /// Stops or resumes deliveries; consumers stay (amqp.md L38, P78).
+    /// Stops or resumes deliveries; consumers stay (L38, P78).
     pub(crate) fn set_paused(&mut self, paused: bool) {
         self.paused = paused;
     }
@@ -397,12 +417,12 @@ impl Queue {
         self.consumers.get(id)
     }
 
-    /// All its consumers, for listings and to tell them when it is deleted (amqp.md P70).
+    /// All its consumers, for listings and to tell them when it is deleted (P70).
     pub(crate) fn all_consumers(&self) -> impl Iterator<Item = &Consumer> + '_ {
         self.consumers.iter()
     }
 
-    /// One consumer gets all and single messages can not be fetched (amqp.md R15, P46).
+    /// One consumer gets all and single messages can not be fetched (R15, P46).
     pub(crate) const fn is_single_active(&self) -> bool {
         self.consumers.is_single_active()
     }
@@ -422,6 +442,3 @@ impl Queue {
         self.store.memory_bytes()
     }
 }
-
-/// Steps of handing out within one publish: with a consumer that keeps up, one is enough.
-const HAND_OUT_BUDGET: usize = 128;

@@ -1,4 +1,4 @@
-//! One [`Fifo`] per priority; the highest goes first (amqp.md L47, R6).
+//! One [`Fifo`] per priority; the highest goes first (L47, R6).
 //!
 //! May import `fifo` and `store`.
 
@@ -79,6 +79,7 @@ impl Levels {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fifo::Run;
     use super::super::store::Position;
     use super::*;
 
@@ -87,7 +88,7 @@ mod tests {
         let mut levels = Levels::default();
         assert_eq!((levels.highest(), levels.lowest()), (None, None));
         for level in [7, 64, 255, 0] {
-            levels.with(level, |row| row.push(Position::new(u64::from(level))));
+            levels.with(level, |row| row.push(Run::one(Position::new(u64::from(level)))));
         }
         assert_eq!((levels.highest(), levels.lowest()), (Some(255), Some(0)));
         levels.with(255, Fifo::pop);

@@ -1,6 +1,6 @@
 //! The queue type `quorum`: always durable, counts failed deliveries, gives returned messages first.
 //!
-//! Clients ask for it by name for its safety (amqp.md R1): what makes it a quorum, members on other
+//! Clients ask for it by name for its safety (R1): what makes it a quorum, members on other
 //! nodes, is the store's business; its rules are here.
 //! May import `arguments`, `priority` and the parts of [`QueueType`].
 
@@ -20,7 +20,7 @@ pub(crate) const TYPE: QueueType = QueueType {
     active_consumer_yields: true,
 };
 
-/// amqp.md R2, R3, P33.
+/// R2, R3, P33.
 fn check(
     spec: &QueueSpec<'_>,
     settings: &mut Settings,
@@ -51,7 +51,7 @@ fn check(
     Ok(())
 }
 
-/// 32 strict priorities, 4 for a message that has none (amqp.md R6).
+/// 32 strict priorities, 4 for a message that has none (R6).
 const fn scale(_settings: &Settings) -> Scale {
     Scale { max: 31, default: 4 }
 }

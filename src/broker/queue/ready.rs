@@ -11,9 +11,9 @@ use super::store::Position;
 /// Where a given-back message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReturnOrder {
-    /// To its original place, also when several consumers give back at once (amqp.md P67).
+    /// To its original place, also when several consumers give back at once (P67).
     Original,
-    /// Before all others, in the order of return, whatever its priority (amqp.md R4).
+    /// Before all others, in the order of return, whatever its priority (R4).
     Returned,
 }
 
@@ -53,10 +53,10 @@ impl Ready {
         self.body_bytes
     }
 
-    /// A new message.
-    pub(crate) fn push(&mut self, at: Position, level: Level, body_bytes: u64) {
-        self.levels.with(level, |row| row.push(at));
-        self.count += 1;
+    /// New messages, in order of position.
+    pub(crate) fn push(&mut self, run: Run, level: Level, body_bytes: u64) {
+        self.levels.with(level, |row| row.push(run));
+        self.count += run.len();
         self.body_bytes += body_bytes;
     }
 
@@ -81,7 +81,7 @@ impl Ready {
     }
 
     /// The message that a full queue drops first: the oldest of the lowest priority. RabbitMQ and
-    /// LavinMQ take the oldest of the highest and call it an oddity (amqp.md L47); nobody who gives
+    /// LavinMQ take the oldest of the highest and call it an oddity (L47); nobody who gives
     /// priorities wants the important to make room for the unimportant.
     pub(crate) fn least(&self) -> Option<Front> {
         self.levels.lowest().and_then(|level| self.front_of(level)).or_else(|| self.listed_front())
@@ -110,8 +110,7 @@ impl Ready {
 
     /// Removes all; tells what it was.
     pub(crate) fn take_all(&mut self) -> Vec<Run> {
-        let mut runs: Vec<Run> =
-            self.returns.drain(..).map(|(at, ..)| Run { from: at, to: at.next() }).collect();
+        let mut runs: Vec<Run> = self.returns.drain(..).map(|(at, ..)| Run::one(at)).collect();
         while let Some(level) = self.levels.highest() {
             self.levels.with(level, |row| runs.extend(row.take_all()));
         }

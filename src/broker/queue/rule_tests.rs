@@ -345,6 +345,25 @@ fn a_publish_is_confirmed_when_the_store_has_passed_it() {
 }
 
 #[test]
+fn messages_from_before_a_restart_come_first_and_expire() {
+    let mut store = MemoryStore::default();
+    for name in ["a", "b", "c"] {
+        store.append(message_with(name, |t| t.expiration_ms = Some(50)), 0);
+    }
+    let none = Table::default();
+    let mut bench = Bench::new("classic", &[]);
+    let defaults = QueueDefaults::default();
+    bench.queue = Queue::declare_on(&spec(&none), &defaults, Box::new(store), now(0)).unwrap();
+    bench.queue.restore((Position::new(0), Position::new(3)), None, 12, true);
+    bench.publish(&["d"]);
+    assert_eq!((bench.queue.ready(), bench.queue.ready_body_bytes()), (4, 16));
+    assert_eq!(bench.take().unwrap().message.routing_key(), "a");
+    assert_eq!(bench.queue.next_deadline(), Some(50));
+    bench.at_ms = 50;
+    assert_eq!(bench.take().unwrap().message.routing_key(), "d");
+}
+
+#[test]
 fn a_message_the_store_lost_is_passed_over_and_told() {
     let (mut bench, (_, damaged)) = slow();
     bench.publish(&["a", "b"]);

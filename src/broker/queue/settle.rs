@@ -114,7 +114,7 @@ impl Queue {
         effects.push(Effect::DeadLetter(DeadLetter { message, target: target.clone(), reason }));
     }
 
-    /// Drops what is too much: ready messages only (amqp.md P57).
+    /// Drops what is too much: ready messages only (P57).
     pub(super) fn enforce_length(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if self.settings.overflow != super::arguments::Overflow::DropHead {
             return;

@@ -36,7 +36,7 @@ pub(crate) struct Kept {
     /// The message.
     pub(crate) message: Message,
     /// When it came into this queue, milliseconds on the monotonic clock. Times to live count from
-    /// here, since a message may have waited in another queue before (amqp.md L41).
+    /// here, since a message may have waited in another queue before (L41).
     pub(crate) arrived_ms: u64,
 }
 

@@ -58,7 +58,7 @@ impl Queue {
     }
 
     /// Lets a consumer go; `None` when it is gone already. What it has out stays out and may
-    /// still be settled (amqp.md P44, P69). With the last one an auto-delete queue goes (P38).
+    /// still be settled (P44, P69). With the last one an auto-delete queue goes (P38).
     pub(crate) fn remove_consumer(
         &mut self,
         id: ConsumerId,
@@ -107,7 +107,7 @@ impl Queue {
     }
 
     /// Its channel has a limit over all its consumers (or not any more): it sends nothing without
-    /// a token. Without meaning for types that know no such limit (amqp.md R2), and for consumers
+    /// a token. Without meaning for types that know no such limit (R2), and for consumers
     /// that settle nothing.
     pub(crate) fn set_limited(&mut self, id: ConsumerId, limited: bool) {
         let settles = self.consumers.get(id).is_some_and(|consumer| !consumer.no_settle);

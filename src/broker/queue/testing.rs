@@ -76,6 +76,7 @@ pub(crate) struct Got {
 pub(crate) struct FakeOutlet {
     pub(crate) got: Vec<Got>,
     pub(crate) full: HashSet<ConnectionRef>,
+    pub(crate) waiting: Vec<ConnectionRef>,
     pub(crate) wanted: Vec<ConsumerId>,
     pub(crate) unneeded: Vec<(ConsumerId, u32)>,
     /// Tokens given at once.
@@ -92,6 +93,10 @@ impl FakeOutlet {
 impl Outlet for FakeOutlet {
     fn has_room(&self, to: ConnectionRef) -> bool {
         !self.full.contains(&to)
+    }
+
+    fn waits_for_room(&mut self, to: ConnectionRef) {
+        self.waiting.push(to);
     }
 
     fn deliver(&mut self, delivery: OutDelivery<'_>) {

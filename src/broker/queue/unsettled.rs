@@ -1,7 +1,7 @@
 //! The deliveries of a queue that are out, by [`DeliveryId`]: constant time, nothing hashed.
 //!
 //! An id is the place in the table and a stamp that is not used again for 2^32 deliveries, so
-//! settling twice is noticed (amqp.md P47).
+//! settling twice is noticed (P47).
 //! May import `ids`, `priority` and `store`.
 
 use super::priority::Level;
@@ -19,7 +19,7 @@ const PLACES_KEPT_MAX: usize = 65_536;
 pub(crate) struct Unsettled {
     pub(crate) position: Position,
     pub(crate) level: Level,
-    /// Whose credit it takes; `None` when it was fetched one by one (amqp.md P68).
+    /// Whose credit it takes; `None` when it was fetched one by one (P68).
     pub(crate) consumer: Option<ConsumerId>,
     /// How often it came back before, as far as that counts.
     pub(crate) returned: u32,
@@ -45,7 +45,12 @@ impl UnsettledTable {
         self.count
     }
 
-    /// Takes a delivery in. `None` with 2^32 deliveries out, which credit forbids long before.
+    /// Whether every id is in use: then nothing may be taken out of the queue.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.count > u32::MAX as u64
+    }
+
+    /// Takes a delivery in; `None` when [`UnsettledTable::is_full`].
     pub(crate) fn insert(&mut self, delivery: Unsettled) -> Option<DeliveryId> {
         // Stamp 0 belongs to SETTLED_AT_ONCE.
         self.last_stamp = self.last_stamp.checked_add(1).unwrap_or(1);

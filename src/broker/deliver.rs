@@ -1,7 +1,6 @@
 //! A message and a consumer with credit become a delivery, here or by mail; and what a turn leaves
 //! to do: effects of queues, queues that may have something to deliver.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::Broker;
@@ -12,7 +11,7 @@ use super::owner::Footprint;
 use super::post::Post;
 use super::queue::{DeadLetter, Effect, Enqueued, More, OutDelivery, Outlet};
 use super::slots::Slots;
-use crate::command::{Answer, Delivery, Event, Now};
+use crate::command::{Answer, Delivery, Event, Now, Refusal};
 use crate::ids::{
     ChannelId, ChannelRef, ConnectionId, ConnectionRef, ConsumerId, DeliveryId, QueueId, QueueRef,
     ShardId, VhostId,
@@ -37,8 +36,6 @@ struct Way<'a> {
     ready: &'a mut Vec<ConnectionId>,
     post: &'a mut Post,
     unneeded: &'a mut Vec<UnneededHere>,
-    /// Connections that had no room.
-    full: RefCell<Vec<ConnectionRef>>,
 }
 
 impl Way<'_> {
@@ -49,32 +46,25 @@ impl Way<'_> {
             self.footprints.get(&to).map(|f| &f.window)
         }
     }
-
-    /// Notes for connections without room which queue waits for it.
-    fn leave_word(&mut self) {
-        for to in self.full.take() {
-            let window = if to.shard == self.shard {
-                self.connections.get_mut(to.connection).map(|c| &mut c.window)
-            } else {
-                self.footprints.get_mut(&to).map(|f| &mut f.window)
-            };
-            if let Some(window) = window
-                && !window.waiting.contains(&self.queue)
-            {
-                window.waiting.push(self.queue);
-            }
-        }
-    }
 }
 
 impl Outlet for Way<'_> {
     fn has_room(&self, to: ConnectionRef) -> bool {
         // A connection that is gone takes everything: its consumers go before anything else.
-        let room = self.window(to).is_none_or(Window::has_room);
-        if !room {
-            self.full.borrow_mut().push(to);
+        self.window(to).is_none_or(Window::has_room)
+    }
+
+    fn waits_for_room(&mut self, to: ConnectionRef) {
+        let window = if to.shard == self.shard {
+            self.connections.get_mut(to.connection).map(|c| &mut c.window)
+        } else {
+            self.footprints.get_mut(&to).map(|f| &mut f.window)
+        };
+        if let Some(window) = window
+            && !window.waiting.contains(&self.queue)
+        {
+            window.waiting.push(self.queue);
         }
-        room
     }
 
     fn deliver(&mut self, out: OutDelivery<'_>) {
@@ -169,20 +159,10 @@ impl Broker {
         let Self { queues, connections, footprints, ready, post, effects_now, unneeded, .. } = self;
         let Some(entry) = queues.get_mut(id) else { return };
         entry.dirty = false;
-        let full = RefCell::default();
-        let mut way = Way {
-            shard: self.shard,
-            queue: id,
-            connections,
-            footprints,
-            ready,
-            post,
-            unneeded,
-            full,
-        };
+        let mut way =
+            Way { shard: self.shard, queue: id, connections, footprints, ready, post, unneeded };
         let before = entry.queue.memory_bytes();
         let more = entry.queue.deliver(now, DELIVERIES_PER_PASS, &mut way, effects_now);
-        way.leave_word();
         self.memory.moved(before, entry.queue.memory_bytes());
         if more == More::Yes {
             entry.dirty = true;
@@ -258,22 +238,12 @@ impl Broker {
         let reader = self.reader_of(&message);
         let Self { queues, connections, footprints, ready, post, effects_now, unneeded, .. } = self;
         let Some(entry) = queues.get_mut(id) else { return Enqueued::Stored };
-        let full = RefCell::default();
-        let mut way = Way {
-            shard: self.shard,
-            queue: id,
-            connections,
-            footprints,
-            ready,
-            post,
-            unneeded,
-            full,
-        };
+        let mut way =
+            Way { shard: self.shard, queue: id, connections, footprints, ready, post, unneeded };
         let block = message.clone();
         let header = |name: &str| (reader?.headers)(block.properties()).get(name).cloned();
         let before = entry.queue.memory_bytes();
         let enqueued = entry.queue.publish(message, header, now, &mut way, effects_now);
-        way.leave_word();
         self.memory.moved(before, entry.queue.memory_bytes());
         if !entry.dirty {
             entry.dirty = true;
@@ -325,6 +295,10 @@ impl Broker {
             }
         };
         let Some(entry) = self.queues.get_mut(id) else { return };
+        if entry.queue.is_single_active() {
+            self.answer(at, Answer::Refused(Refusal::SingleActiveConsumer(name.into())));
+            return;
+        }
         let before = entry.queue.memory_bytes();
         let taken = entry.queue.take(now, no_settle, &mut self.effects_now);
         self.memory.moved(before, entry.queue.memory_bytes());

@@ -197,13 +197,15 @@ pub(super) fn fault_of(refusal: Refusal, place: Place<'_>) -> Fault {
             AccessRefused,
             format!("cannot publish to internal exchange '{name}' in vhost '{vhost}'"),
         ),
-        Refusal::InvalidArgument { entity, name, argument, reason } => (
-            PreconditionFailed,
-            format!(
-                "invalid arg '{argument}' for {} '{name}' in vhost '{vhost}': {reason}",
-                kind(entity)
-            ),
-        ),
+        Refusal::InvalidArgument { entity, name, argument, reason } => {
+            // RabbitMQ calls the flags of a declaration properties; they have no `x-` before them.
+            let what = if argument.starts_with("x-") { "arg" } else { "property" };
+            let kind = kind(entity);
+            let text = format!(
+                "invalid {what} '{argument}' for {kind} '{name}' in vhost '{vhost}': {reason}"
+            );
+            (PreconditionFailed, text)
+        }
         Refusal::UnknownExchangeType(name) => {
             (PreconditionFailed, format!("unknown exchange type '{name}'"))
         }

@@ -235,9 +235,9 @@ pub struct Delivery {
     pub message: Message,
 }
 
-/// The end of a [`Command`].
+/// The end of a [`Command`]. Between shards `D` is uninhabited: a message crosses on its own.
 #[derive(Debug, Clone)]
-pub enum Answer {
+pub enum Answer<D = Delivery> {
     /// Done, and every shard knows.
     Done,
     /// For [`Command::DeclareQueue`].
@@ -269,7 +269,7 @@ pub enum Answer {
     /// For [`Command::Get`].
     Got {
         /// The message.
-        delivery: Box<Delivery>,
+        delivery: Box<D>,
         /// Ready messages left.
         left: u64,
     },

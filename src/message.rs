@@ -244,3 +244,13 @@ impl Message {
         FIXED + self.0.content.len() + self.0.apart.as_ref().map_or(0, Bytes::len)
     }
 }
+
+/// How the broker reads the property block of one protocol: only when an exchange or a rule asks
+/// for headers, never for a plain publish.
+#[derive(Debug, Clone, Copy)]
+pub struct PropertyReader {
+    /// The headers of a block; empty when there are none.
+    pub headers: fn(&[u8]) -> crate::value::Table,
+    /// A property by its neutral name (`message_id`, `correlation_id`, `timestamp` ...).
+    pub property: fn(&[u8], &str) -> Option<crate::value::Value>,
+}

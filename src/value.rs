@@ -40,7 +40,7 @@ pub enum Value {
     /// Seconds since 1970-01-01 UTC.
     Timestamp(u64),
     /// Ordered values.
-    Array(Vec<Value>),
+    Array(Vec<Self>),
     /// Named values, in the order they came; when a name repeats the last one counts.
     Table(Table),
 }

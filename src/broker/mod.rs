@@ -1,88 +1,376 @@
-//! The broker core of one shard (stub of the public calls; the real one replaces this file).
+//! The broker core of one shard: vhosts, exchanges, queues, consumers, and the connections whose
+//! home it is. It speaks no protocol, has no socket and no clock: calls come in with the time as an
+//! argument, effects go to the connections' events and to the post for other shards. So N of them
+//! run in one thread under a test as well as each on its own core.
+//!
+//! One [`Broker`] per shard. May import `command`, `message`, `value`, `ids`, `limits`, `auth`, and of
+//! `ringmq_shards` only the store of deadlines.
+//!
+//! The order within a turn: calls ([`Broker::publish`], [`Broker::execute`], [`Broker::settle`],
+//! [`Broker::receive`], [`Broker::on_time`]) change tables and mark queues; [`Broker::end_turn`]
+//! delivers from the marked queues; [`Broker::collect`] hands out what has to cross to other
+//! shards; [`Broker::take_ready`] says which connections have events.
 
-use crate::command::{Answer, Command, Event, Now, Outcome, Publish, Published, Refusal};
-use crate::ids::{ChannelId, ConnectionId, ConnectionRef, DeliveryId, QueueRef};
+pub(crate) mod binding;
+mod calls;
+mod clockwork;
+mod connections;
+pub(crate) mod consumer;
+mod deliver;
+pub(crate) mod exchange;
+mod flow;
+pub(crate) mod mail;
+mod owner;
+pub mod placement;
+mod post;
+mod publish;
+pub(crate) mod queue;
+mod receive;
+mod record;
+mod reply;
+mod route;
+mod settle;
+mod shared_credit;
+mod slots;
+pub(crate) mod topic_tree;
+mod topology;
+mod vhost;
+
+pub use mail::Envelope;
+
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+
+use ringmq_shards::Timers;
+
+use self::calls::Call;
+use self::connections::{Connection, Entered};
+use self::mail::{CallId, Mail, PendingId};
+use self::owner::{Footprint, QueueEntry};
+use self::placement::Placement;
+use self::post::Post;
+use self::publish::Pending;
+use self::queue::{Effect, QueueDefaults};
+use self::route::{RouteCache, Scratch};
+use self::slots::Slots;
+use self::topology::{ExchangeEntry, KEEPER};
+use self::vhost::Vhost;
+use crate::auth::{self, Access, Resource};
+use crate::command::{Answer, Command, Entity, Now, Refusal};
+use crate::ids::{
+    ChannelId, ChannelRef, ConnectionId, ConnectionRef, ConsumerKey, ExchangeId, QueueId, ShardId,
+    VhostId,
+};
+use crate::message::PropertyReader;
+use crate::value::Value;
+
+/// What a broker is made with; the same on every shard but for its number.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Which shard this is.
+    pub shard: ShardId,
+    /// Who owns what.
+    pub placement: Placement,
+    /// Names of the virtual hosts, in the same order on every shard.
+    pub vhosts: Vec<Box<str>>,
+    /// Readers of property blocks, by protocol tag.
+    pub readers: Vec<PropertyReader>,
+    /// A number of this process that peers cannot know.
+    pub secret: [u8; 32],
+    /// Limits of the node.
+    pub limits: NodeLimits,
+}
+
+/// Limits of the node that operators set.
+#[derive(Debug, Clone)]
+pub struct NodeLimits {
+    /// Octets of messages in memory above which publishers wait, for all shards together.
+    pub memory_bytes_max: u64,
+    /// Queues per shard.
+    pub queues_max: usize,
+    /// Exchanges in all.
+    pub exchanges_max: usize,
+    /// Unsettled deliveries of a consumer that asks for no limit.
+    pub prefetch_default: u32,
+    /// Longest time a delivery may stay unsettled, where the queue does not say, milliseconds.
+    pub consumer_timeout_ms: Option<u64>,
+}
 
 /// The broker core of one shard.
 #[derive(Debug)]
-pub struct Broker;
+pub struct Broker {
+    shard: ShardId,
+    placement: Placement,
+    limits: NodeLimits,
+    queue_defaults: QueueDefaults,
+    readers: Vec<PropertyReader>,
+    secret: [u8; 32],
+
+    vhosts: Vec<Vhost>,
+    exchanges: HashMap<ExchangeId, ExchangeEntry, ahash::RandomState>,
+    /// One more than the highest exchange seen.
+    exchanges_seen: u32,
+    /// Keeper: exchanges on their way out.
+    leaving: Vec<ExchangeId>,
+    /// Sentences about exchanges whose declaration has not arrived yet.
+    early: Vec<(ShardId, Mail)>,
+    /// Raised by whatever may change a route; cached routes carry it.
+    revision: u64,
+
+    queues: Slots<QueueId, QueueEntry>,
+    footprints: HashMap<ConnectionRef, Footprint, ahash::RandomState>,
+    connections: Slots<ConnectionId, Connection>,
+    replies: HashMap<Box<str>, (ChannelRef, ConsumerKey), ahash::RandomState>,
+
+    calls: Slots<CallId, Call>,
+    /// Open calls that told other shards something.
+    telling: u32,
+    pending: Slots<PendingId, Pending>,
+    post: Post,
+    /// Last routes of mailed messages, per sending shard.
+    lane_routes: Vec<RouteCache>,
+
+    memory: flow::Memory,
+    paused: Vec<ConnectionId>,
+    timers: Timers<clockwork::Alarm>,
+    delayed: clockwork::Delayed,
+
+    dirty: Vec<QueueId>,
+    effects: VecDeque<(QueueId, Effect)>,
+    effects_now: Vec<Effect>,
+    unneeded: Vec<deliver::UnneededHere>,
+    ready: Vec<ConnectionId>,
+    expired: Vec<clockwork::Alarm>,
+    scratch: Scratch,
+    no_name: Rc<str>,
+    last_name: Rc<str>,
+    seed: u64,
+}
 
 impl Broker {
-    /// The session has logged in and names its virtual host: checks that it exists, that the user
-    /// may enter and that limits allow it. Everything else requires this first.
-    ///
-    /// # Errors
-    /// `NotFound(Vhost)`, `VhostRefused`, `LimitReached`.
-    pub fn enter(
-        &mut self,
-        _connection: ConnectionId,
-        _identity: crate::auth::Identity,
-        _vhost: &str,
-    ) -> Result<(), Refusal> {
-        Ok(())
+    /// A broker with its virtual hosts and their predeclared exchanges.
+    pub fn new(setup: Setup) -> Self {
+        let shards = setup.placement.shards();
+        let no_name: Rc<str> = Rc::from("");
+        let mut seed = [0_u8; 8];
+        let _ = getrandom::fill(&mut seed);
+        let mut broker = Self {
+            shard: setup.shard,
+            placement: setup.placement,
+            queue_defaults: QueueDefaults {
+                prefetch: setup.limits.prefetch_default,
+                consumer_timeout_ms: setup.limits.consumer_timeout_ms,
+                ..QueueDefaults::default()
+            },
+            memory: flow::Memory::new(shards, setup.limits.memory_bytes_max),
+            limits: setup.limits,
+            readers: setup.readers,
+            secret: setup.secret,
+            vhosts: setup.vhosts.iter().map(|name| Vhost::new(name)).collect(),
+            exchanges: HashMap::default(),
+            exchanges_seen: 0,
+            leaving: Vec::new(),
+            early: Vec::new(),
+            revision: 1,
+            queues: Slots::default(),
+            footprints: HashMap::default(),
+            connections: Slots::default(),
+            replies: HashMap::default(),
+            calls: Slots::default(),
+            telling: 0,
+            pending: Slots::default(),
+            post: Post::new(setup.shard, shards),
+            lane_routes: (0..shards).map(|_| RouteCache::default()).collect(),
+            paused: Vec::new(),
+            timers: Timers::default(),
+            delayed: clockwork::Delayed::default(),
+            dirty: Vec::new(),
+            effects: VecDeque::new(),
+            effects_now: Vec::new(),
+            unneeded: Vec::new(),
+            ready: Vec::new(),
+            expired: Vec::new(),
+            scratch: Scratch::default(),
+            last_name: no_name.clone(),
+            no_name,
+            seed: u64::from_le_bytes(seed) | 1,
+        };
+        broker.predeclare();
+        broker
     }
 
-    /// Starts a command for a channel. `Some`: it is done. `None`: an [`Event::Answer`] for this
-    /// channel follows; the session feeds that channel nothing until then.
+    /// Which shard this is.
+    pub fn shard(&self) -> ShardId {
+        self.shard
+    }
+
+    /// Who owns what.
+    pub fn placement(&self) -> Placement {
+        self.placement
+    }
+
+    /// Starts a command for a channel. `Some`: it is done. `None`: an `Event::Answer` for this
+    /// channel follows; the session starts nothing else on the channel until then.
     pub fn execute(
         &mut self,
-        _connection: ConnectionId,
-        _channel: ChannelId,
-        _command: Command,
-        _now: Now,
+        connection: ConnectionId,
+        channel: ChannelId,
+        command: Command,
+        now: Now,
     ) -> Option<Answer> {
+        let at = self.at(connection, channel);
+        let Some(entered) = self.connections.get(connection).and_then(|c| c.entered.clone()) else {
+            return Some(Answer::Refused(Refusal::Unavailable("no virtual host".into())));
+        };
+        if let Err(refusal) = self.permit_command(&entered, &command) {
+            return Some(Answer::Refused(refusal));
+        }
+        let owner = match &command {
+            Command::CloseChannel => {
+                self.channel_closed(connection, channel);
+                return self.close(at, Some(channel), now);
+            }
+            Command::CloseConnection => return self.close(at, None, now),
+            Command::ConsumeReplies { key } => return Some(self.consume_replies(at, *key)),
+            Command::DeclareExchange { passive: true, name, .. } => {
+                return Some(match self.exchange_id(entered.vhost, name) {
+                    Some(_) => Answer::Done,
+                    None => Answer::Refused(Refusal::NotFound(Entity::Exchange, name.clone())),
+                });
+            }
+            Command::DeclareExchange { .. }
+            | Command::DeleteExchange { .. }
+            | Command::BindExchange { .. }
+            | Command::UnbindExchange { .. } => KEEPER,
+            Command::Cancel { consumer } => {
+                self.consumer_stopped(connection, *consumer);
+                consumer.queue.shard
+            }
+            Command::DeclareQueue { name, .. } if name.is_empty() => self.home_of_new_queue(),
+            Command::DeclareQueue { name: queue, .. }
+            | Command::DeleteQueue { name: queue, .. }
+            | Command::PurgeQueue { name: queue }
+            | Command::BindQueue { queue, .. }
+            | Command::UnbindQueue { queue, .. }
+            | Command::Get { queue, .. } => self.placement.owner(&entered.vhost_name, queue),
+            Command::Consume(consume) => self.placement.owner(&entered.vhost_name, &consume.queue),
+        };
+        let limited = self.is_limited(connection, channel);
+        if let Some(entry) = self.connections.get_mut(connection) {
+            entry.touched.insert(owner);
+        }
+        if owner == self.shard {
+            self.request(at, entered.vhost, command, limited, now);
+        } else {
+            let (vhost, command) = (entered.vhost, Box::new(command));
+            self.post.send(owner, Mail::Request { at, vhost, command, limited });
+        }
         None
     }
 
-    /// Routes and stores one message.
-    ///
-    /// # Errors
-    /// `NotFound(Exchange)`, `InternalExchange`, `AccessRefused`, `NoSuchReplyConsumer`.
-    pub fn publish(
-        &mut self,
-        _connection: ConnectionId,
-        _channel: ChannelId,
-        _publish: &Publish<'_>,
-        _now: Now,
-    ) -> Result<Published, Refusal> {
-        Ok(Published::Stored)
+    /// A queue whose name the broker makes up lives here, if queues live here at all.
+    fn home_of_new_queue(&self) -> ShardId {
+        if self.placement.owns_queues(self.shard) { self.shard } else { KEEPER }
     }
 
-    /// Whether this connection must hold its next publish back until [`Event::PublishResumed`].
-    /// Asked before each publish; may start the waiting.
-    pub fn publish_paused(&mut self, _connection: ConnectionId) -> bool {
-        false
+    fn permit(
+        &self,
+        entered: &Entered,
+        access: Access,
+        entity: Entity,
+        name: &str,
+    ) -> Result<(), Refusal> {
+        let vhost = &*entered.vhost_name;
+        let resource = match entity {
+            Entity::Exchange => Resource::Exchange { vhost, name },
+            Entity::Queue => Resource::Queue { vhost, name },
+            Entity::Vhost => return Ok(()),
+        };
+        auth::authorise(&entered.identity, access, resource).map_err(|_| Refusal::AccessRefused {
+            access: access.name(),
+            entity,
+            name: name.into(),
+        })
     }
 
-    /// The alarm in force, for a session that announces it to its client.
-    pub fn alarm(&self) -> Option<crate::command::AlarmReason> {
-        None
+    /// The one place where a command meets permissions (amqp.md L61, abuse row 41).
+    fn permit_command(&self, entered: &Entered, command: &Command) -> Result<(), Refusal> {
+        use Access::{Configure, Read, Write};
+        use Entity::{Exchange, Queue};
+        let permit = |access, entity, name: &str| self.permit(entered, access, entity, name);
+        match command {
+            Command::DeclareExchange { name, passive, arguments, .. } => {
+                if *passive {
+                    // Whoever has any right on it may look whether it is there.
+                    return permit(Configure, Exchange, name)
+                        .or_else(|_| permit(Write, Exchange, name))
+                        .or_else(|_| permit(Read, Exchange, name));
+                }
+                if name.is_empty() {
+                    return Err(Refusal::DefaultExchange);
+                }
+                permit(Configure, Exchange, name)?;
+                if let Some(alternate) = topology::alternate_of(arguments) {
+                    permit(Read, Exchange, name)?;
+                    permit(Write, Exchange, &alternate)?;
+                }
+                Ok(())
+            }
+            Command::DeleteExchange { name, .. } => {
+                if name.is_empty() {
+                    return Err(Refusal::DefaultExchange);
+                }
+                permit(Configure, Exchange, name)
+            }
+            Command::BindExchange { source, destination, .. }
+            | Command::UnbindExchange { source, destination, .. } => {
+                if source.is_empty() || destination.is_empty() {
+                    return Err(Refusal::DefaultExchange);
+                }
+                permit(Write, Exchange, destination)?;
+                permit(Read, Exchange, source)
+            }
+            Command::DeclareQueue { name, passive, arguments, .. } => {
+                if *passive {
+                    return permit(Configure, Queue, name)
+                        .or_else(|_| permit(Write, Queue, name))
+                        .or_else(|_| permit(Read, Queue, name));
+                }
+                let shown = if name.is_empty() { "amq.gen-" } else { name };
+                permit(Configure, Queue, shown)?;
+                if let Some(dead) = arguments.get("x-dead-letter-exchange").and_then(Value::as_text)
+                {
+                    permit(Read, Queue, shown)?;
+                    permit(Write, Exchange, dead)?;
+                }
+                Ok(())
+            }
+            Command::DeleteQueue { name, .. } => permit(Configure, Queue, name),
+            Command::PurgeQueue { name } => permit(Read, Queue, name),
+            Command::BindQueue { queue, exchange, .. }
+            | Command::UnbindQueue { queue, exchange, .. } => {
+                if exchange.is_empty() {
+                    return Err(Refusal::DefaultExchange);
+                }
+                permit(Write, Queue, queue)?;
+                permit(Read, Exchange, exchange)
+            }
+            Command::Consume(consume) => permit(Read, Queue, &consume.queue),
+            Command::Get { queue, .. } => permit(Read, Queue, queue),
+            Command::Cancel { .. }
+            | Command::ConsumeReplies { .. }
+            | Command::CloseChannel
+            | Command::CloseConnection => Ok(()),
+        }
     }
 
-    /// Ends one delivery. `counted`: it went to a consumer (not fetched by `Get`), so it counts
-    /// against a channel-wide limit.
-    pub fn settle(
-        &mut self,
-        _connection: ConnectionId,
-        _channel: ChannelId,
-        _delivery: (QueueRef, DeliveryId),
-        _outcome: Outcome,
-        _counted: bool,
-    ) {
-    }
-
-    /// Most deliveries that all consumers of this channel together may have unsettled; 0: no limit.
-    /// In force at once, also for consumers that exist.
-    pub fn limit_channel(&mut self, _connection: ConnectionId, _channel: ChannelId, _limit: u32) {}
-
-    /// The channel stops (or goes on) taking deliveries, without losing its place.
-    pub fn pause_channel(&mut self, _connection: ConnectionId, _channel: ChannelId, _pause: bool) {}
-
-    /// Moves the events that wait for this connection.
-    pub fn take_events(&mut self, _connection: ConnectionId, _into: &mut Vec<Event>) {}
-
-    /// A connection's reference, for names.
-    pub fn connection_ref(&self, _connection: ConnectionId) -> Option<ConnectionRef> {
-        None
+    /// Notes that a queue may have something to deliver.
+    fn mark_dirty(&mut self, id: QueueId) {
+        if let Some(entry) = self.queues.get_mut(id)
+            && !entry.dirty
+        {
+            entry.dirty = true;
+            self.dirty.push(id);
+        }
     }
 }

@@ -21,8 +21,7 @@ use crate::broker::Broker;
 use crate::command::{Event, Now};
 use crate::config::Config;
 use crate::ids::ConnectionRef;
-use crate::message::ProtocolTag;
-use crate::value::{Table, Value};
+use crate::message::{PropertyReader, ProtocolTag};
 
 /// Everything that is spoken, in the order in which first octets are shown to them. The place of a
 /// protocol says nothing: its [`ProtocolTag`] does, since records on disk carry that.
@@ -34,7 +33,7 @@ pub const PROTOCOLS: &[Protocol] = &[
 /// One protocol: how to know it, start it and read what its publishers wrote.
 #[derive(Debug, Clone, Copy)]
 pub struct Protocol {
-    /// For logs.
+    /// Short, for logs and the start line (`listening amqp ...`).
     pub name: &'static str,
     /// The mark of its property blocks, fixed for ever.
     pub tag: ProtocolTag,
@@ -58,21 +57,6 @@ pub enum Recognised {
     No,
     /// It needs this many octets in all to tell.
     NeedMore(usize),
-}
-
-/// Reads what a publisher's protocol wrote, for the few parts of the broker that ask (an exchange
-/// that routes by headers).
-#[derive(Debug, Clone, Copy)]
-pub struct PropertyReader {
-    /// The headers of the application.
-    pub headers: fn(&[u8]) -> Table,
-    /// One property by its neutral name: `content-type`, `correlation-id`, `message-id` ...
-    pub property: fn(&[u8], &str) -> Option<Value>,
-}
-
-/// The reader of property blocks with this tag.
-pub fn property_reader(tag: ProtocolTag) -> Option<PropertyReader> {
-    PROTOCOLS.iter().find(|p| p.tag == tag).map(|p| p.properties)
 }
 
 /// What a session is given with each call.

@@ -307,7 +307,14 @@ pub(super) fn settle_one(
     cx: &mut Context<'_>,
 ) {
     let delivery = (out.queue, out.id);
-    cx.broker.settle(link.id(), channel_id(channel), delivery, outcome, out.consumer.is_some());
+    cx.broker.settle(
+        link.id(),
+        channel_id(channel),
+        delivery,
+        outcome,
+        out.consumer.is_some(),
+        cx.now,
+    );
 }
 
 /// What reject and nack ask for (P48).

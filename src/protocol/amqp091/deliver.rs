@@ -56,7 +56,7 @@ pub(super) fn send_back(delivery: &Delivery, link: &Link, cx: &mut Context<'_>) 
     let outcome = Outcome::Requeue { failed: false };
     let which = (delivery.queue, delivery.id);
     let is_counted = delivery.consumer.is_some();
-    cx.broker.settle(link.id(), delivery.channel, which, outcome, is_counted);
+    cx.broker.settle(link.id(), delivery.channel, which, outcome, is_counted, cx.now);
 }
 
 impl Channel {

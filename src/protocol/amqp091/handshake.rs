@@ -220,7 +220,7 @@ impl Amqp {
         let Some(identity) = self.link.identity.clone() else {
             return Err(Fault::new(ReplyCode::InternalError, ""));
         };
-        if let Err(refusal) = cx.broker.enter(self.link.id(), identity, vhost) {
+        if let Err(refusal) = cx.broker.enter(self.link.id(), &identity, vhost) {
             return Err(opening_fault(refusal, Place { vhost, user: self.link.user() }));
         }
         self.link.vhost = vhost.into();

@@ -64,9 +64,10 @@ pub mod wire;
 #[cfg(test)]
 mod tests;
 
+use crate::message::PropertyReader;
 use crate::message::ProtocolTag;
 use crate::protocol::octets::Decoded;
-use crate::protocol::{PropertyReader, Protocol, Recognised};
+use crate::protocol::{Protocol, Recognised};
 use crate::value::{Table, Value};
 
 use wire::properties::{Properties, PropertyScan};
@@ -80,7 +81,7 @@ const REPLY_QUEUE: &str = "amq.rabbitmq.reply-to";
 
 /// See [`Protocol`].
 pub const PROTOCOL: Protocol = Protocol {
-    name: "AMQP 0-9-1",
+    name: "amqp",
     tag: TAG,
     port: |config| config.amqp.port,
     recognises,

@@ -1,0 +1,152 @@
+//! Waiting for other shards: a call is open until every shard it was sent to has said
+//! [`Mail::Done`]; only then is the client answered, so that whoever sees the answer can rely on
+//! it on any connection (design: answers only after all shards know).
+
+use super::Broker;
+use super::mail::{BindingSpec, CallId, Mail, PlainAnswer, for_session};
+use crate::command::{Answer, Entity, Event, Refusal};
+use crate::ids::{ChannelId, ChannelRef, ConnectionId, ExchangeId, QueueId, ShardId};
+
+/// What happens when all have answered.
+#[derive(Debug)]
+pub(super) enum Then {
+    /// Nothing.
+    Nothing,
+    /// A session is answered.
+    Answer { to: ChannelRef, answer: PlainAnswer },
+    /// A session is answered, or the binding is taken back because its exchange is gone.
+    Bound { to: ChannelRef, queue: QueueId, binding: Box<BindingSpec> },
+    /// Another shard's call is answered.
+    Done { shard: ShardId, call: CallId },
+    /// The keeper forgets that the exchange is being deleted.
+    Forget { exchange: ExchangeId, then: Box<Self> },
+}
+
+#[derive(Debug)]
+pub(super) struct Call {
+    /// Answers outstanding, plus one while the caller still adds to it.
+    left: u32,
+    /// No shard said that the exchange was gone.
+    known: bool,
+    /// It told other shards something: others that rely on it must wait for it too.
+    told: bool,
+    then: Then,
+}
+
+impl Broker {
+    /// Opens a call that the caller holds until [`Self::release`].
+    pub(super) fn open_call(&mut self, then: Then) -> Option<CallId> {
+        self.calls.insert(Call { left: 1, known: true, told: false, then })
+    }
+
+    /// Tells all other shards something that belongs to a call.
+    pub(super) fn tell_others(&mut self, call: CallId, mail: impl Fn(CallId) -> Mail) {
+        let others: u32 = self
+            .post
+            .others()
+            .map(|shard| self.post.send(shard, mail(call)))
+            .fold(0, |n, ()| n + 1);
+        if others == 0 {
+            return;
+        }
+        if let Some(call) = self.calls.get_mut(call) {
+            call.left += others;
+            if !call.told {
+                call.told = true;
+                self.telling += 1;
+            }
+        }
+    }
+
+    /// One more answer is expected.
+    pub(super) fn expect(&mut self, call: CallId) {
+        if let Some(call) = self.calls.get_mut(call) {
+            call.left += 1;
+        }
+    }
+
+    /// One answer less is outstanding; the last one ends the call.
+    pub(super) fn release(&mut self, id: CallId, known: bool) {
+        let Some(call) = self.calls.get_mut(id) else { return };
+        call.known &= known;
+        call.left = call.left.saturating_sub(1);
+        if call.left > 0 {
+            return;
+        }
+        let Some(call) = self.calls.remove(id) else { return };
+        if call.told {
+            self.telling = self.telling.saturating_sub(1);
+        }
+        self.finish(call.then, call.known);
+    }
+
+    fn finish(&mut self, then: Then, known: bool) {
+        match then {
+            Then::Nothing => {}
+            Then::Answer { to, answer } => self.answer(to, answer),
+            Then::Bound { to, queue, binding } => {
+                if known {
+                    self.answer(to, Answer::Done);
+                } else {
+                    let name = self.exchange_name(binding.exchange).unwrap_or_default();
+                    self.forget_binding(queue, &binding);
+                    self.answer(to, Answer::Refused(Refusal::NotFound(Entity::Exchange, name)));
+                }
+            }
+            Then::Done { shard, call } => self.done(shard, call, true),
+            Then::Forget { exchange, then } => {
+                self.leaving.retain(|id| *id != exchange);
+                self.finish(*then, known);
+            }
+        }
+    }
+
+    /// Reports a call as carried out.
+    pub(super) fn done(&mut self, shard: ShardId, call: CallId, known: bool) {
+        if shard == self.shard {
+            self.release(call, known);
+        } else {
+            self.post.send(shard, Mail::Done { call, known });
+        }
+    }
+
+    /// Answers a session, here or by mail.
+    pub(super) fn answer(&mut self, to: ChannelRef, answer: PlainAnswer) {
+        if to.connection.shard == self.shard {
+            self.answered(to.connection.connection, to.channel, for_session(answer));
+        } else {
+            let mail = Mail::Answered {
+                connection: to.connection.connection,
+                channel: to.channel,
+                answer: Box::new(answer),
+            };
+            self.post.send(to.connection.shard, mail);
+        }
+    }
+
+    /// The answer has come home.
+    pub(super) fn answered(
+        &mut self,
+        connection: ConnectionId,
+        channel: ChannelId,
+        answer: Answer,
+    ) {
+        if let Answer::Consuming { consumer, .. } = &answer {
+            self.consumer_started(connection, channel, *consumer);
+        }
+        self.tell(connection, Event::Answer { channel, answer });
+    }
+
+    /// Answers once everything told to other shards so far has been applied by them: needed when
+    /// a declaration finds the thing there already while its first declaration is still crossing.
+    pub(super) fn answer_when_known(&mut self, to: ChannelRef, answer: PlainAnswer) {
+        if self.telling == 0 {
+            self.answer(to, answer);
+            return;
+        }
+        if let Some(call) = self.open_call(Then::Answer { to, answer }) {
+            self.tell_others(call, |call| Mail::Barrier { call });
+            self.release(call, true);
+        }
+    }
+}

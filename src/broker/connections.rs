@@ -1,0 +1,251 @@
+//! The connections whose home is this shard: what waits for each of them, how much may be on its
+//! way to it, where it has left something behind.
+
+use std::rc::Rc;
+
+use super::Broker;
+use super::calls::Then;
+use super::exchange::shard_set::ShardSet;
+use super::mail::Mail;
+use super::route::RouteCache;
+use super::shared_credit::ChannelCredit;
+use crate::auth::{self, Identity};
+use crate::command::{Answer, Delivery, Entity, Event, Now, Outcome, Refusal};
+use crate::ids::{ChannelId, ChannelRef, ConnectionId, ConnectionRef, QueueId, ShardId, VhostId};
+use crate::limits;
+
+/// Deliveries on their way from one owner shard to one connection, in octets: the window that
+/// keeps a slow consumer from filling memory. One per (owner, connection) on the owner.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    /// Octets sent and not yet reported as written.
+    pub(super) in_flight: u64,
+    /// Queues that found no room.
+    pub(super) waiting: Vec<QueueId>,
+}
+
+impl Window {
+    pub(super) fn has_room(&self) -> bool {
+        self.in_flight < limits::LINK_BYTES_MAX
+    }
+}
+
+/// One per connection, on its home shard.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// Set by [`Broker::enter`].
+    pub(super) entered: Option<Entered>,
+    pub(super) events: Vec<Event>,
+    /// It is in the list of those to be woken.
+    pub(super) ready: bool,
+    /// It waits for [`Event::PublishResumed`].
+    pub(super) paused: bool,
+    /// For queues of this shard.
+    pub(super) window: Window,
+    /// Octets taken by the session since the last report, per owner shard.
+    owed: Vec<(ShardId, u64)>,
+    /// Shards that may hold something of it.
+    pub(super) touched: ShardSet,
+    pub(super) route: RouteCache,
+    /// Channels with consumers or a limit.
+    pub(super) credits: Vec<ChannelCredit>,
+}
+
+/// Who it is and where.
+#[derive(Debug, Clone)]
+pub(super) struct Entered {
+    pub(super) identity: Identity,
+    pub(super) vhost: VhostId,
+    pub(super) vhost_name: Rc<str>,
+}
+
+/// What a delivery counts in a window: its octets and a fixed part for what is sent around it.
+pub(super) fn window_bytes(message: &crate::message::Message) -> u64 {
+    const FIXED: u64 = 96;
+    FIXED + (message.properties().len() + message.body().len()) as u64
+}
+
+impl Broker {
+    /// Gives a new connection a place. `None` when the node's table is full.
+    pub fn attach(&mut self) -> Option<ConnectionRef> {
+        let connection = self.connections.insert(Connection {
+            entered: None,
+            events: Vec::new(),
+            ready: false,
+            paused: false,
+            window: Window::default(),
+            owed: Vec::new(),
+            touched: ShardSet::EMPTY,
+            route: RouteCache::default(),
+            credits: Vec::new(),
+        })?;
+        Some(ConnectionRef { shard: self.shard, connection })
+    }
+
+    /// The session has logged in and names its virtual host; everything else requires this.
+    ///
+    /// # Errors
+    /// `NotFound(Vhost)`, `VhostRefused`.
+    pub fn enter(
+        &mut self,
+        connection: ConnectionId,
+        identity: &Identity,
+        vhost: &str,
+    ) -> Result<(), Refusal> {
+        let found = self.vhosts.iter().position(|v| &*v.name == vhost);
+        let Some((index, name)) = found.and_then(|i| Some((i, self.vhosts.get(i)?.name.clone())))
+        else {
+            return Err(Refusal::NotFound(Entity::Vhost, vhost.into()));
+        };
+        if !auth::enter(identity, vhost).is_ok() {
+            return Err(Refusal::VhostRefused(vhost.into()));
+        }
+        let id = VhostId(u32::try_from(index).unwrap_or(u32::MAX));
+        if let Some(entry) = self.connections.get_mut(connection) {
+            entry.entered =
+                Some(Entered { identity: identity.clone(), vhost: id, vhost_name: name });
+        }
+        Ok(())
+    }
+
+    /// The connection is over and its session has given back what it had out: everything else it
+    /// left, here and elsewhere, goes. Its identity is not valid any more.
+    pub fn detach(&mut self, connection: ConnectionId, now: Now) {
+        let Some(gone) = self.connections.remove(connection) else { return };
+        let reference = ConnectionRef { shard: self.shard, connection };
+        for shard in gone.touched.iter() {
+            if shard == self.shard {
+                self.connection_gone(reference, None, None, now);
+            } else {
+                self.post
+                    .send(shard, Mail::Gone { connection: reference, channel: None, call: None });
+            }
+        }
+        // Events that nobody will read any more: what was on its way goes back.
+        for event in gone.events {
+            self.undeliverable(event, now);
+        }
+        self.forget_window(reference);
+        self.replies.retain(|_, (at, _)| at.connection.connection != connection);
+    }
+
+    /// An event for a connection that is gone.
+    fn undeliverable(&mut self, event: Event, now: Now) {
+        match event {
+            Event::Delivery(delivery) => self.give_back(&delivery, now),
+            Event::Answer { answer: Answer::Got { delivery, .. }, .. } => {
+                self.give_back(&delivery, now);
+            }
+            Event::Answer { .. }
+            | Event::Stored { .. }
+            | Event::Returned { .. }
+            | Event::ConsumerGone { .. }
+            | Event::PublishResumed
+            | Event::Alarm(_)
+            | Event::Close { .. } => {}
+        }
+    }
+
+    /// Puts a delivery that reached nobody back in its queue.
+    pub(super) fn give_back(&mut self, delivery: &Delivery, now: Now) {
+        self.settle_at(delivery.queue, delivery.id, Outcome::Requeue { failed: true }, now);
+    }
+
+    /// Ends a channel or the whole connection on all shards it touched.
+    pub(super) fn close(
+        &mut self,
+        at: ChannelRef,
+        channel: Option<ChannelId>,
+        now: Now,
+    ) -> Option<Answer> {
+        let connection = at.connection.connection;
+        let touched = self.connections.get(connection)?.touched;
+        self.replies.retain(|_, (owner, _)| {
+            owner.connection != at.connection || channel.is_some_and(|c| owner.channel != c)
+        });
+        let call = self.open_call(Then::Answer { to: at, answer: Answer::Done })?;
+        for shard in touched.iter() {
+            self.expect(call);
+            if shard == self.shard {
+                self.connection_gone(at.connection, channel, Some((self.shard, call)), now);
+            } else {
+                let mail = Mail::Gone { connection: at.connection, channel, call: Some(call) };
+                self.post.send(shard, mail);
+            }
+        }
+        self.release(call, true);
+        None
+    }
+
+    /// Puts an event where the session finds it.
+    pub(super) fn tell(&mut self, connection: ConnectionId, event: Event) {
+        if let Some(entry) = self.connections.get_mut(connection) {
+            entry.events.push(event);
+            if !entry.ready {
+                entry.ready = true;
+                self.ready.push(connection);
+            }
+        }
+    }
+
+    /// Tells all connections.
+    pub(super) fn tell_all(&mut self, event: impl Fn() -> Event) {
+        let all: Vec<_> = self.connections.iter().map(|(id, _)| id).collect();
+        for connection in all {
+            self.tell(connection, event());
+        }
+    }
+
+    /// Moves the events that wait for this connection into an empty vector. What they hold counts
+    /// as on its way until [`Self::drained`].
+    pub fn take_events(&mut self, connection: ConnectionId, into: &mut Vec<Event>) {
+        let Some(entry) = self.connections.get_mut(connection) else { return };
+        entry.ready = false;
+        std::mem::swap(&mut entry.events, into);
+        for event in &*into {
+            if let Event::Delivery(delivery) = event {
+                let bytes = window_bytes(&delivery.message);
+                let from = delivery.queue.shard;
+                match entry.owed.iter_mut().find(|(shard, _)| *shard == from) {
+                    Some((_, owed)) => *owed += bytes,
+                    None => entry.owed.push((from, bytes)),
+                }
+            }
+        }
+    }
+
+    /// The socket has taken what the session wrote: owners may send more.
+    pub fn drained(&mut self, connection: ConnectionId) {
+        let Some(entry) = self.connections.get_mut(connection) else { return };
+        if entry.owed.is_empty() {
+            return;
+        }
+        let mut here = 0;
+        let reference = ConnectionRef { shard: self.shard, connection };
+        for (shard, bytes) in entry.owed.drain(..) {
+            if shard == self.shard {
+                here = bytes;
+            } else {
+                self.post.send(shard, Mail::Room { connection: reference, bytes });
+            }
+        }
+        if here > 0 {
+            self.room(reference, here);
+        }
+    }
+
+    /// Connections that have events; empties the list.
+    pub fn take_ready(&mut self, into: &mut Vec<ConnectionId>) {
+        into.append(&mut self.ready);
+    }
+
+    /// How many connections are here.
+    pub fn connection_count(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// A connection's reference and place.
+    pub(super) fn at(&self, connection: ConnectionId, channel: ChannelId) -> ChannelRef {
+        ChannelRef { connection: ConnectionRef { shard: self.shard, connection }, channel }
+    }
+}

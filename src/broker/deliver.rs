@@ -1,0 +1,339 @@
+//! A message and a consumer with credit become a delivery, here or by mail; and what a turn leaves
+//! to do: effects of queues, queues that may have something to deliver.
+
+use std::collections::HashMap;
+
+use super::Broker;
+use super::calls::Then;
+use super::connections::{Connection, Window, window_bytes};
+use super::mail::Mail;
+use super::owner::Footprint;
+use super::post::Post;
+use super::queue::{DeadLetter, Effect, Enqueued, More, OutDelivery, Outlet};
+use super::slots::Slots;
+use crate::command::{Answer, Delivery, Event, Now, Refusal};
+use crate::ids::{
+    ChannelId, ChannelRef, ConnectionId, ConnectionRef, ConsumerId, DeliveryId, QueueId, QueueRef,
+    ShardId, VhostId,
+};
+use crate::message::Message;
+
+/// Deliveries one queue makes before others get their turn.
+const DELIVERIES_PER_PASS: usize = 256;
+
+/// What nobody has to settle.
+pub(super) const SETTLED: DeliveryId = super::queue::SETTLED_AT_ONCE;
+
+/// Tokens that a channel of this shard gets back.
+pub(super) type UnneededHere = ((ConnectionId, ChannelId), u32);
+
+/// Where one queue's deliveries go during one pass.
+struct Way<'a> {
+    shard: ShardId,
+    queue: QueueId,
+    connections: &'a mut Slots<ConnectionId, Connection>,
+    footprints: &'a mut HashMap<ConnectionRef, Footprint, ahash::RandomState>,
+    ready: &'a mut Vec<ConnectionId>,
+    post: &'a mut Post,
+    unneeded: &'a mut Vec<UnneededHere>,
+}
+
+impl Way<'_> {
+    fn window(&self, to: ConnectionRef) -> Option<&Window> {
+        if to.shard == self.shard {
+            self.connections.get(to.connection).map(|c| &c.window)
+        } else {
+            self.footprints.get(&to).map(|f| &f.window)
+        }
+    }
+}
+
+impl Outlet for Way<'_> {
+    fn has_room(&self, to: ConnectionRef) -> bool {
+        // A connection that is gone takes everything: its consumers go before anything else.
+        self.window(to).is_none_or(Window::has_room)
+    }
+
+    fn waits_for_room(&mut self, to: ConnectionRef) {
+        let window = if to.shard == self.shard {
+            self.connections.get_mut(to.connection).map(|c| &mut c.window)
+        } else {
+            self.footprints.get_mut(&to).map(|f| &mut f.window)
+        };
+        if let Some(window) = window
+            && !window.waiting.contains(&self.queue)
+        {
+            window.waiting.push(self.queue);
+        }
+    }
+
+    fn deliver(&mut self, out: OutDelivery<'_>) {
+        let to = out.channel;
+        let bytes = window_bytes(out.message);
+        let connection = to.connection.connection;
+        let id = if out.no_settle { SETTLED } else { out.id };
+        if to.connection.shard == self.shard {
+            let Some(entry) = self.connections.get_mut(connection) else { return };
+            entry.window.in_flight += bytes;
+            entry.delivered(to.channel);
+            entry.events.push(Event::Delivery(Delivery {
+                channel: to.channel,
+                consumer: Some(out.key),
+                queue: QueueRef { shard: self.shard, queue: self.queue },
+                id,
+                redelivered: out.redelivered,
+                delivery_count: out.delivery_count,
+                message: out.message.clone(),
+            }));
+            if !entry.ready {
+                entry.ready = true;
+                self.ready.push(connection);
+            }
+            return;
+        }
+        if let Some(footprint) = self.footprints.get_mut(&to.connection) {
+            footprint.window.in_flight += bytes;
+        }
+        let queue = self.queue;
+        self.post.send_message(to.connection.shard, out.message, |parcel| Mail::Deliver {
+            connection,
+            channel: to.channel,
+            consumer: Some(out.key),
+            queue,
+            id,
+            redelivered: out.redelivered,
+            delivery_count: out.delivery_count,
+            left: None,
+            parcel,
+        });
+    }
+
+    fn want(&mut self, channel: ChannelRef, consumer: ConsumerId) -> u32 {
+        let queue = QueueRef { shard: self.shard, queue: self.queue };
+        let to = (channel.connection.connection, channel.channel);
+        if channel.connection.shard == self.shard {
+            let entry = self.connections.get_mut(to.0);
+            return entry.map_or(0, |entry| entry.take_token(to.1, (queue, consumer)));
+        }
+        self.post.send(channel.connection.shard, Mail::Want { channel: to, queue, consumer });
+        0
+    }
+
+    fn unneeded(&mut self, channel: ChannelRef, _consumer: ConsumerId, tokens: u32) {
+        let channel_here = (channel.connection.connection, channel.channel);
+        if channel.connection.shard == self.shard {
+            self.unneeded.push((channel_here, tokens));
+        } else {
+            let mail = Mail::Unused { channel: channel_here, tokens };
+            self.post.send(channel.connection.shard, mail);
+        }
+    }
+}
+
+impl Broker {
+    /// Ends a turn: carries out what queues decided, delivers what can be delivered.
+    pub fn end_turn(&mut self, now: Now) {
+        loop {
+            while let Some((queue, effect)) = self.effects.pop_front() {
+                self.carry_out(queue, effect, now);
+            }
+            while let Some((channel, tokens)) = self.unneeded.pop() {
+                self.unused(channel, tokens);
+            }
+            if self.dirty.is_empty() {
+                break;
+            }
+            let mut dirty = std::mem::take(&mut self.dirty);
+            for queue in dirty.drain(..) {
+                self.deliver_from(queue, now);
+            }
+            // Queues that became dirty meanwhile are behind; keep the larger vector.
+            if self.dirty.is_empty() {
+                self.dirty = dirty;
+            }
+        }
+        self.report_memory();
+    }
+
+    fn deliver_from(&mut self, id: QueueId, now: Now) {
+        let Self { queues, connections, footprints, ready, post, effects_now, unneeded, .. } = self;
+        let Some(entry) = queues.get_mut(id) else { return };
+        entry.dirty = false;
+        let mut way =
+            Way { shard: self.shard, queue: id, connections, footprints, ready, post, unneeded };
+        let before = entry.queue.memory_bytes();
+        let more = entry.queue.deliver(now, DELIVERIES_PER_PASS, &mut way, effects_now);
+        self.memory.moved(before, entry.queue.memory_bytes());
+        if more == More::Yes {
+            entry.dirty = true;
+            self.dirty.push(id);
+        }
+        self.queue_effects(id);
+        self.arm(id, now);
+    }
+
+    /// Moves what a queue just decided to the list of things to carry out.
+    pub(super) fn queue_effects(&mut self, id: QueueId) {
+        for effect in self.effects_now.drain(..) {
+            self.effects.push_back((id, effect));
+        }
+    }
+
+    fn carry_out(&mut self, id: QueueId, effect: Effect, now: Now) {
+        match effect {
+            Effect::DeadLetter(DeadLetter { message, target, reason: _ }) => {
+                let Some(vhost) = self.queues.get(id).map(|entry| entry.vhost) else { return };
+                let key = target.routing_key.as_deref();
+                self.dead_letter(vhost, &message, &target.exchange, key, now);
+            }
+            Effect::Dropped(_) => {}
+            Effect::Unreadable(position) => {
+                let name = self.queues.get(id).map(|entry| entry.queue.name());
+                tracing::error!(queue = name, ?position, "a message cannot be read back");
+            }
+            Effect::Delete(_) => {
+                if let Some(call) = self.open_call(Then::Nothing) {
+                    self.delete_queue(id, call, None);
+                    self.release(call, true);
+                }
+            }
+        }
+    }
+
+    /// Sends a dead message on. Without a key of the queue's own it keeps its own and the visible
+    /// keys its sender chose.
+    fn dead_letter(
+        &mut self,
+        vhost: VhostId,
+        message: &Message,
+        exchange: &str,
+        key: Option<&str>,
+        now: Now,
+    ) {
+        let name = if exchange.is_empty() {
+            Some(self.no_name.clone())
+        } else {
+            let id = self.exchange_id(vhost, exchange);
+            id.and_then(|id| self.exchanges.get(&id)).map(|e| e.name.clone())
+        };
+        // A dead-letter exchange that does not exist: the message is dropped (as RabbitMQ does).
+        let Some(name) = name else { return };
+        let keys = if key.is_some() { Vec::new() } else { message.extra_keys().to_vec() };
+        let Some(dead) = message.readdressed(name, key.unwrap_or_else(|| message.routing_key()))
+        else {
+            return;
+        };
+        if exchange.is_empty() {
+            let own = dead.routing_key().to_owned();
+            for name in std::iter::once(&*own).chain(keys.iter().map(|k| &**k)) {
+                self.publish_internal_by_name(vhost, name, &dead, now);
+            }
+        } else if let Some(id) = self.exchange_id(vhost, exchange) {
+            self.publish_internal(id, &dead, (!keys.is_empty()).then_some(&*keys), now);
+        }
+    }
+
+    /// Puts a message in a queue of this shard; a queue with a length limit hands out at once.
+    pub(super) fn put(&mut self, id: QueueId, message: Message, now: Now) -> Enqueued {
+        let reader = self.reader_of(&message);
+        let Self { queues, connections, footprints, ready, post, effects_now, unneeded, .. } = self;
+        let Some(entry) = queues.get_mut(id) else { return Enqueued::Stored };
+        let mut way =
+            Way { shard: self.shard, queue: id, connections, footprints, ready, post, unneeded };
+        let block = message.clone();
+        let header = |name: &str| (reader?.headers)(block.properties()).get(name).cloned();
+        let before = entry.queue.memory_bytes();
+        let enqueued = entry.queue.publish(message, header, now, &mut way, effects_now);
+        self.memory.moved(before, entry.queue.memory_bytes());
+        if !entry.dirty {
+            entry.dirty = true;
+            self.dirty.push(id);
+        }
+        if !self.effects_now.is_empty() {
+            self.queue_effects(id);
+        }
+        enqueued
+    }
+
+    /// Octets written by a connection: queues that found no room go on.
+    pub(super) fn room(&mut self, connection: ConnectionRef, bytes: u64) {
+        let window = if connection.shard == self.shard {
+            self.connections.get_mut(connection.connection).map(|c| &mut c.window)
+        } else {
+            self.footprints.get_mut(&connection).map(|f| &mut f.window)
+        };
+        let Some(window) = window else { return };
+        window.in_flight = window.in_flight.saturating_sub(bytes);
+        if !window.has_room() || window.waiting.is_empty() {
+            return;
+        }
+        for queue in std::mem::take(&mut window.waiting) {
+            if let Some(entry) = self.queues.get_mut(queue) {
+                entry.queue.resume(connection);
+                if !entry.dirty {
+                    entry.dirty = true;
+                    self.dirty.push(queue);
+                }
+            }
+        }
+    }
+
+    /// One message on request.
+    pub(super) fn request_get(
+        &mut self,
+        at: ChannelRef,
+        vhost: VhostId,
+        name: &str,
+        no_settle: bool,
+        now: Now,
+    ) {
+        let id = match self.usable(at, vhost, name) {
+            Ok(id) => id,
+            Err(refusal) => {
+                self.answer(at, Answer::Refused(refusal));
+                return;
+            }
+        };
+        let Some(entry) = self.queues.get_mut(id) else { return };
+        if entry.queue.is_single_active() {
+            self.answer(at, Answer::Refused(Refusal::SingleActiveConsumer(name.into())));
+            return;
+        }
+        let before = entry.queue.memory_bytes();
+        let taken = entry.queue.take(now, no_settle, &mut self.effects_now);
+        self.memory.moved(before, entry.queue.memory_bytes());
+        self.queue_effects(id);
+        self.arm(id, now);
+        let Some(taken) = taken else {
+            self.answer(at, Answer::Empty);
+            return;
+        };
+        let delivery = if no_settle { SETTLED } else { taken.id };
+        let left = taken.left;
+        if at.connection.shard == self.shard {
+            let delivery = Box::new(Delivery {
+                channel: at.channel,
+                consumer: None,
+                queue: QueueRef { shard: self.shard, queue: id },
+                id: delivery,
+                redelivered: taken.redelivered,
+                delivery_count: taken.delivery_count,
+                message: taken.message,
+            });
+            let answer = Answer::Got { delivery, left };
+            self.tell(at.connection.connection, Event::Answer { channel: at.channel, answer });
+            return;
+        }
+        self.post.send_message(at.connection.shard, &taken.message, |parcel| Mail::Deliver {
+            connection: at.connection.connection,
+            channel: at.channel,
+            consumer: None,
+            queue: id,
+            id: delivery,
+            redelivered: taken.redelivered,
+            delivery_count: taken.delivery_count,
+            left: Some(left),
+            parcel,
+        });
+    }
+}

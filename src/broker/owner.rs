@@ -1,0 +1,482 @@
+//! Requests about queues, decided on the shard that owns the queue, and requests about exchanges,
+//! decided on the keeper. Each ends in exactly one answer to the channel that asked.
+
+use std::collections::HashSet;
+
+use super::Broker;
+use super::calls::Then;
+use super::connections::Window;
+use super::consumer::{ConsumeRefused, NewConsumer};
+use super::mail::{BindingSpec, CallId, ExchangeSpec, Mail, PlainAnswer};
+use super::queue::{Effect, Queue, QueueSpec};
+use super::topology::RESERVED_PREFIX;
+use crate::command::{Answer, Command, Consume, Entity, Event, Now, Refusal};
+use crate::ids::{
+    ChannelId, ChannelRef, ConnectionRef, ConsumerId, ConsumerRef, ExchangeId, QueueId, QueueRef,
+    ShardId, VhostId,
+};
+use crate::value::Table;
+
+/// A queue in the table of its owner.
+#[derive(Debug)]
+pub(super) struct QueueEntry {
+    pub(super) queue: Queue,
+    pub(super) vhost: VhostId,
+    /// Exchanges with bindings to it.
+    pub(super) bound_to: Vec<ExchangeId>,
+    /// It is in the list of queues that may have something to deliver.
+    pub(super) dirty: bool,
+    /// The earliest deadline a timer stands for.
+    pub(super) timer_ms: Option<u64>,
+}
+
+/// What a connection left on an owner: its queues with consumers, and its exclusive ones.
+#[derive(Debug, Default)]
+pub(super) struct Footprint {
+    pub(super) queues: HashSet<QueueId, ahash::RandomState>,
+    /// For a connection of another shard: what is on its way to it.
+    pub(super) window: Window,
+}
+
+impl Broker {
+    /// Carries a request out; the answer goes to `at`.
+    pub(super) fn request(
+        &mut self,
+        at: ChannelRef,
+        vhost: VhostId,
+        command: Command,
+        limited: bool,
+        now: Now,
+    ) {
+        match command {
+            Command::DeclareExchange {
+                name,
+                kind,
+                passive,
+                durable,
+                auto_delete,
+                internal,
+                arguments,
+            } => {
+                let spec = ExchangeSpec { name, kind, durable, auto_delete, internal, arguments };
+                self.declare_exchange(at, vhost, spec, passive);
+            }
+            Command::DeleteExchange { name, if_unused } => {
+                self.delete_exchange(at, vhost, &name, if_unused);
+            }
+            Command::BindExchange { source, destination, key, arguments } => {
+                self.bind_exchange(at, vhost, (&source, &destination), (key, arguments), true);
+            }
+            Command::UnbindExchange { source, destination, key, arguments } => {
+                self.bind_exchange(at, vhost, (&source, &destination), (key, arguments), false);
+            }
+            Command::DeclareQueue { .. } => {
+                let answer = self.declare_queue(at, vhost, &command, now);
+                self.answer(at, answer);
+            }
+            Command::DeleteQueue { name, if_unused, if_empty } => {
+                self.request_delete(at, vhost, &name, (if_unused, if_empty));
+            }
+            Command::PurgeQueue { name } => {
+                let answer = match self.usable(at, vhost, &name) {
+                    Ok(id) => Answer::Removed { messages: self.purge(id, now) },
+                    Err(refusal) => Answer::Refused(refusal),
+                };
+                self.answer(at, answer);
+            }
+            Command::BindQueue { queue, exchange, key, arguments } => {
+                self.request_binding(at, vhost, (&queue, &exchange), (key, arguments), true);
+            }
+            Command::UnbindQueue { queue, exchange, key, arguments } => {
+                self.request_binding(at, vhost, (&queue, &exchange), (key, arguments), false);
+            }
+            Command::Consume(consume) => {
+                let answer = match self.add_consumer(at, vhost, &consume, limited) {
+                    Ok(answer) => answer,
+                    Err(refusal) => Answer::Refused(refusal),
+                };
+                self.answer(at, answer);
+            }
+            Command::Cancel { consumer } => {
+                self.cancel(at, consumer.queue.queue, consumer.consumer, now);
+            }
+            Command::Get { queue, no_settle } => {
+                self.request_get(at, vhost, &queue, no_settle, now)
+            }
+            // These are answered on the connection's own shard.
+            Command::ConsumeReplies { .. } | Command::CloseChannel | Command::CloseConnection => {
+                self.answer(at, Answer::Done);
+            }
+        }
+    }
+
+    pub(super) fn queue_id(&self, vhost: VhostId, name: &str) -> Option<QueueId> {
+        self.vhosts.get(vhost.0 as usize)?.queues.get(name).copied()
+    }
+
+    /// The queue, unless it is missing or another connection's own.
+    pub(super) fn usable(
+        &self,
+        at: ChannelRef,
+        vhost: VhostId,
+        name: &str,
+    ) -> Result<QueueId, Refusal> {
+        let found = self.queue_id(vhost, name).and_then(|id| Some((id, self.queues.get(id)?)));
+        let Some((id, entry)) = found else {
+            return Err(Refusal::NotFound(Entity::Queue, name.into()));
+        };
+        match entry.queue.exclusive() {
+            Some(owner) if owner != at.connection => Err(Refusal::Locked(name.into())),
+            Some(_) | None => Ok(id),
+        }
+    }
+
+    fn declare_queue(
+        &mut self,
+        at: ChannelRef,
+        vhost: VhostId,
+        command: &Command,
+        now: Now,
+    ) -> PlainAnswer {
+        let Command::DeclareQueue { name, passive, durable, exclusive, auto_delete, arguments } =
+            command
+        else {
+            return Answer::Done;
+        };
+        let mut spec = QueueSpec {
+            name,
+            durable: *durable,
+            exclusive: exclusive.then_some(at.connection),
+            auto_delete: *auto_delete,
+            arguments,
+            server_named: false,
+        };
+        let generated;
+        if name.is_empty() {
+            generated = self.make_name(vhost);
+            spec.name = &generated;
+            spec.server_named = true;
+        } else {
+            match self.usable(at, vhost, name) {
+                Ok(id) => return self.redeclare(id, &spec, *passive, now),
+                Err(Refusal::NotFound(..)) if !*passive => {}
+                Err(refusal) => return Answer::Refused(refusal),
+            }
+            if name.starts_with(RESERVED_PREFIX) {
+                return Answer::Refused(Refusal::ReservedName(Entity::Queue, name.clone()));
+            }
+        }
+        match self.make_queue(at.connection, vhost, spec, now) {
+            Ok(answer) => answer,
+            Err(refusal) => Answer::Refused(refusal),
+        }
+    }
+
+    fn redeclare(
+        &mut self,
+        id: QueueId,
+        spec: &QueueSpec<'_>,
+        passive: bool,
+        now: Now,
+    ) -> PlainAnswer {
+        let Some(entry) = self.queues.get_mut(id) else { return Answer::Done };
+        if !passive && let Err(difference) = entry.queue.same_as(spec, &self.queue_defaults) {
+            return Answer::Refused(Refusal::Mismatch {
+                entity: Entity::Queue,
+                name: spec.name.into(),
+                argument: difference.argument,
+                received: difference.received,
+                current: difference.current,
+            });
+        }
+        entry.queue.touch(now);
+        let answer = declared(&entry.queue);
+        self.arm(id, now);
+        answer
+    }
+
+    fn make_queue(
+        &mut self,
+        by: ConnectionRef,
+        vhost: VhostId,
+        spec: QueueSpec<'_>,
+        now: Now,
+    ) -> Result<PlainAnswer, Refusal> {
+        if self.queues.len() >= self.limits.queues_max {
+            return Err(Refusal::LimitReached("queue limit is reached".into()));
+        }
+        let name: Box<str> = spec.name.into();
+        let exclusive = spec.exclusive.is_some();
+        let queue = Queue::declare(&spec, &self.queue_defaults, now).map_err(|bad| {
+            Refusal::InvalidArgument {
+                entity: Entity::Queue,
+                name: name.clone(),
+                argument: bad.argument,
+                reason: bad.reason,
+            }
+        })?;
+        let answer = declared(&queue);
+        let entry = QueueEntry { queue, vhost, bound_to: Vec::new(), dirty: false, timer_ms: None };
+        let full = || Refusal::LimitReached("queue limit is reached".into());
+        let id = self.queues.insert(entry).ok_or_else(full)?;
+        if let Some(names) = self.vhosts.get_mut(vhost.0 as usize) {
+            names.queues.insert(name, id);
+        }
+        // The default exchange has a new destination.
+        self.revision += 1;
+        if exclusive {
+            self.leave_footprint(by, id);
+        }
+        self.arm(id, now);
+        Ok(answer)
+    }
+
+    /// A name nobody can guess, whose group lies on this shard if it owns queues.
+    fn make_name(&self, vhost: VhostId) -> Box<str> {
+        let vhost = self.vhosts.get(vhost.0 as usize).map(|v| v.name.clone()).unwrap_or_default();
+        let mut name = super::reply::random_name("amq.gen-");
+        // Each try hits with probability 1/shards; the bound only keeps the loop finite.
+        for _ in 0..64 * usize::from(self.placement.shards()) {
+            if self.placement.owner(&vhost, &name) == self.shard {
+                break;
+            }
+            name = super::reply::random_name("amq.gen-");
+        }
+        name
+    }
+
+    pub(super) fn leave_footprint(&mut self, connection: ConnectionRef, queue: QueueId) {
+        self.footprints.entry(connection).or_default().queues.insert(queue);
+    }
+
+    fn request_delete(
+        &mut self,
+        at: ChannelRef,
+        vhost: VhostId,
+        name: &str,
+        (if_unused, if_empty): (bool, bool),
+    ) {
+        let id = match self.usable(at, vhost, name) {
+            Ok(id) => id,
+            // Deleting what is not there is done already (amqp.md P36).
+            Err(Refusal::NotFound(..)) => {
+                self.answer_when_known(at, Answer::Removed { messages: 0 });
+                return;
+            }
+            Err(refusal) => {
+                self.answer(at, Answer::Refused(refusal));
+                return;
+            }
+        };
+        let Some(entry) = self.queues.get(id) else { return };
+        let messages = entry.queue.ready();
+        let refusal = if if_unused && entry.queue.consumers() > 0 {
+            Some(Refusal::InUse(Entity::Queue, name.into()))
+        } else if if_empty && messages > 0 {
+            Some(Refusal::NotEmpty(name.into()))
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            self.answer(at, Answer::Refused(refusal));
+            return;
+        }
+        let then = Then::Answer { to: at, answer: Answer::Removed { messages } };
+        if let Some(call) = self.open_call(then) {
+            self.delete_queue(id, call, None);
+            self.release(call, true);
+        }
+    }
+
+    /// Takes a queue away with its bindings, consumers and messages.
+    /// `leaving`: a connection that ends and is told nothing any more.
+    pub(super) fn delete_queue(
+        &mut self,
+        id: QueueId,
+        call: CallId,
+        leaving: Option<ConnectionRef>,
+    ) {
+        let Some(entry) = self.queues.remove(id) else { return };
+        if let Some(names) = self.vhosts.get_mut(entry.vhost.0 as usize) {
+            names.queues.remove(entry.queue.name());
+        }
+        self.revision += 1;
+        self.memory.moved(entry.queue.memory_bytes(), 0);
+        self.unbind_all(id, &entry.bound_to, call);
+        if let Some(owner) = entry.queue.exclusive() {
+            self.lift_footprint(owner, id);
+        }
+        for gone in entry.queue.all_consumers() {
+            self.lift_footprint(gone.at.connection, id);
+            if Some(gone.at.connection) != leaving {
+                self.consumer_gone(gone.at, gone.key);
+            }
+        }
+    }
+
+    fn lift_footprint(&mut self, connection: ConnectionRef, queue: QueueId) {
+        if let Some(footprint) = self.footprints.get_mut(&connection) {
+            footprint.queues.remove(&queue);
+        }
+    }
+
+    fn consumer_gone(&mut self, at: ChannelRef, consumer: crate::ids::ConsumerKey) {
+        let connection = at.connection.connection;
+        if at.connection.shard == self.shard {
+            self.tell(connection, Event::ConsumerGone { channel: at.channel, consumer });
+        } else {
+            let mail = Mail::ConsumerGone { connection, channel: at.channel, consumer };
+            self.post.send(at.connection.shard, mail);
+        }
+    }
+
+    fn request_binding(
+        &mut self,
+        at: ChannelRef,
+        vhost: VhostId,
+        (queue, exchange): (&str, &str),
+        (key, arguments): (Box<str>, Table),
+        on: bool,
+    ) {
+        let id = match self.usable(at, vhost, queue) {
+            Ok(id) => id,
+            Err(Refusal::NotFound(..)) if !on => {
+                self.answer_when_known(at, Answer::Done);
+                return;
+            }
+            Err(refusal) => {
+                self.answer(at, Answer::Refused(refusal));
+                return;
+            }
+        };
+        let Some(exchange_id) = self.exchange_id(vhost, exchange) else {
+            let answer = if on { Self::no_exchange(exchange) } else { Answer::Done };
+            self.answer_when_known(at, answer);
+            return;
+        };
+        let binding = BindingSpec { exchange: exchange_id, key, arguments };
+        if on {
+            self.bind_queue(at, id, binding);
+        } else {
+            self.unbind_queue(at, id, &binding);
+        }
+    }
+
+    fn add_consumer(
+        &mut self,
+        at: ChannelRef,
+        vhost: VhostId,
+        consume: &Consume,
+        limited: bool,
+    ) -> Result<PlainAnswer, Refusal> {
+        let id = self.usable(at, vhost, &consume.queue)?;
+        let Some(entry) = self.queues.get_mut(id) else { return Ok(Answer::Done) };
+        let new = NewConsumer {
+            at,
+            key: consume.key,
+            tag: &consume.tag,
+            prefetch: consume.prefetch,
+            no_settle: consume.no_settle,
+            exclusive: consume.exclusive,
+            arguments: &consume.arguments,
+        };
+        let consuming = entry.queue.add_consumer(&new).map_err(|refused| match refused {
+            ConsumeRefused::ExclusiveUse => Refusal::ExclusiveUse(consume.queue.clone()),
+            ConsumeRefused::LimitReached { consumers_max } => {
+                let text = format!("a queue has at most {consumers_max} consumers");
+                Refusal::LimitReached(text.into())
+            }
+            ConsumeRefused::BadArgument(bad) => Refusal::InvalidArgument {
+                entity: Entity::Queue,
+                name: consume.queue.clone(),
+                argument: bad.argument,
+                reason: bad.reason,
+            },
+        })?;
+        if limited {
+            entry.queue.set_limited(consuming.id, true);
+        }
+        if !entry.dirty {
+            entry.dirty = true;
+            self.dirty.push(id);
+        }
+        self.leave_footprint(at.connection, id);
+        let queue = QueueRef { shard: self.shard, queue: id };
+        let consumer = ConsumerRef { queue, consumer: consuming.id };
+        Ok(Answer::Consuming { consumer, timeout_ms: consuming.timeout_ms })
+    }
+
+    /// Stops one consumer; what it has unsettled stays out.
+    fn cancel(&mut self, at: ChannelRef, id: QueueId, consumer: ConsumerId, now: Now) {
+        let Some(entry) = self.queues.get_mut(id) else { return };
+        let removed = entry.queue.remove_consumer(consumer, now, &mut self.effects_now);
+        if let Some(removed) = removed.filter(|r| r.tokens > 0) {
+            self.give_tokens_back(at, removed.tokens);
+        }
+        let then = Then::Answer { to: at, answer: Answer::Done };
+        if let Some(call) = self.open_call(then) {
+            self.after_removal(id, call, now);
+            self.release(call, true);
+        }
+    }
+
+    /// Consumers left: an auto-delete queue may go (within the call), another consumer may be next.
+    fn after_removal(&mut self, id: QueueId, call: CallId, now: Now) {
+        let asked = self.effects_now.iter().any(|effect| matches!(effect, Effect::Delete(_)));
+        if asked {
+            self.effects_now.retain(|effect| !matches!(effect, Effect::Delete(_)));
+            self.queue_effects(id);
+            self.delete_queue(id, call, None);
+            return;
+        }
+        self.queue_effects(id);
+        self.mark_dirty(id);
+        self.arm(id, now);
+    }
+
+    /// A connection, or one of its channels, is gone: its consumers stop, with the whole
+    /// connection its exclusive queues go. The call is answered when all shards know.
+    pub(super) fn connection_gone(
+        &mut self,
+        connection: ConnectionRef,
+        channel: Option<ChannelId>,
+        reply: Option<(ShardId, CallId)>,
+        now: Now,
+    ) {
+        let then = match reply {
+            None => Then::Nothing,
+            Some((shard, call)) => Then::Done { shard, call },
+        };
+        let Some(own) = self.open_call(then) else { return };
+        let queues = match (channel, self.footprints.get(&connection)) {
+            (_, None) => Vec::new(),
+            (_, Some(footprint)) => footprint.queues.iter().copied().collect(),
+        };
+        for id in queues {
+            let Some(entry) = self.queues.get_mut(id) else { continue };
+            if channel.is_none() && entry.queue.exclusive() == Some(connection) {
+                self.delete_queue(id, own, Some(connection));
+                continue;
+            }
+            entry.queue.remove_consumers_of(connection, channel, now, &mut self.effects_now);
+            self.after_removal(id, own, now);
+        }
+        if channel.is_none() {
+            self.forget_window(connection);
+        }
+        self.release(own, true);
+    }
+
+    /// Nothing is on its way to this connection any more.
+    pub(super) fn forget_window(&mut self, connection: ConnectionRef) {
+        self.footprints.remove(&connection);
+    }
+}
+
+fn declared(queue: &Queue) -> PlainAnswer {
+    Answer::QueueDeclared {
+        name: queue.name().into(),
+        messages: queue.ready(),
+        consumers: queue.consumers(),
+    }
+}

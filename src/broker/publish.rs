@@ -1,0 +1,416 @@
+//! A message on its way in: exchange -> queues of this shard and shards with an interest ->
+//! appended here or mailed there; when it counts as stored.
+
+use super::Broker;
+use super::connections::Entered;
+use super::mail::{Mail, PendingId, Reported};
+use super::queue::{Enqueued, dead_letter};
+use super::reply;
+use super::route::{LazyHeaders, Route, RouteCache, Subject};
+use crate::auth::Access;
+use crate::command::{Entity, Event, Now, Publish, Published, Refusal};
+use crate::ids::{ChannelId, ConnectionId, ExchangeId, QueueId, ShardId, VhostId};
+use crate::message::Message;
+use crate::value::Value;
+
+/// A publish that other shards, or the storage, have still to report.
+#[derive(Debug)]
+pub(super) struct Pending {
+    report: Reported,
+    left: u32,
+    accepted: bool,
+}
+
+impl Broker {
+    /// Routes and stores one message.
+    ///
+    /// # Errors
+    /// `NotFound(Exchange)`, `InternalExchange`, `AccessRefused`, `NoSuchReplyConsumer`: nothing
+    /// was stored.
+    pub fn publish(
+        &mut self,
+        connection: ConnectionId,
+        channel: ChannelId,
+        publish: &Publish<'_>,
+        now: Now,
+    ) -> Result<Published, Refusal> {
+        let Some(entry) = self.connections.get_mut(connection) else {
+            return Err(Refusal::Unavailable("connection is closing".into()));
+        };
+        let mut cache = std::mem::take(&mut entry.route);
+        let plain = publish.extra_keys.is_empty() && publish.hidden_keys.is_empty();
+        let cached = plain && cache.fits(publish.exchange, publish.routing_key, self.revision);
+        let mut result = Ok(None);
+        if !cached {
+            cache.forget();
+            let entered = entry.entered.clone();
+            result = match entered {
+                Some(entered) => self.find_route(&entered, publish, &mut cache),
+                None => Err(Refusal::Unavailable("no virtual host".into())),
+            };
+        }
+        let result = match result {
+            Err(refusal) => Err(refusal),
+            Ok(Some(Detour::Reply)) => self.publish_reply(publish, now),
+            Ok(Some(Detour::Delay { exchange, delay_ms })) => {
+                Ok(self.publish_delayed((connection, channel), exchange, delay_ms, publish, now))
+            }
+            Ok(None) => Ok(self.follow((connection, channel), &cache.route, publish, now)),
+        };
+        if let Some(entry) = self.connections.get_mut(connection) {
+            entry.route = cache;
+        }
+        result
+    }
+
+    /// Fills the cache's route. `Some`: the message goes another way.
+    fn find_route(
+        &mut self,
+        entered: &Entered,
+        publish: &Publish<'_>,
+        cache: &mut RouteCache,
+    ) -> Result<Option<Detour>, Refusal> {
+        let route = &mut cache.route;
+        route.clear();
+        self.permit(entered, Access::Write, Entity::Exchange, publish.exchange)?;
+        if publish.exchange.is_empty() {
+            if publish.routing_key.starts_with(reply::PREFIX) {
+                return Ok(Some(Detour::Reply));
+            }
+            self.route_by_name(entered.vhost, publish, route);
+            if publish.extra_keys.is_empty() && publish.hidden_keys.is_empty() {
+                cache.keep(publish.exchange, publish.routing_key, self.revision);
+            }
+            return Ok(None);
+        }
+        let vhost = self.vhosts.get(entered.vhost.0 as usize);
+        let id = vhost.and_then(|v| v.exchanges.get(publish.exchange)).copied();
+        let found = id.and_then(|id| Some((id, self.exchanges.get(&id)?)));
+        let Some((id, exchange)) = found else {
+            return Err(Refusal::NotFound(Entity::Exchange, publish.exchange.into()));
+        };
+        if exchange.internal {
+            return Err(Refusal::InternalExchange(publish.exchange.into()));
+        }
+        let reader = self.readers.get(usize::from(publish.traits.protocol.0)).copied();
+        if exchange.bindings.delays() {
+            let headers = LazyHeaders::new(reader, publish.properties);
+            let delay = super::exchange::Headers::headers(&headers).get("x-delay");
+            if let Some(delay_ms) = delay.and_then(Value::as_integer).filter(|ms| *ms > 0) {
+                let delay_ms = delay_ms.unsigned_abs();
+                return Ok(Some(Detour::Delay { exchange: id, delay_ms }));
+            }
+        }
+        route.name = Some(exchange.name.clone());
+        route.exchange = Some(id);
+        let delays = exchange.bindings.delays();
+        let more: Vec<&str> =
+            publish.extra_keys.iter().chain(publish.hidden_keys).copied().collect();
+        let subject = Subject {
+            key: publish.routing_key,
+            more_keys: &more,
+            reader,
+            properties: publish.properties,
+        };
+        let key_only = self.walk(id, &subject, true, route);
+        if key_only && more.is_empty() && !delays {
+            cache.keep(publish.exchange, publish.routing_key, self.revision);
+        }
+        Ok(None)
+    }
+
+    /// The default exchange: the key is the queue's name, its hash says which shard knows.
+    fn route_by_name(&self, vhost: VhostId, publish: &Publish<'_>, route: &mut Route) {
+        route.name = Some(self.no_name.clone());
+        route.vhost = vhost;
+        let Some(entry) = self.vhosts.get(vhost.0 as usize) else { return };
+        let more = publish.extra_keys.iter().chain(publish.hidden_keys).copied();
+        for key in std::iter::once(publish.routing_key).chain(more) {
+            let owner = self.placement.owner(&entry.name, key);
+            if owner != self.shard {
+                route.by_name.push((owner, key.into()));
+            } else if let Some(queue) = entry.queues.get(key)
+                && !route.queues.contains(queue)
+            {
+                route.queues.push(*queue);
+            }
+        }
+    }
+
+    /// Takes a message along a route.
+    fn follow(
+        &mut self,
+        (connection, channel): (ConnectionId, ChannelId),
+        route: &Route,
+        publish: &Publish<'_>,
+        now: Now,
+    ) -> Published {
+        if route.is_nowhere() {
+            return if publish.mandatory { Published::Unroutable } else { Published::Stored };
+        }
+        let Some(message) = self.make_message(route, publish, now) else {
+            return Published::Overflowed;
+        };
+        let report = publish.seq.map(|seq| Reported { connection, channel, seq });
+        if route.is_local() {
+            let mut all = Published::Stored;
+            let last = route.queues.len().saturating_sub(1);
+            for queue in route.queues.iter().take(last) {
+                if !self.enqueue(*queue, message.clone(), now) {
+                    all = Published::Overflowed;
+                }
+            }
+            if let Some(queue) = route.queues.last()
+                && !self.enqueue(*queue, message, now)
+            {
+                all = Published::Overflowed;
+            }
+            return all;
+        }
+        let wanted = report
+            .and_then(|report| self.pending.insert(Pending { report, left: 1, accepted: true }));
+        let mandatory = publish.mandatory.then_some((connection, channel));
+        let keys = more_keys(publish);
+        self.follow_far(route, &message, keys.as_deref(), mandatory, wanted);
+        let mut accepted = true;
+        for queue in &route.queues {
+            accepted &= self.enqueue(*queue, message.clone(), now);
+        }
+        if let Some(pending) = wanted {
+            self.stored(pending, accepted);
+        }
+        Published::Pending
+    }
+
+    /// The part of a route that leads to other shards.
+    pub(super) fn follow_far(
+        &mut self,
+        route: &Route,
+        message: &Message,
+        keys: Option<&[Box<str>]>,
+        mandatory: Option<(ConnectionId, ChannelId)>,
+        wanted: Option<PendingId>,
+    ) {
+        let mut mails = 0;
+        if let Some(exchange) = route.exchange {
+            for shard in route.shards.iter() {
+                mails += 1;
+                self.post.send_message(shard, message, |parcel| Mail::Publish {
+                    exchange,
+                    keys: keys.map(Into::into),
+                    parcel,
+                    wanted,
+                });
+            }
+        }
+        for queue in &route.named {
+            mails += 1;
+            let id = queue.queue;
+            self.post.send_message(queue.shard, message, |parcel| Mail::PublishTo {
+                queue: id,
+                parcel,
+                wanted,
+            });
+        }
+        // A message that also has other ways to go counts as routed.
+        let alone = route.by_name.len() == 1 && route.queues.is_empty();
+        for (shard, name) in &route.by_name {
+            mails += 1;
+            let mandatory = mandatory.filter(|_| alone);
+            let vhost = route.vhost;
+            self.post.send_message(*shard, message, |parcel| Mail::PublishByName {
+                vhost,
+                queue: (**name != *message.routing_key()).then(|| name.clone()),
+                parcel,
+                mandatory,
+                wanted,
+            });
+        }
+        if let Some(pending) = wanted.and_then(|id| self.pending.get_mut(id)) {
+            pending.left += mails;
+        }
+    }
+
+    fn make_message(&self, route: &Route, publish: &Publish<'_>, now: Now) -> Option<Message> {
+        let name = route.name.clone().unwrap_or_else(|| self.no_name.clone());
+        let message = Message::new(
+            name,
+            publish.routing_key,
+            publish.traits,
+            publish.properties,
+            publish.body.clone(),
+            now.wall_ms,
+        )?;
+        if publish.extra_keys.is_empty() {
+            return Some(message);
+        }
+        let extra = publish.extra_keys.iter().map(|k| Box::from(*k)).collect();
+        Some(message.with(|inner| inner.extra_keys = Some(extra)))
+    }
+
+    /// Appends to a queue of this shard. False: it refused.
+    pub(super) fn enqueue(&mut self, id: QueueId, message: Message, now: Now) -> bool {
+        if let Some(history) = message.deaths() {
+            let name = self.queues.get(id).map(|entry| entry.queue.name());
+            // A dead message that would go round for ever ends here.
+            if !name.is_some_and(|name| dead_letter::may_enter(history, name)) {
+                return true;
+            }
+        }
+        match self.put(id, message, now) {
+            // Nothing is stored later while messages live in memory.
+            Enqueued::Stored | Enqueued::StoredLater(_) | Enqueued::Repeated => true,
+            Enqueued::Overflowed => false,
+        }
+    }
+
+    /// One more place has stored (or refused) a pending publish.
+    pub(super) fn stored(&mut self, id: PendingId, accepted: bool) {
+        let Some(pending) = self.pending.get_mut(id) else { return };
+        pending.accepted &= accepted;
+        pending.left = pending.left.saturating_sub(1);
+        if pending.left > 0 {
+            return;
+        }
+        if let Some(Pending { report, accepted, .. }) = self.pending.remove(id) {
+            let event = Event::Stored { channel: report.channel, seq: report.seq, accepted };
+            self.tell(report.connection, event);
+        }
+    }
+
+    /// Holds a message back for its exchange's owner to publish when it is due.
+    fn publish_delayed(
+        &mut self,
+        (connection, channel): (ConnectionId, ChannelId),
+        exchange: ExchangeId,
+        delay_ms: u64,
+        publish: &Publish<'_>,
+        now: Now,
+    ) -> Published {
+        let Some(entry) = self.exchanges.get(&exchange) else { return Published::Stored };
+        let vhost = self.vhosts.get(entry.vhost.0 as usize).map(|v| v.name.clone());
+        let owner = self.placement.owner(&vhost.unwrap_or_default(), &entry.name);
+        let route = Route { name: Some(entry.name.clone()), ..Route::default() };
+        let Some(message) = self.make_message(&route, publish, now) else {
+            return Published::Overflowed;
+        };
+        let keys = more_keys(publish);
+        let due_wall_ms = now.wall_ms.saturating_add(delay_ms);
+        if owner == self.shard {
+            self.delay(exchange, due_wall_ms, keys, message, now);
+            return Published::Stored;
+        }
+        let wanted = publish.seq.and_then(|seq| {
+            let report = Reported { connection, channel, seq };
+            self.pending.insert(Pending { report, left: 1, accepted: true })
+        });
+        self.post.send_message(owner, &message, |parcel| Mail::Delay {
+            exchange,
+            due_wall_ms,
+            keys,
+            parcel,
+            wanted,
+        });
+        Published::Pending
+    }
+
+    /// Publishes what the broker itself sends: dead letters and delayed messages that are due.
+    pub(super) fn publish_internal(
+        &mut self,
+        exchange: ExchangeId,
+        message: &Message,
+        keys: Option<&[Box<str>]>,
+        now: Now,
+    ) {
+        let more: Vec<&str> = keys.unwrap_or_default().iter().map(|k| &**k).collect();
+        let subject = Subject {
+            key: message.routing_key(),
+            more_keys: &more,
+            reader: self.reader_of(message),
+            properties: message.properties(),
+        };
+        let mut route = Route { exchange: Some(exchange), ..Route::default() };
+        self.walk(exchange, &subject, true, &mut route);
+        self.follow_far(&route, message, keys, None, None);
+        for queue in route.queues {
+            self.enqueue(queue, message.clone(), now);
+        }
+    }
+
+    /// Publishes to a queue by name on behalf of the broker.
+    pub(super) fn publish_internal_by_name(
+        &mut self,
+        vhost: VhostId,
+        name: &str,
+        message: &Message,
+        now: Now,
+    ) {
+        let Some(entry) = self.vhosts.get(vhost.0 as usize) else { return };
+        let owner = self.placement.owner(&entry.name, name);
+        if owner == self.shard {
+            if let Some(queue) = entry.queues.get(name).copied() {
+                self.enqueue(queue, message.clone(), now);
+            }
+            return;
+        }
+        self.post.send_message(owner, message, |parcel| Mail::PublishByName {
+            vhost,
+            queue: (name != message.routing_key()).then(|| name.into()),
+            parcel,
+            mandatory: None,
+            wanted: None,
+        });
+    }
+
+    /// A message mailed to this shard because it has an interest: only local queues are taken.
+    pub(super) fn publish_mailed(
+        &mut self,
+        from: ShardId,
+        exchange: ExchangeId,
+        message: &Message,
+        keys: Option<&[Box<str>]>,
+        now: Now,
+    ) -> bool {
+        let Some(slot) = self.lane_routes.get_mut(usize::from(from.0)) else { return true };
+        let mut cache = std::mem::take(slot);
+        let same = keys.is_none()
+            && cache.route.exchange == Some(exchange)
+            && cache.fits("", message.routing_key(), self.revision);
+        if !same {
+            cache.forget();
+            cache.route.clear();
+            cache.route.exchange = Some(exchange);
+            let more: Vec<&str> = keys.unwrap_or_default().iter().map(|k| &**k).collect();
+            let subject = Subject {
+                key: message.routing_key(),
+                more_keys: &more,
+                reader: self.reader_of(message),
+                properties: message.properties(),
+            };
+            let key_only = self.walk(exchange, &subject, false, &mut cache.route);
+            if key_only && keys.is_none() {
+                cache.keep("", message.routing_key(), self.revision);
+            }
+        }
+        let mut accepted = true;
+        for queue in &cache.route.queues {
+            accepted &= self.enqueue(*queue, message.clone(), now);
+        }
+        if let Some(slot) = self.lane_routes.get_mut(usize::from(from.0)) {
+            *slot = cache;
+        }
+        accepted
+    }
+}
+
+/// A message that does not follow its exchange's bindings now.
+enum Detour {
+    Reply,
+    Delay { exchange: ExchangeId, delay_ms: u64 },
+}
+
+fn more_keys(publish: &Publish<'_>) -> Option<Box<[Box<str>]>> {
+    let more = publish.extra_keys.iter().chain(publish.hidden_keys);
+    let keys: Box<[Box<str>]> = more.map(|k| Box::from(*k)).collect();
+    (!keys.is_empty()).then_some(keys)
+}

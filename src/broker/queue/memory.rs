@@ -1,0 +1,165 @@
+//! A [`Store`] in memory: for queues and messages that need not survive a restart.
+//!
+//! Messages lie in pages in order of position. A page goes when its last message is settled, so one
+//! message that nobody settles holds back a page and not everything that came after it.
+//! May import `store` and `message`.
+
+use std::collections::VecDeque;
+
+use super::store::{Kept, Position, Store};
+use crate::message::Message;
+
+/// Messages per page: 16 octets a place, so 1 KiB. One that stays unsettled for ever costs a page
+/// and, per page that came and went after it, one pointer.
+const PAGE_LEN: usize = 64;
+const PAGE_POSITIONS: u64 = PAGE_LEN as u64;
+
+#[derive(Debug)]
+struct Page {
+    places: [Option<Kept>; PAGE_LEN],
+    /// Places that hold a message.
+    live: usize,
+}
+
+impl Page {
+    fn boxed() -> Box<Self> {
+        Box::new(Self { places: [const { None }; PAGE_LEN], live: 0 })
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryStore {
+    /// `None`: all of the page's messages are settled.
+    pages: VecDeque<Option<Box<Page>>>,
+    /// Number of the first of `pages`, counted from position 0.
+    first_page: u64,
+    /// The next position.
+    tail: u64,
+    /// The page emptied last, kept so that a queue in steady use allocates nothing.
+    spare: Option<Box<Page>>,
+    /// Sum of [`Message::memory_bytes`] of what is here.
+    memory_bytes: u64,
+}
+
+impl MemoryStore {
+    fn locate(&self, at: Position) -> Option<(usize, usize)> {
+        let page = (at.get() / PAGE_POSITIONS).checked_sub(self.first_page)?;
+        let place = at.get() % PAGE_POSITIONS;
+        Some((usize::try_from(page).ok()?, usize::try_from(place).ok()?))
+    }
+
+    fn release_front(&mut self) {
+        // The page at the tail stays in the row, empty or not: the next message goes into it.
+        while self.pages.len() > 1 && matches!(self.pages.front(), Some(None)) {
+            self.pages.pop_front();
+            self.first_page += 1;
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    fn append(&mut self, message: Message, arrived_ms: u64) -> Position {
+        let at = Position::new(self.tail);
+        self.tail += 1;
+        let bytes = message.memory_bytes() as u64;
+        if let Some((page, place)) = self.locate(at) {
+            if page >= self.pages.len() {
+                self.pages.push_back(None);
+                self.release_front();
+            }
+            let spare = &mut self.spare;
+            if let Some(slot) = self.pages.back_mut() {
+                let page = slot.get_or_insert_with(|| spare.take().unwrap_or_else(Page::boxed));
+                if let Some(free) = page.places.get_mut(place) {
+                    debug_assert!(free.is_none(), "positions are given once");
+                    *free = Some(Kept { message, arrived_ms });
+                    page.live += 1;
+                    self.memory_bytes += bytes;
+                }
+            }
+        }
+        at
+    }
+
+    fn read(&self, at: Position) -> Option<Kept> {
+        let (page, place) = self.locate(at)?;
+        self.pages.get(page)?.as_ref()?.places.get(place)?.clone()
+    }
+
+    fn settle(&mut self, at: Position) {
+        let Some((index, place)) = self.locate(at) else { return };
+        let Some(slot) = self.pages.get_mut(index) else { return };
+        let Some(page) = slot.as_mut() else { return };
+        let Some(kept) = page.places.get_mut(place).and_then(Option::take) else { return };
+        page.live = page.live.saturating_sub(1);
+        let empty = page.live == 0;
+        self.memory_bytes = self.memory_bytes.saturating_sub(kept.message.memory_bytes() as u64);
+        if empty {
+            self.spare = slot.take();
+            self.release_front();
+        }
+    }
+
+    fn tail(&self) -> Position {
+        Position::new(self.tail)
+    }
+
+    fn stored(&self) -> Position {
+        // Memory is all that was promised.
+        self.tail()
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::message;
+    use super::*;
+
+    #[test]
+    fn a_message_is_read_at_its_position_until_it_is_settled() {
+        let mut store = MemoryStore::default();
+        let first = store.append(message("a"), 5);
+        let second = store.append(message("b"), 6);
+        assert_eq!(second, first.next());
+        store.settle(first);
+        assert_eq!(store.read(first), None);
+        assert_eq!(store.read(second).map(|k| k.arrived_ms), Some(6));
+        store.settle(first);
+        assert_eq!(store.stored(), store.tail());
+    }
+
+    #[test]
+    fn one_message_that_is_never_settled_does_not_hold_the_others() {
+        let mut store = MemoryStore::default();
+        let stuck = store.append(message("stuck"), 0);
+        let one = store.memory_bytes();
+        for _ in 0..100_000 {
+            let at = store.append(message("other"), 0);
+            store.settle(at);
+        }
+        assert_eq!(store.memory_bytes(), one);
+        assert_eq!(store.pages.iter().flatten().count(), 1);
+        store.settle(stuck);
+        assert_eq!(store.pages.len(), 1);
+        assert_eq!(store.memory_bytes(), 0);
+        let next = store.append(message("next"), 0);
+        assert!(store.read(next).is_some());
+    }
+
+    #[test]
+    fn a_run_is_settled_like_its_messages() {
+        let mut store = MemoryStore::default();
+        for _ in 0..200 {
+            store.append(message("x"), 0);
+        }
+        store.settle_run(Position::new(10), Position::new(190));
+        assert!(store.read(Position::new(9)).is_some());
+        assert!(store.read(Position::new(10)).is_none());
+        assert!(store.read(Position::new(190)).is_some());
+    }
+}

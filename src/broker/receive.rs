@@ -1,0 +1,183 @@
+//! What other shards say, one sentence at a time.
+
+use std::rc::Rc;
+
+use super::Broker;
+use super::deliver::SETTLED;
+use super::mail::{Batch, Envelope, Mail, Parcel, PendingId, for_session};
+use crate::command::{Answer, Delivery, Event, Now};
+use crate::ids::{QueueRef, ShardId};
+use crate::message::Message;
+
+impl Broker {
+    /// Reads an envelope of another shard.
+    pub fn receive(&mut self, from: ShardId, envelope: Envelope, now: Now) {
+        let Envelope { mut batch, spare, taken } = envelope;
+        let weight = batch.weight();
+        self.post.received(from, spare, taken);
+        let (mut mails, bytes) = batch.open();
+        for mail in mails.drain(..) {
+            self.read(from, mail, &bytes, now);
+        }
+        batch.refill(mails, bytes);
+        self.post.done_with(from, batch, weight);
+    }
+
+    /// What has to cross to other shards now.
+    pub fn collect(&mut self, ship: impl FnMut(ShardId, Envelope)) {
+        self.post.collect(ship);
+    }
+
+    fn unpack(&mut self, bytes: &[u8], parcel: Parcel) -> Option<Message> {
+        let last = &mut self.last_name;
+        Batch::unpack(bytes, parcel, &mut |name| {
+            if **last != *name {
+                *last = Rc::from(name);
+            }
+            last.clone()
+        })
+    }
+
+    fn report(&mut self, to: ShardId, wanted: Option<PendingId>, accepted: bool) {
+        if let Some(pending) = wanted {
+            self.post.send(to, Mail::Stored { pending, accepted });
+        }
+    }
+
+    fn read(&mut self, from: ShardId, mail: Mail, bytes: &[u8], now: Now) {
+        match mail {
+            Mail::Publish { .. }
+            | Mail::PublishTo { .. }
+            | Mail::PublishByName { .. }
+            | Mail::Reply { .. }
+            | Mail::Delay { .. } => self.read_publish(from, mail, bytes, now),
+            Mail::Deliver { .. } | Mail::Returned { .. } => {
+                self.read_delivery(from, mail, bytes, now)
+            }
+            Mail::Stored { pending, accepted } => self.stored(pending, accepted),
+            Mail::Settle { queue, id, outcome } => self.settle_here(queue, id, outcome, now),
+            Mail::Room { connection, bytes } => self.room(connection, bytes),
+            Mail::Request { at, vhost, command, limited } => {
+                self.request(at, vhost, *command, limited, now);
+            }
+            Mail::Answered { connection, channel, answer } => {
+                self.answered(connection, channel, for_session(*answer));
+            }
+            Mail::Gone { connection, channel, call } => {
+                self.connection_gone(connection, channel, call.map(|call| (from, call)), now);
+            }
+            Mail::ConsumerGone { connection, channel, consumer } => {
+                self.tell(connection, Event::ConsumerGone { channel, consumer });
+            }
+            Mail::ExchangeMade { id, vhost, spec, call } => {
+                self.exchange_made(id, vhost, &spec);
+                self.done(from, call, true);
+            }
+            Mail::ExchangeGone { id, call } => {
+                self.drop_exchange(id, None);
+                self.done(from, call, true);
+            }
+            Mail::ExchangeBound { .. }
+            | Mail::Interest { .. }
+            | Mail::NamedInterest { .. }
+            | Mail::NamedGone { .. } => {
+                self.read_topology(from, mail);
+            }
+            Mail::Barrier { call } => self.done(from, call, true),
+            Mail::Done { call, known } => self.release(call, known),
+            Mail::Limited { queue, consumer, on } => self.set_limited(queue, consumer, on),
+            Mail::Paused { queue, consumer, on } => self.consumer_paused(queue, consumer, on),
+            Mail::Want { channel, queue, consumer } => self.wanted(channel, queue, consumer),
+            Mail::Grant { queue, consumer, tokens } => self.granted(queue, consumer, tokens),
+            Mail::Unused { channel, tokens } => self.unused(channel, tokens),
+            Mail::Memory { bytes } => self.memory_told(from, bytes),
+        }
+    }
+
+    fn read_publish(&mut self, from: ShardId, mail: Mail, bytes: &[u8], now: Now) {
+        match mail {
+            Mail::Publish { exchange, keys, parcel, wanted } => {
+                let Some(message) = self.unpack(bytes, parcel) else { return };
+                let accepted = self.publish_mailed(from, exchange, &message, keys.as_deref(), now);
+                self.report(from, wanted, accepted);
+            }
+            Mail::PublishTo { queue, parcel, wanted } => {
+                let Some(message) = self.unpack(bytes, parcel) else { return };
+                let accepted = self.enqueue(queue, message, now);
+                self.report(from, wanted, accepted);
+            }
+            Mail::PublishByName { vhost, queue, parcel, mandatory, wanted } => {
+                let Some(message) = self.unpack(bytes, parcel) else { return };
+                let name = queue.as_deref().unwrap_or_else(|| message.routing_key());
+                let mut accepted = true;
+                if let Some(id) = self.queue_id(vhost, name) {
+                    accepted = self.enqueue(id, message, now);
+                } else if let Some((connection, channel)) = mandatory {
+                    self.post.send_message(from, &message, |parcel| Mail::Returned {
+                        connection,
+                        channel,
+                        parcel,
+                    });
+                }
+                self.report(from, wanted, accepted);
+            }
+            Mail::Reply { parcel } => {
+                if let Some(message) = self.unpack(bytes, parcel) {
+                    self.reply(&message);
+                }
+            }
+            Mail::Delay { exchange, due_wall_ms, keys, parcel, wanted } => {
+                if let Some(message) = self.unpack(bytes, parcel) {
+                    self.delay(exchange, due_wall_ms, keys, message, now);
+                }
+                self.report(from, wanted, true);
+            }
+            other => debug_assert!(false, "not a publish: {other:?}"),
+        }
+    }
+
+    fn read_delivery(&mut self, from: ShardId, mail: Mail, bytes: &[u8], now: Now) {
+        match mail {
+            Mail::Deliver {
+                connection,
+                channel,
+                consumer,
+                queue,
+                id,
+                redelivered,
+                delivery_count,
+                left,
+                parcel,
+            } => {
+                let Some(message) = self.unpack(bytes, parcel) else { return };
+                let queue = QueueRef { shard: from, queue };
+                let delivery =
+                    Delivery { channel, consumer, queue, id, redelivered, delivery_count, message };
+                if self.connections.get(connection).is_none() {
+                    // The connection went while this was on its way.
+                    if id != SETTLED {
+                        self.give_back(&delivery, now);
+                    }
+                    return;
+                }
+                let event = match left {
+                    None => {
+                        self.channel_delivered(connection, channel);
+                        Event::Delivery(delivery)
+                    }
+                    Some(left) => Event::Answer {
+                        channel,
+                        answer: Answer::Got { delivery: Box::new(delivery), left },
+                    },
+                };
+                self.tell(connection, event);
+            }
+            Mail::Returned { connection, channel, parcel } => {
+                if let Some(message) = self.unpack(bytes, parcel) {
+                    self.tell(connection, Event::Returned { channel, message });
+                }
+            }
+            other => debug_assert!(false, "not a delivery: {other:?}"),
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! From an exchange and a key to the queues of this shard and the shards that have an interest:
+//! a walk over exchange-to-exchange bindings and alternate exchanges, and the memory of the last
+//! walk per publisher. May import `exchange`, `ids`.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+use super::Broker;
+use super::exchange::found::Found;
+use super::exchange::shard_set::ShardSet;
+use super::exchange::{Headers, Routed};
+use crate::ids::{ExchangeId, QueueId, QueueRef, ShardId, VhostId};
+use crate::limits;
+use crate::message::{Message, PropertyReader};
+use crate::value::{Table, Value};
+
+/// Where a message goes, as one shard sees it.
+#[derive(Debug, Clone)]
+pub(super) struct Route {
+    /// Where `by_name` looks.
+    pub(super) vhost: VhostId,
+    /// Name that messages on this route carry.
+    pub(super) name: Option<Rc<str>>,
+    /// The exchange that other shards route through again; `None` for the default exchange.
+    pub(super) exchange: Option<ExchangeId>,
+    /// Queues of this shard, each once.
+    pub(super) queues: Vec<QueueId>,
+    /// Other shards with an interest.
+    pub(super) shards: ShardSet,
+    /// Queues picked by name on other shards.
+    pub(super) named: Vec<QueueRef>,
+    /// Queues of other shards that may or may not exist (default exchange).
+    pub(super) by_name: Vec<(ShardId, Box<str>)>,
+}
+
+impl Default for Route {
+    fn default() -> Self {
+        Self {
+            vhost: VhostId(0),
+            name: None,
+            exchange: None,
+            queues: Vec::new(),
+            shards: ShardSet::EMPTY,
+            named: Vec::new(),
+            by_name: Vec::new(),
+        }
+    }
+}
+
+impl Route {
+    pub(super) fn clear(&mut self) {
+        self.vhost = VhostId(0);
+        self.name = None;
+        self.exchange = None;
+        self.queues.clear();
+        self.shards = ShardSet::default();
+        self.named.clear();
+        self.by_name.clear();
+    }
+
+    /// Nobody takes it.
+    pub(super) fn is_nowhere(&self) -> bool {
+        self.queues.is_empty() && self.is_local()
+    }
+
+    /// No other shard is involved.
+    pub(super) fn is_local(&self) -> bool {
+        self.shards.is_empty() && self.named.is_empty() && self.by_name.is_empty()
+    }
+}
+
+/// The last route of one publisher: routing is a function of exchange, key and topology unless an
+/// exchange reads more of the message, so comparing two short strings replaces hashing and walking.
+#[derive(Debug, Default)]
+pub(super) struct RouteCache {
+    exchange: String,
+    key: String,
+    /// The topology it was made under; 0: not valid.
+    revision: u64,
+    pub(super) route: Route,
+}
+
+impl RouteCache {
+    pub(super) fn fits(&self, exchange: &str, key: &str, revision: u64) -> bool {
+        self.revision == revision && self.key == key && self.exchange == exchange
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.revision = 0;
+    }
+
+    pub(super) fn keep(&mut self, exchange: &str, key: &str, revision: u64) {
+        self.exchange.clear();
+        self.exchange.push_str(exchange);
+        self.key.clear();
+        self.key.push_str(key);
+        self.revision = revision;
+    }
+}
+
+/// Reused between walks, so that none allocates.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    found: Found,
+    visited: Vec<ExchangeId>,
+    open: Vec<ExchangeId>,
+}
+
+/// What a walk reads of the message.
+pub(super) struct Subject<'a> {
+    pub(super) key: &'a str,
+    /// Chosen by the sender besides its routing key.
+    pub(super) more_keys: &'a [&'a str],
+    pub(super) reader: Option<PropertyReader>,
+    pub(super) properties: &'a [u8],
+}
+
+/// Headers of a message, decoded when an exchange asks for them the first time.
+pub(super) struct LazyHeaders<'a> {
+    reader: Option<PropertyReader>,
+    properties: &'a [u8],
+    table: OnceCell<Table>,
+}
+
+impl<'a> LazyHeaders<'a> {
+    pub(super) fn new(reader: Option<PropertyReader>, properties: &'a [u8]) -> Self {
+        Self { reader, properties, table: OnceCell::new() }
+    }
+}
+
+impl Headers for LazyHeaders<'_> {
+    fn headers(&self) -> &Table {
+        self.table.get_or_init(|| {
+            self.reader.map_or_else(Table::default, |r| (r.headers)(self.properties))
+        })
+    }
+
+    fn property(&self, name: &str) -> Option<Value> {
+        self.reader.and_then(|r| (r.property)(self.properties, name))
+    }
+}
+
+impl Broker {
+    /// Walks from `entry`; adds to `route`. True: the result depends on nothing but the key.
+    /// `pick`: exchanges that pick one queue do so (only on the publisher's shard; the picked
+    /// queue travels by name).
+    pub(super) fn walk(
+        &mut self,
+        entry: ExchangeId,
+        subject: &Subject<'_>,
+        pick: bool,
+        route: &mut Route,
+    ) -> bool {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let headers = LazyHeaders::new(subject.reader, subject.properties);
+        let mut key_only = true;
+        let mut bindings_matched = 0_usize;
+        scratch.visited.clear();
+        scratch.open.clear();
+        scratch.open.push(entry);
+        while let Some(id) = scratch.open.pop() {
+            if scratch.visited.contains(&id) || scratch.visited.len() >= limits::EXCHANGE_HOPS_MAX {
+                continue;
+            }
+            scratch.visited.push(id);
+            let choice = self.random();
+            let Some(exchange) = self.exchanges.get(&id) else { continue };
+            key_only &= exchange.bindings.depends_on_key_only();
+            let found = &mut scratch.found;
+            found.clear();
+            let mut keys = std::iter::once(subject.key).chain(subject.more_keys.iter().copied());
+            let picks = exchange.bindings.picks_one();
+            if picks {
+                key_only = false;
+                if let Some(key) = keys.next() {
+                    exchange.bindings.route(&Routed { key, headers: &headers, choice }, found);
+                }
+            } else {
+                for key in keys {
+                    exchange.bindings.route(&Routed { key, headers: &headers, choice }, found);
+                }
+            }
+            if found.is_empty() {
+                if let Some(alternate) = &exchange.alternate {
+                    let names = self.vhosts.get(exchange.vhost.0 as usize).map(|v| &v.exchanges);
+                    if let Some(next) = names.and_then(|names| names.get(alternate)) {
+                        scratch.open.push(*next);
+                    }
+                }
+                continue;
+            }
+            bindings_matched += found.queues.len();
+            route.queues.extend_from_slice(&found.queues);
+            route.shards.merge(&found.shards);
+            scratch.open.extend_from_slice(&found.exchanges);
+            if pick {
+                for queue in &found.named {
+                    if queue.shard == self.shard {
+                        bindings_matched += 1;
+                        route.queues.push(queue.queue);
+                    } else {
+                        route.named.push(*queue);
+                    }
+                }
+            }
+        }
+        if bindings_matched > 1 {
+            route.queues.sort_unstable();
+            route.queues.dedup();
+        }
+        if route.named.len() > 1 {
+            route.named.sort_unstable();
+            route.named.dedup();
+        }
+        self.scratch = scratch;
+        key_only
+    }
+
+    /// The reader of a message's property block.
+    pub(super) fn reader_of(&self, message: &Message) -> Option<PropertyReader> {
+        self.readers.get(usize::from(message.traits().protocol.0)).copied()
+    }
+
+    /// A number that peers need not be unable to guess (xorshift64*).
+    fn random(&mut self) -> u64 {
+        let mut x = self.seed;
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.seed = x;
+        x.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}

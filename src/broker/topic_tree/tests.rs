@@ -1,0 +1,214 @@
+//! Tests of the tree: against a naive matcher, and the shapes that hurt others.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// The definition, by recursion over both word lists.
+fn matches(pattern: &[&str], name: &[&str], one: &str) -> bool {
+    match (pattern.split_first(), name.split_first()) {
+        (None, None) => true,
+        (None, Some(_)) => false,
+        (Some((&"#", rest)), None) => matches(rest, name, one),
+        (Some((&"#", rest)), Some((_, later))) => {
+            matches(rest, name, one) || matches(pattern, later, one)
+        }
+        (Some(_), None) => false,
+        (Some((word, rest)), Some((first, later))) => {
+            (*word == one || word == first) && matches(rest, later, one)
+        }
+    }
+}
+
+fn split(text: &str, separator: char) -> Vec<&str> {
+    if text.is_empty() { Vec::new() } else { text.split(separator).collect() }
+}
+
+fn tree_of(patterns: &[&str], syntax: Syntax) -> TopicTree<BTreeSet<usize>> {
+    let mut tree = TopicTree::new(syntax);
+    for (i, pattern) in patterns.iter().enumerate() {
+        tree.update(pattern, |values: &mut BTreeSet<usize>| {
+            values.insert(i);
+        });
+    }
+    tree
+}
+
+fn found(tree: &TopicTree<BTreeSet<usize>>, name: &str) -> Vec<usize> {
+    let mut found = Vec::new();
+    tree.matching(name, |values| found.extend(values));
+    found.sort_unstable();
+    found
+}
+
+fn selected(tree: &TopicTree<BTreeSet<usize>>, filter: &str) -> Vec<usize> {
+    let mut found = Vec::new();
+    tree.select(filter, |values| found.extend(values));
+    found.sort_unstable();
+    found
+}
+
+/// Nothing but the root is in use.
+fn assert_bare<V>(tree: &TopicTree<V>) {
+    assert!(tree.is_empty());
+    assert_eq!(tree.nodes.len() - tree.free.len(), 1);
+    assert!(tree.children.is_empty());
+    assert_eq!(tree.words.len(), 0);
+    assert!(tree.nodes[0].is_leaf());
+}
+
+fn words(
+    alphabet: &'static [&'static str],
+    separator: &'static str,
+) -> impl Strategy<Value = String> {
+    prop::collection::vec(prop::sample::select(alphabet), 0..7).prop_map(|w| w.join(separator))
+}
+
+proptest! {
+    #[test]
+    fn a_name_finds_exactly_the_patterns_it_matches(
+        patterns in prop::collection::btree_set(words(&["a", "b", "", "*", "#"], "."), 0..30),
+        names in prop::collection::vec(words(&["a", "b", "c", ""], "."), 1..10),
+    ) {
+        let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+        let tree = tree_of(&patterns, Syntax::DOTS);
+        for name in &names {
+            let expected: Vec<usize> = (0..patterns.len())
+                .filter(|&i| matches(&split(patterns[i], '.'), &split(name, '.'), "*"))
+                .collect();
+            prop_assert_eq!(found(&tree, name), expected, "{:?} in {:?}", name, patterns);
+        }
+    }
+
+    #[test]
+    fn a_filter_selects_exactly_the_names_it_matches(
+        names in prop::collection::btree_set(words(&["a", "b", ""], "/"), 0..30),
+        filters in prop::collection::vec(words(&["a", "b", "", "+", "#"], "/"), 1..10),
+    ) {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let tree = tree_of(&names, Syntax::SLASHES);
+        for filter in &filters {
+            let expected: Vec<usize> = (0..names.len())
+                .filter(|&i| matches(&split(filter, '/'), &split(names[i], '/'), "+"))
+                .collect();
+            prop_assert_eq!(selected(&tree, filter), expected, "{:?} in {:?}", filter, names);
+        }
+    }
+
+    #[test]
+    fn patterns_come_and_go_and_leave_nothing(
+        acts in prop::collection::vec((any::<bool>(), words(&["a", "b", "*", "#"], ".")), 0..60),
+        names in prop::collection::vec(words(&["a", "b"], "."), 3),
+    ) {
+        let mut tree = TopicTree::<u32>::new(Syntax::DOTS);
+        let mut kept = BTreeSet::new();
+        for (add, pattern) in &acts {
+            // `#.#` is `#`.
+            let mut steps = split(pattern, '.');
+            steps.dedup_by(|a, b| *a == "#" && *b == "#");
+            if *add {
+                tree.update(pattern, |value| *value += 1);
+                kept.insert(steps);
+            } else {
+                prop_assert_eq!(tree.remove(pattern).is_some(), kept.remove(&steps));
+            }
+            prop_assert_eq!(tree.len(), kept.len());
+        }
+        for name in &names {
+            let mut count = 0;
+            tree.matching(name, |_| count += 1);
+            let expected = kept.iter().filter(|p| matches(p, &split(name, '.'), "*")).count();
+            prop_assert_eq!(count, expected);
+        }
+        for steps in kept {
+            prop_assert!(tree.remove(&steps.join(".")).is_some());
+        }
+        assert_bare(&tree);
+    }
+}
+
+#[test]
+fn an_empty_key_has_no_words() {
+    let tree = tree_of(&["", "#", "*"], Syntax::DOTS);
+    assert_eq!(found(&tree, ""), [0, 1]);
+    assert_eq!(found(&tree, "."), [1]);
+    assert_eq!(found(&tree, "a"), [1, 2]);
+}
+
+/// Sections 4.7.1.2 and 4.7.1.3 of the specification of filters: `#` includes the parent level,
+/// an empty level is a level.
+#[test]
+fn filters_count_the_parent_and_empty_levels() {
+    let tree = tree_of(&["sport/tennis/#", "+", "/+", "+/+", "sport/+"], Syntax::SLASHES);
+    assert_eq!(found(&tree, "sport/tennis"), [0, 3, 4]);
+    assert_eq!(found(&tree, "sport/tennis/p1/ranking"), [0]);
+    assert_eq!(found(&tree, "/finance"), [2, 3]);
+    assert_eq!(found(&tree, "sport"), [1]);
+    assert_eq!(found(&tree, "sport/"), [3, 4]);
+}
+
+/// Section 4.7.2 of the same: statement 4.7.2-1.
+#[test]
+fn names_that_begin_with_a_dollar_are_hidden_from_leading_wildcards() {
+    let tree = tree_of(&["#", "+/up", "$SYS/#", "$SYS/+"], Syntax::SLASHES);
+    assert_eq!(found(&tree, "$SYS/up"), [2, 3]);
+    assert_eq!(found(&tree, "SYS/up"), [0, 1]);
+    let names = tree_of(&["$SYS/up", "a/up", "$SYS"], Syntax::SLASHES);
+    assert_eq!(selected(&names, "#"), [1]);
+    assert_eq!(selected(&names, "+/up"), [1]);
+    assert_eq!(selected(&names, "$SYS/#"), [0, 2]);
+}
+
+#[test]
+fn wildcards_are_whole_words() {
+    let tree = tree_of(&["a*.b#", "a.b"], Syntax::DOTS);
+    assert_eq!(found(&tree, "ax.bx"), Vec::<usize>::new());
+    assert_eq!(found(&tree, "a*.b#"), [0]);
+}
+
+/// Abuse row 37: the walk enters each node at most once for each word.
+#[test]
+fn a_hostile_pattern_costs_nodes_times_words_at_most() {
+    let hostile = ["#.#.#.#.#.#.*.#", &["#.*"; 60].join("."), &["#.a.*.#"; 30].join(".")];
+    let tree = tree_of(&hostile, Syntax::DOTS);
+    let name = vec!["a"; 255].join(".");
+    for _ in 0..200 {
+        assert_eq!(found(&tree, &name), [0, 1, 2]);
+    }
+    assert_eq!(found(&tree, "a"), [0]);
+}
+
+#[test]
+fn consecutive_wildcards_for_any_number_of_words_are_one() {
+    let mut tree = tree_of(&["a.#.#.b", "a.#.b"], Syntax::DOTS);
+    assert_eq!(tree.len(), 1);
+    assert_eq!(tree.get("a.#.#.#.b").map(BTreeSet::len), Some(2));
+    assert!(tree.remove("a.#.#.b").is_some());
+    assert_bare(&tree);
+}
+
+#[test]
+fn a_very_deep_pattern_needs_no_stack() {
+    let deep = vec!["w"; 200_000].join("/");
+    let mut tree = tree_of(&[&deep], Syntax::SLASHES);
+    assert_eq!(found(&tree, &deep), [0]);
+    assert_eq!(selected(&tree, "#"), [0]);
+    assert!(tree.remove(&deep).is_some());
+    assert_bare(&tree);
+}
+
+#[test]
+fn patterns_that_cannot_match_are_not_visited() {
+    let mut tree = TopicTree::<u32>::new(Syntax::DOTS);
+    for i in 0..100_000 {
+        tree.update(&format!("tenant{i}.*.#.error"), |value| *value = i);
+    }
+    let mut found = Vec::new();
+    tree.matching("tenant77.a.b.c.error", |value| found.push(*value));
+    assert_eq!(found, [77]);
+    let walk = tree.walks.get();
+    let entered = tree.nodes.iter().filter(|node| node.walk.get() == walk).count();
+    assert_eq!(entered, 1);
+}

@@ -1,0 +1,555 @@
+//! Exchanges and what is bound to them. Every shard has every exchange; shard 0 keeps the order in
+//! which they come and go (the keeper), tells the others and answers when all know. Bindings of
+//! queues are decided by the queue's owner, which tells the others only that it has, or has no
+//! longer, at least one queue bound so (interest).
+
+use std::rc::Rc;
+
+use super::Broker;
+use super::binding::BindingTable;
+use super::calls::Then;
+use super::exchange::ExchangeType;
+use super::mail::{BindingSpec, CallId, ExchangeSpec, Mail, PlainAnswer};
+use crate::command::{Answer, Entity, Refusal};
+use crate::ids::{ChannelRef, ExchangeId, QueueId, QueueRef, ShardId, VhostId};
+use crate::value::{Table, Value};
+
+/// The shard that keeps the order of exchanges.
+pub(super) const KEEPER: ShardId = ShardId(0);
+
+/// New names with this prefix are the broker's own (amqp.md P23, P39).
+pub(super) const RESERVED_PREFIX: &str = "amq.";
+
+/// Exchanges that every virtual host has from the start (amqp.md L24), with their types.
+const PREDECLARED: [(&str, &str); 5] = [
+    ("amq.direct", "direct"),
+    ("amq.fanout", "fanout"),
+    ("amq.topic", "topic"),
+    ("amq.headers", "headers"),
+    ("amq.match", "headers"),
+];
+
+/// An exchange; a copy on every shard.
+#[derive(Debug)]
+pub(super) struct ExchangeEntry {
+    pub(super) vhost: VhostId,
+    pub(super) name: Rc<str>,
+    kind: &'static str,
+    durable: bool,
+    auto_delete: bool,
+    pub(super) internal: bool,
+    predeclared: bool,
+    pub(super) alternate: Option<Box<str>>,
+    pub(super) bindings: BindingTable,
+    /// It had a binding: only then can it go with the last one (amqp.md P26).
+    was_bound: bool,
+}
+
+impl Broker {
+    /// The exchanges every virtual host starts with: the same identities on every shard.
+    pub(super) fn predeclare(&mut self) {
+        for vhost in 0..u32::try_from(self.vhosts.len()).unwrap_or_default() {
+            for (name, kind) in PREDECLARED {
+                let id = ExchangeId(self.exchanges_seen);
+                let spec = ExchangeSpec {
+                    name: name.into(),
+                    kind: kind.into(),
+                    durable: true,
+                    auto_delete: false,
+                    internal: false,
+                    arguments: Table::default(),
+                };
+                self.put_exchange(id, VhostId(vhost), &spec, true);
+            }
+        }
+    }
+
+    /// Puts an exchange in this shard's tables.
+    fn put_exchange(
+        &mut self,
+        id: ExchangeId,
+        vhost: VhostId,
+        spec: &ExchangeSpec,
+        predeclared: bool,
+    ) {
+        self.exchanges_seen = self.exchanges_seen.max(id.0 + 1);
+        let Some(kind) = ExchangeType::named(&spec.kind) else { return };
+        // The keeper made one from the same arguments before it told anybody.
+        let Ok(bindings) = BindingTable::new(kind, &spec.arguments) else { return };
+        let name: Rc<str> = Rc::from(&*spec.name);
+        let Some(names) = self.vhosts.get_mut(vhost.0 as usize) else { return };
+        names.exchanges.insert(spec.name.clone(), id);
+        let entry = ExchangeEntry {
+            vhost,
+            name,
+            kind: kind.name,
+            durable: spec.durable,
+            auto_delete: spec.auto_delete,
+            internal: spec.internal,
+            predeclared,
+            alternate: alternate_of(&spec.arguments),
+            bindings,
+            was_bound: false,
+        };
+        self.exchanges.insert(id, entry);
+        self.revision += 1;
+    }
+
+    pub(super) fn exchange_id(&self, vhost: VhostId, name: &str) -> Option<ExchangeId> {
+        self.vhosts.get(vhost.0 as usize)?.exchanges.get(name).copied()
+    }
+
+    pub(super) fn exchange_name(&self, id: ExchangeId) -> Option<Box<str>> {
+        self.exchanges.get(&id).map(|e| Box::from(&*e.name))
+    }
+
+    /// Keeper: declare.
+    pub(super) fn declare_exchange(
+        &mut self,
+        at: ChannelRef,
+        vhost: VhostId,
+        spec: ExchangeSpec,
+        passive: bool,
+    ) {
+        let answer = match self.try_declare_exchange(vhost, &spec, passive) {
+            Err(refusal) => Answer::Refused(refusal),
+            Ok(true) => Answer::Done,
+            Ok(false) => {
+                let id = ExchangeId(self.exchanges_seen);
+                self.put_exchange(id, vhost, &spec, false);
+                let Some(call) = self.open_call(Then::Answer { to: at, answer: Answer::Done })
+                else {
+                    return;
+                };
+                self.tell_others(call, |call| Mail::ExchangeMade {
+                    id,
+                    vhost,
+                    spec: Box::new(spec.clone()),
+                    call,
+                });
+                self.release(call, true);
+                return;
+            }
+        };
+        self.answer_when_known(at, answer);
+    }
+
+    /// True: it is there already, and the same.
+    pub(super) fn try_declare_exchange(
+        &self,
+        vhost: VhostId,
+        spec: &ExchangeSpec,
+        passive: bool,
+    ) -> Result<bool, Refusal> {
+        let existing = self.exchange_id(vhost, &spec.name).and_then(|id| self.exchanges.get(&id));
+        if passive {
+            return match existing {
+                Some(_) => Ok(true),
+                None => Err(Refusal::NotFound(Entity::Exchange, spec.name.clone())),
+            };
+        }
+        let Some(kind) = ExchangeType::named(&spec.kind) else {
+            return Err(Refusal::UnknownExchangeType(spec.kind.clone()));
+        };
+        if let Some(existing) = existing {
+            existing.same_as(spec, kind)?;
+            return Ok(true);
+        }
+        if spec.name.starts_with(RESERVED_PREFIX) {
+            return Err(Refusal::ReservedName(Entity::Exchange, spec.name.clone()));
+        }
+        if self.exchanges.len() >= self.limits.exchanges_max {
+            return Err(Refusal::LimitReached("exchange limit is reached".into()));
+        }
+        BindingTable::new(kind, &spec.arguments).map_err(|bad| Refusal::InvalidArgument {
+            entity: Entity::Exchange,
+            name: spec.name.clone(),
+            argument: "arguments".into(),
+            reason: bad.to_string().into(),
+        })?;
+        Ok(false)
+    }
+
+    /// Keeper: delete.
+    pub(super) fn delete_exchange(
+        &mut self,
+        at: ChannelRef,
+        vhost: VhostId,
+        name: &str,
+        if_unused: bool,
+    ) {
+        let Some(id) = self.exchange_id(vhost, name) else {
+            self.answer_when_known(at, Answer::Done);
+            return;
+        };
+        let Some(entry) = self.exchanges.get(&id) else { return };
+        let refusal = if entry.predeclared {
+            Some(Refusal::Predeclared(name.into()))
+        } else if if_unused && !entry.bindings.is_empty() {
+            Some(Refusal::InUse(Entity::Exchange, name.into()))
+        } else {
+            None
+        };
+        match refusal {
+            Some(refusal) => self.answer(at, Answer::Refused(refusal)),
+            None => self.remove_exchange(id, Then::Answer { to: at, answer: Answer::Done }),
+        }
+    }
+
+    /// Keeper: takes an exchange away everywhere.
+    fn remove_exchange(&mut self, id: ExchangeId, then: Then) {
+        self.leaving.push(id);
+        let then = Then::Forget { exchange: id, then: Box::new(then) };
+        let Some(call) = self.open_call(then) else { return };
+        self.tell_others(call, |call| Mail::ExchangeGone { id, call });
+        self.drop_exchange(id, Some(call));
+        self.release(call, true);
+    }
+
+    /// Takes an exchange out of this shard's tables. On the keeper, exchanges that lose their
+    /// last binding by that go as well, within the same call.
+    pub(super) fn drop_exchange(&mut self, id: ExchangeId, call: Option<CallId>) {
+        let Some(gone) = self.exchanges.remove(&id) else { return };
+        self.revision += 1;
+        if let Some(vhost) = self.vhosts.get_mut(gone.vhost.0 as usize) {
+            vhost.exchanges.remove(&*gone.name);
+        }
+        let mut emptied = Vec::new();
+        for (source, entry) in &mut self.exchanges {
+            if entry.bindings.remove_exchange(id) > 0 {
+                emptied.push(*source);
+            }
+        }
+        for source in emptied {
+            self.exchange_lost_binding(source, call);
+        }
+    }
+
+    /// Keeper: an auto-delete exchange goes with the last binding from it. The call, if there is
+    /// one, ends only after all shards know.
+    pub(super) fn exchange_lost_binding(&mut self, id: ExchangeId, call: Option<CallId>) {
+        if self.shard != KEEPER || self.leaving.contains(&id) {
+            return;
+        }
+        let Some(entry) = self.exchanges.get(&id) else { return };
+        if !(entry.auto_delete && entry.was_bound && entry.bindings.is_empty()) {
+            return;
+        }
+        let then = match call {
+            None => Then::Nothing,
+            Some(call) => {
+                self.expect(call);
+                Then::Done { shard: self.shard, call }
+            }
+        };
+        self.remove_exchange(id, then);
+    }
+
+    /// Keeper: bind or unbind exchange to exchange.
+    pub(super) fn bind_exchange(
+        &mut self,
+        at: ChannelRef,
+        vhost: VhostId,
+        names: (&str, &str),
+        (key, arguments): (Box<str>, Table),
+        on: bool,
+    ) {
+        let (source, destination) = names;
+        let ids = (self.exchange_id(vhost, source), self.exchange_id(vhost, destination));
+        let (Some(source_id), Some(destination)) = ids else {
+            let missing = if ids.0.is_none() { source } else { destination };
+            let refusal = Refusal::NotFound(Entity::Exchange, missing.into());
+            // Unbinding what is not there is done already (amqp.md P27).
+            let answer = if on { Answer::Refused(refusal) } else { Answer::Done };
+            self.answer_when_known(at, answer);
+            return;
+        };
+        if on && let Err(refusal) = self.check_binding(source_id, &key, &arguments) {
+            self.answer(at, Answer::Refused(refusal));
+            return;
+        }
+        let binding = BindingSpec { exchange: source_id, key, arguments };
+        let Some(call) = self.open_call(Then::Answer { to: at, answer: Answer::Done }) else {
+            return;
+        };
+        self.tell_others(call, |call| Mail::ExchangeBound {
+            binding: Box::new(binding.clone()),
+            destination,
+            on,
+            call,
+        });
+        self.apply_exchange_binding(&binding, destination, on, Some(call));
+        self.release(call, true);
+    }
+
+    /// Whether the exchange's type takes such a binding.
+    pub(super) fn check_binding(
+        &self,
+        exchange: ExchangeId,
+        key: &str,
+        arguments: &Table,
+    ) -> Result<(), Refusal> {
+        let Some(entry) = self.exchanges.get(&exchange) else { return Ok(()) };
+        entry.bindings.validate(key, arguments).map_err(|bad| Refusal::InvalidArgument {
+            entity: Entity::Exchange,
+            name: Box::from(&*entry.name),
+            argument: "arguments".into(),
+            reason: bad.to_string().into(),
+        })
+    }
+
+    pub(super) fn apply_exchange_binding(
+        &mut self,
+        binding: &BindingSpec,
+        destination: ExchangeId,
+        on: bool,
+        call: Option<CallId>,
+    ) {
+        let Some(entry) = self.exchanges.get_mut(&binding.exchange) else { return };
+        self.revision += 1;
+        if on {
+            entry.was_bound = true;
+            entry.bindings.bind_exchange(destination, &binding.key, &binding.arguments);
+        } else {
+            entry.bindings.unbind_exchange(destination, &binding.key, &binding.arguments);
+            self.exchange_lost_binding(binding.exchange, call);
+        }
+    }
+
+    /// Another shard has, or has no longer, a queue bound so. False: the exchange is gone.
+    pub(super) fn apply_interest(
+        &mut self,
+        from: ShardId,
+        binding: &BindingSpec,
+        named: Option<(QueueRef, &str)>,
+        on: bool,
+        call: Option<CallId>,
+    ) -> bool {
+        let Some(entry) = self.exchanges.get_mut(&binding.exchange) else { return false };
+        self.revision += 1;
+        let (key, arguments) = (&*binding.key, &binding.arguments);
+        entry.was_bound |= on;
+        match (named, on) {
+            (None, true) => entry.bindings.set_interest(from, key, arguments),
+            (None, false) => entry.bindings.clear_interest(from, key, arguments),
+            (Some((queue, name)), true) => entry.bindings.bind_named(queue, name, key, arguments),
+            (Some((queue, _)), false) => entry.bindings.unbind_named(queue, key, arguments),
+        };
+        if !on {
+            self.exchange_lost_binding(binding.exchange, call);
+        }
+        true
+    }
+
+    /// Owner: binds a queue of this shard and tells the others if it is the first bound so.
+    pub(super) fn bind_queue(&mut self, at: ChannelRef, queue: QueueId, binding: BindingSpec) {
+        if let Err(refusal) = self.check_binding(binding.exchange, &binding.key, &binding.arguments)
+        {
+            self.answer(at, Answer::Refused(refusal));
+            return;
+        }
+        let me = QueueRef { shard: self.shard, queue };
+        let Some(queue_entry) = self.queues.get_mut(queue) else { return };
+        let Some(entry) = self.exchanges.get_mut(&binding.exchange) else { return };
+        self.revision += 1;
+        entry.was_bound = true;
+        let picks_one = entry.bindings.picks_one();
+        let (key, arguments) = (&*binding.key, &binding.arguments);
+        let news = if picks_one {
+            entry.bindings.bind_named(me, queue_entry.queue.name(), key, arguments)
+        } else {
+            entry.bindings.bind_queue(queue, key, arguments).first_local
+        };
+        if !queue_entry.bound_to.contains(&binding.exchange) {
+            queue_entry.bound_to.push(binding.exchange);
+        }
+        let name = picks_one.then(|| Box::from(queue_entry.queue.name()));
+        if !news {
+            self.answer_when_known(at, Answer::Done);
+            return;
+        }
+        let binding = Box::new(binding);
+        let then = Then::Bound { to: at, queue, binding: binding.clone() };
+        let Some(call) = self.open_call(then) else { return };
+        self.tell_interest(call, &binding, name.map(|name| (me, name)), true);
+        self.release(call, true);
+    }
+
+    fn tell_interest(
+        &mut self,
+        call: CallId,
+        binding: &BindingSpec,
+        named: Option<(QueueRef, Box<str>)>,
+        on: bool,
+    ) {
+        self.tell_others(call, |call| {
+            let binding = Box::new(binding.clone());
+            match &named {
+                None => Mail::Interest { binding, on, call },
+                Some((queue, name)) => {
+                    Mail::NamedInterest { binding, queue: *queue, name: name.clone(), on, call }
+                }
+            }
+        });
+    }
+
+    /// Owner: takes a binding back.
+    pub(super) fn unbind_queue(&mut self, at: ChannelRef, queue: QueueId, binding: &BindingSpec) {
+        let then = Then::Answer { to: at, answer: Answer::Done };
+        let Some(call) = self.open_call(then) else { return };
+        self.take_binding(queue, binding, call);
+        self.release(call, true);
+    }
+
+    fn take_binding(&mut self, queue: QueueId, binding: &BindingSpec, call: CallId) {
+        let me = QueueRef { shard: self.shard, queue };
+        let Some(entry) = self.exchanges.get_mut(&binding.exchange) else { return };
+        self.revision += 1;
+        let picks_one = entry.bindings.picks_one();
+        let (key, arguments) = (&*binding.key, &binding.arguments);
+        let (existed, news) = if picks_one {
+            let existed = entry.bindings.unbind_named(me, key, arguments);
+            (existed, existed)
+        } else {
+            let unbound = entry.bindings.unbind_queue(queue, key, arguments);
+            (unbound.existed, unbound.last_local)
+        };
+        if news {
+            self.tell_interest(call, binding, picks_one.then(|| (me, "".into())), false);
+        }
+        if existed {
+            self.exchange_lost_binding(binding.exchange, Some(call));
+        }
+    }
+
+    /// Owner: a binding that came too late, its exchange being gone.
+    pub(super) fn forget_binding(&mut self, queue: QueueId, binding: &BindingSpec) {
+        if let Some(call) = self.open_call(Then::Nothing) {
+            self.take_binding(queue, binding, call);
+            self.release(call, true);
+        }
+    }
+
+    /// Owner: a queue goes with all its bindings.
+    pub(super) fn unbind_all(&mut self, queue: QueueId, bound_to: &[ExchangeId], call: CallId) {
+        let me = QueueRef { shard: self.shard, queue };
+        self.revision += 1;
+        for exchange in bound_to {
+            let Some(entry) = self.exchanges.get_mut(exchange) else { continue };
+            if entry.bindings.picks_one() {
+                entry.bindings.remove_named(me);
+                let exchange = *exchange;
+                self.tell_others(call, |call| Mail::NamedGone { exchange, queue: me, call });
+            } else {
+                let mut gone = Vec::new();
+                entry.bindings.remove_queue(queue, |key, arguments| {
+                    let (key, arguments) = (key.into(), arguments.clone());
+                    gone.push(BindingSpec { exchange: *exchange, key, arguments });
+                });
+                for binding in gone {
+                    self.tell_interest(call, &binding, None, false);
+                }
+            }
+            self.exchange_lost_binding(*exchange, Some(call));
+        }
+    }
+
+    /// A shard's sentence about topology; also those that came before their exchange.
+    pub(super) fn exchange_made(&mut self, id: ExchangeId, vhost: VhostId, spec: &ExchangeSpec) {
+        self.put_exchange(id, vhost, spec, false);
+        let early = std::mem::take(&mut self.early);
+        for (from, mail) in early {
+            self.read_topology(from, mail);
+        }
+    }
+
+    /// Interest and exchange bindings of another shard. What overtook the declaration of its
+    /// exchange (which comes from the keeper, on another lane) waits for it.
+    pub(super) fn read_topology(&mut self, from: ShardId, mail: Mail) {
+        let Some((exchange, call)) = mail.about_exchange() else { return };
+        if exchange.0 >= self.exchanges_seen {
+            self.early.push((from, mail));
+            return;
+        }
+        // The answer waits for what this causes here: an exchange that goes with its last binding.
+        let Some(own) = self.open_call(Then::Done { shard: from, call }) else { return };
+        let known = match mail {
+            Mail::Interest { binding, on, .. } => {
+                self.apply_interest(from, &binding, None, on, Some(own))
+            }
+            Mail::NamedInterest { binding, queue, name, on, .. } => {
+                self.apply_interest(from, &binding, Some((queue, &name)), on, Some(own))
+            }
+            Mail::NamedGone { exchange, queue, .. } => {
+                self.revision += 1;
+                if let Some(entry) = self.exchanges.get_mut(&exchange) {
+                    entry.bindings.remove_named(queue);
+                }
+                self.exchange_lost_binding(exchange, Some(own));
+                true
+            }
+            Mail::ExchangeBound { binding, destination, on, .. } => {
+                self.apply_exchange_binding(&binding, destination, on, Some(own));
+                true
+            }
+            other => {
+                debug_assert!(false, "not about an exchange: {other:?}");
+                true
+            }
+        };
+        if known {
+            self.release(own, true);
+        } else {
+            self.calls.remove(own);
+            self.done(from, call, false);
+        }
+    }
+
+    /// What an exchange answers to a session when a queue command names a missing one.
+    pub(super) fn no_exchange(name: &str) -> PlainAnswer {
+        Answer::Refused(Refusal::NotFound(Entity::Exchange, name.into()))
+    }
+}
+
+impl ExchangeEntry {
+    /// The same exchange declared again (amqp.md P21): type and flags, of the arguments only the
+    /// alternate exchange.
+    fn same_as(&self, spec: &ExchangeSpec, kind: &ExchangeType) -> Result<(), Refusal> {
+        let differs = |argument: &str, received: String, current: String| Refusal::Mismatch {
+            entity: Entity::Exchange,
+            name: spec.name.clone(),
+            argument: argument.into(),
+            received: received.into(),
+            current: current.into(),
+        };
+        if self.kind != kind.name {
+            return Err(differs("type", format!("'{}'", spec.kind), format!("'{}'", self.kind)));
+        }
+        let flags = [
+            ("durable", spec.durable, self.durable),
+            ("auto_delete", spec.auto_delete, self.auto_delete),
+            ("internal", spec.internal, self.internal),
+        ];
+        for (name, received, current) in flags {
+            if received != current {
+                return Err(differs(name, format!("'{received}'"), format!("'{current}'")));
+            }
+        }
+        let received = alternate_of(&spec.arguments);
+        if received != self.alternate {
+            let text = |name: &Option<Box<str>>| match name {
+                None => "none".into(),
+                Some(name) => format!("the value '{name}' of type 'longstr'"),
+            };
+            return Err(differs("alternate-exchange", text(&received), text(&self.alternate)));
+        }
+        Ok(())
+    }
+}
+
+/// The alternate exchange of a declaration, under both names in use (amqp.md L25).
+pub(super) fn alternate_of(arguments: &Table) -> Option<Box<str>> {
+    let value =
+        arguments.get("alternate-exchange").or_else(|| arguments.get("x-alternate-exchange"));
+    value.and_then(Value::as_text).map(Into::into)
+}

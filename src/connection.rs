@@ -1,0 +1,317 @@
+//! One client connection: the only place where a socket, a session and the broker meet. A turn is:
+//! events and octets to the session, then one end of turn, then one write.
+//!
+//! One task per connection. May import `hub`, `protocol`, `limits`, `ringmq_shards`.
+
+use std::future::poll_fn;
+use std::net::Shutdown;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
+
+use ringmq_shards::{Output, ReadBuffer, Socket, Stream};
+
+use crate::command::{Event, Now};
+use crate::hub::Hub;
+use crate::ids::ConnectionRef;
+use crate::limits;
+use crate::protocol::{Context, Next, Peer, Protocol, Session};
+
+const OUTPUT_HIGH: usize = limits::OUTPUT_BYTES_HIGH as usize;
+
+/// Reads are taken in while the output is below this: a consumer that does not read may still
+/// acknowledge and beat its heart, a publisher that does not read its confirms comes to a stand.
+const OUTPUT_STOP: usize = 2 * OUTPUT_HIGH;
+
+/// Rounds of one poll before other tasks have their turn.
+const ROUNDS_PER_POLL: usize = 4;
+
+/// Serves a connection until it is over.
+pub async fn serve(hub: Rc<Hub>, socket: Socket, protocol: &'static Protocol) {
+    let (Ok(remote), Ok(local)) = (socket.peer_addr(), socket.local_addr()) else { return };
+    let main = &hub.config.main;
+    // Options that the kernel refuses leave its defaults; the connection works without them.
+    let _ = socket.set_nodelay(main.tcp_nodelay);
+    if let Some(alive) = main.tcp_keepalive {
+        let _ = socket.set_keepalive(alive.idle_s, alive.interval_s, alive.probes);
+    }
+    let attached = hub.broker.borrow_mut().attach();
+    let Some(id) = attached else { return };
+    hub.note_load(hub.broker.borrow().connection_count());
+    let peer = Peer {
+        id,
+        remote,
+        local,
+        accepted_ms: hub.now().mono_ms,
+        config: hub.config.clone(),
+        logins: hub.logins.clone(),
+    };
+    let mut connection = Connection {
+        session: (protocol.start)(peer),
+        stream: Stream::from_socket(socket),
+        input: ReadBuffer::new(hub.shard.buffers()),
+        output: Output::new(hub.shard.buffers()),
+        events: Vec::new(),
+        id,
+        phase: Phase::Open { next: Next::Read { bytes_min: 1 } },
+        unwritten: false,
+        stuck_since_ms: None,
+        told_stop: false,
+        hub,
+    };
+    poll_fn(|task| connection.poll(task)).await;
+    connection.end();
+}
+
+/// ```text
+/// Open --Next::Close--> Farewell --all written, peer closed or too late--> over
+///   \---- peer gone, socket broken -----------------------------------------^
+/// ```
+#[derive(Debug)]
+enum Phase {
+    Open {
+        next: Next,
+    },
+    /// The last octets are on their way; closing at once would have the kernel throw them away
+    /// when input is unread.
+    Farewell {
+        deadline_ms: u64,
+        shut: bool,
+    },
+    Over {
+        lost: Option<Box<str>>,
+    },
+}
+
+struct Connection {
+    hub: Rc<Hub>,
+    id: ConnectionRef,
+    session: Box<dyn Session>,
+    stream: Stream,
+    input: ReadBuffer,
+    output: Output,
+    events: Vec<Event>,
+    phase: Phase,
+    /// The broker has not been told yet that the output was written.
+    unwritten: bool,
+    /// Since when the peer has taken nothing while there is too much for it.
+    stuck_since_ms: Option<u64>,
+    told_stop: bool,
+}
+
+impl Connection {
+    fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<()> {
+        self.hub.seat(self.id.connection, task.waker());
+        for _ in 0..ROUNDS_PER_POLL {
+            let now = self.hub.now();
+            let worked = match self.phase {
+                Phase::Open { .. } => self.turn(task, now),
+                Phase::Farewell { .. } => self.farewell(task, now),
+                Phase::Over { .. } => return Poll::Ready(()),
+            };
+            if !worked {
+                if let Phase::Over { .. } = self.phase {
+                    return Poll::Ready(());
+                }
+                return Poll::Pending;
+            }
+        }
+        task.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// One turn. False: nothing more can be done until the task is woken.
+    fn turn(&mut self, task: &mut TaskContext<'_>, now: Now) -> bool {
+        let mut worked = self.take_events(now);
+        if self.hub.take_due(self.id.connection) {
+            self.with_session(now, |session, context| session.on_tick(context).0);
+        }
+        if self.hub.is_stopping() && !self.told_stop {
+            self.told_stop = true;
+            self.with_session(now, |session, context| session.on_stop(context));
+        }
+        worked |= self.take_input(task, now);
+        if let Phase::Open { .. } = self.phase {
+            let mut broker = self.hub.broker.borrow_mut();
+            let mut context = Context { broker: &mut broker, out: &mut self.output, now };
+            self.session.on_turn_end(&mut context);
+        }
+        self.hub.end_turn(now);
+        self.write(task, now);
+        if let Some(deadline) = self.session.deadline_ms() {
+            self.hub.tick_at(self.id.connection, deadline);
+        }
+        worked
+    }
+
+    fn with_session(
+        &mut self,
+        now: Now,
+        call: impl FnOnce(&mut dyn Session, &mut Context<'_>) -> Next,
+    ) {
+        let mut broker = self.hub.broker.borrow_mut();
+        let mut context = Context { broker: &mut broker, out: &mut self.output, now };
+        let next = call(&mut *self.session, &mut context);
+        drop(broker);
+        self.follow(next, now);
+    }
+
+    fn follow(&mut self, next: Next, now: Now) {
+        if let Phase::Open { .. } = self.phase {
+            self.phase = if next == Next::Close {
+                let deadline_ms = now.mono_ms.saturating_add(limits::CLOSE_MS_MAX);
+                Phase::Farewell { deadline_ms, shut: false }
+            } else {
+                Phase::Open { next }
+            };
+        }
+    }
+
+    /// Hands over what the broker says, unless the peer has enough to read as it is.
+    fn take_events(&mut self, now: Now) -> bool {
+        if self.output.len() >= OUTPUT_HIGH {
+            return false;
+        }
+        let mut events = std::mem::take(&mut self.events);
+        self.hub.broker.borrow_mut().take_events(self.id.connection, &mut events);
+        let any = !events.is_empty();
+        if any {
+            self.unwritten = true;
+            let mut broker = self.hub.broker.borrow_mut();
+            let mut context = Context { broker: &mut broker, out: &mut self.output, now };
+            let mut last = None;
+            for event in events.drain(..) {
+                if last != Some(Next::Close) {
+                    last = Some(self.session.on_event(event, &mut context));
+                }
+            }
+            drop(broker);
+            if let Some(next) = last {
+                self.follow(next, now);
+            }
+        }
+        self.events = events;
+        any
+    }
+
+    /// Reads what is there and feeds it. True: there may be more.
+    fn take_input(&mut self, task: &mut TaskContext<'_>, now: Now) -> bool {
+        let Phase::Open { next: Next::Read { bytes_min } } = self.phase else { return false };
+        if self.output.len() >= OUTPUT_STOP {
+            return false;
+        }
+        let mut more = false;
+        if self.input.len() < bytes_min {
+            self.input.reserve(bytes_min - self.input.len());
+            match self.stream.poll_fill(task, &mut self.input) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(0)) => {
+                    self.phase =
+                        Phase::Over { lost: Some("the peer closed the connection".into()) };
+                    return false;
+                }
+                Poll::Ready(Ok(_)) => more = true,
+                Poll::Ready(Err(error)) => {
+                    self.phase = Phase::Over { lost: Some(error.to_string().into()) };
+                    return false;
+                }
+            }
+            if self.input.len() < bytes_min {
+                return more;
+            }
+        }
+        let mut broker = self.hub.broker.borrow_mut();
+        let mut context = Context { broker: &mut broker, out: &mut self.output, now };
+        let (taken, next) = self.session.on_bytes(self.input.filled(), &mut context);
+        drop(broker);
+        self.input.consume(taken);
+        self.follow(next, now);
+        more || taken > 0
+    }
+
+    fn write(&mut self, task: &mut TaskContext<'_>, now: Now) {
+        let before = self.output.len();
+        match self.stream.poll_flush(task, &mut self.output) {
+            Poll::Ready(Ok(())) => {
+                self.stuck_since_ms = None;
+                self.written();
+            }
+            Poll::Ready(Err(error)) => {
+                self.phase = Phase::Over { lost: Some(error.to_string().into()) };
+            }
+            Poll::Pending => {
+                if self.output.len() <= OUTPUT_HIGH / 2 {
+                    self.written();
+                }
+                if self.output.len() < before || self.output.len() < OUTPUT_STOP {
+                    self.stuck_since_ms = None;
+                    return;
+                }
+                let since = *self.stuck_since_ms.get_or_insert(now.mono_ms);
+                let deadline = since.saturating_add(limits::OUTPUT_STUCK_MS_MAX);
+                if now.mono_ms >= deadline {
+                    let why = "the peer reads nothing of what it asked for";
+                    self.phase = Phase::Over { lost: Some(why.into()) };
+                } else {
+                    self.hub.tick_at(self.id.connection, deadline);
+                }
+            }
+        }
+    }
+
+    /// The peer's window is open again: owners of queues may send more.
+    fn written(&mut self) {
+        if std::mem::take(&mut self.unwritten) {
+            self.hub.broker.borrow_mut().drained(self.id.connection);
+            self.hub.end_turn(self.hub.now());
+        }
+    }
+
+    /// Writes the last octets, says that no more will come, waits for the peer to say the same.
+    fn farewell(&mut self, task: &mut TaskContext<'_>, now: Now) -> bool {
+        let Phase::Farewell { deadline_ms, shut } = self.phase else { return false };
+        if now.mono_ms >= deadline_ms {
+            self.phase = Phase::Over { lost: None };
+            return false;
+        }
+        self.hub.tick_at(self.id.connection, deadline_ms);
+        if !shut {
+            match self.stream.poll_flush(task, &mut self.output) {
+                Poll::Pending => return false,
+                Poll::Ready(Err(_)) => {
+                    self.phase = Phase::Over { lost: None };
+                    return false;
+                }
+                Poll::Ready(Ok(())) => {
+                    // If the connection is gone already the read below says so.
+                    let _ = self.stream.shutdown(Shutdown::Write);
+                    self.phase = Phase::Farewell { deadline_ms, shut: true };
+                }
+            }
+        }
+        self.input.consume(self.input.len());
+        match self.stream.poll_fill(task, &mut self.input) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(count)) if count > 0 => true,
+            Poll::Ready(_) => {
+                self.phase = Phase::Over { lost: None };
+                false
+            }
+        }
+    }
+
+    /// Gives back what is left.
+    fn end(mut self) {
+        let now = self.hub.now();
+        let mut broker = self.hub.broker.borrow_mut();
+        let lost = if let Phase::Over { lost } = &mut self.phase { lost.take() } else { None };
+        let why = lost.unwrap_or_else(|| "closed".into());
+        let mut context = Context { broker: &mut broker, out: &mut self.output, now };
+        self.session.on_lost(&why, &mut context);
+        broker.detach(self.id.connection, now);
+        let count = broker.connection_count();
+        drop(broker);
+        self.hub.leave_seat(self.id.connection);
+        self.hub.note_load(count);
+        self.hub.end_turn(now);
+    }
+}

@@ -1,0 +1,336 @@
+//! One shard of the running node: the broker core with what it needs around it, the wakers of its
+//! connections, its deadlines and its lanes. Everything that runs on a shard holds it by `Rc`.
+//!
+//! May import `broker`, `protocol`, `config`, `ringmq_shards`.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use ringmq_shards::{Bound, Origin, Shard, Socket, Timers};
+
+use crate::broker::placement::Placement;
+use crate::broker::{Broker, Envelope};
+use crate::command::Now;
+use crate::config::Config;
+use crate::ids::{ConnectionId, ShardId};
+use crate::protocol::{Logins, Protocol};
+
+/// What crosses a lane.
+#[derive(Debug)]
+pub enum Crossing {
+    /// What one broker core says to another.
+    Broker(Envelope),
+    /// A connection that another shard accepted, to live here.
+    Connection(Socket, &'static Protocol),
+    /// A socket to listen on here.
+    Listen(Bound, &'static Protocol),
+    /// How many connections the sender has.
+    Load(u32),
+    /// Stop: close everything.
+    Stop,
+}
+
+/// One per shard.
+pub struct Hub {
+    /// The machine.
+    pub shard: Shard<Crossing>,
+    /// The broker core. Never borrowed across an await.
+    pub broker: RefCell<Broker>,
+    /// The settings.
+    pub config: Rc<Config>,
+    /// Who may log in.
+    pub logins: Rc<RefCell<Logins>>,
+    /// Connections per shard, as far as they were told.
+    pub loads: RefCell<Vec<u32>>,
+    /// Connections and listeners sent here that wait to be started.
+    arrivals: RefCell<Vec<Crossing>>,
+    told_load: Cell<u32>,
+    stopping: Cell<bool>,
+    seats: RefCell<Vec<Seat>>,
+    ticks: RefCell<Timers<ConnectionId>>,
+    /// Scratch, reused.
+    ready: RefCell<Vec<ConnectionId>>,
+    /// Wakes the task that reads the lanes, the one that watches the clock, the one that waits for
+    /// the stop.
+    lanes_waker: Cell<Option<Waker>>,
+    clock_waker: Cell<Option<Waker>>,
+    stop_waker: Cell<Option<Waker>>,
+    clock_set_ms: Cell<u64>,
+}
+
+/// How a connection's task is reached.
+#[derive(Debug, Default)]
+struct Seat {
+    waker: Option<Waker>,
+    /// Its deadline has passed.
+    due: bool,
+    /// The deadline that a timer stands for.
+    tick_ms: Option<u64>,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").field("shard", &self.shard).finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    /// A shard's hub around its broker core.
+    pub fn new(
+        shard: Shard<Crossing>,
+        broker: Broker,
+        config: Rc<Config>,
+        logins: Logins,
+    ) -> Rc<Self> {
+        let shards = shard.count();
+        Rc::new(Self {
+            shard,
+            broker: RefCell::new(broker),
+            config,
+            logins: Rc::new(RefCell::new(logins)),
+            loads: RefCell::new(vec![0; shards]),
+            arrivals: RefCell::new(Vec::new()),
+            told_load: Cell::new(0),
+            stopping: Cell::new(false),
+            seats: RefCell::new(Vec::new()),
+            ticks: RefCell::new(Timers::new()),
+            ready: RefCell::new(Vec::new()),
+            lanes_waker: Cell::new(None),
+            clock_waker: Cell::new(None),
+            stop_waker: Cell::new(None),
+            clock_set_ms: Cell::new(u64::MAX),
+        })
+    }
+
+    /// The time of this turn.
+    pub fn now(&self) -> Now {
+        let clock = self.shard.clock();
+        Now { mono_ms: clock.now_ms(), wall_ms: clock.wall_ms() }
+    }
+
+    /// Whether the node is stopping.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// Ends a turn of the loop: mail that has arrived is read (a busy shard never waits for a
+    /// waker), deliveries are made, what goes to other shards is sent, connections with events
+    /// are woken.
+    pub fn end_turn(&self, now: Now) {
+        let mesh = self.shard.mesh();
+        let mut broker = self.broker.borrow_mut();
+        mesh.try_drain(|origin, crossing| self.read(&mut broker, origin, crossing, now));
+        broker.end_turn(now);
+        broker.collect(|to, envelope| mesh.send(to, Crossing::Broker(envelope)));
+        let deadline = broker.next_deadline();
+        let mut ready = self.ready.borrow_mut();
+        broker.take_ready(&mut ready);
+        drop(broker);
+        for connection in ready.drain(..) {
+            self.wake(connection);
+        }
+        if let Some(deadline) = deadline {
+            self.watch_until(deadline);
+        }
+    }
+
+    fn read(&self, broker: &mut Broker, origin: Origin, crossing: Crossing, now: Now) {
+        match crossing {
+            Crossing::Broker(envelope) => {
+                if let Origin::Shard(from) = origin {
+                    broker.receive(from, envelope, now);
+                }
+            }
+            arrival @ (Crossing::Connection(..) | Crossing::Listen(..)) => {
+                self.arrivals.borrow_mut().push(arrival);
+                if let Some(waker) = self.lanes_waker.take() {
+                    waker.wake();
+                }
+            }
+            Crossing::Load(count) => {
+                if let Origin::Shard(from) = origin
+                    && let Some(load) = self.loads.borrow_mut().get_mut(usize::from(from.0))
+                {
+                    *load = count;
+                }
+            }
+            Crossing::Stop => {
+                self.stopping.set(true);
+                if let Some(waker) = self.stop_waker.take() {
+                    waker.wake();
+                }
+                self.wake_all();
+            }
+        }
+    }
+
+    /// Connections that other shards accepted for this one, and listeners.
+    pub fn take_arrivals(&self) -> Vec<Crossing> {
+        std::mem::take(&mut self.arrivals.borrow_mut())
+    }
+
+    /// Resolves when mail may be there or a connection has arrived.
+    pub async fn wait_for_mail(&self) {
+        poll_fn(|context| {
+            if !self.arrivals.borrow().is_empty() {
+                return Poll::Ready(());
+            }
+            // Another task's turn may read the mail that brings a connection.
+            self.lanes_waker.set(Some(context.waker().clone()));
+            self.shard.mesh().poll_wait(context)
+        })
+        .await;
+    }
+
+    /// Notes the number of connections here and tells the others if it matters to them.
+    pub fn note_load(&self, count: usize) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        if let Some(load) = self.loads.borrow_mut().get_mut(self.shard.id().index()) {
+            *load = count;
+        }
+        // Exact while there are few, within a sixteenth when there are many.
+        if count.abs_diff(self.told_load.get()) > count / 16 {
+            self.told_load.set(count);
+            for to in (0..self.shard.count()).filter_map(ShardId::from_index) {
+                if to != self.shard.id() {
+                    self.shard.mesh().send(to, Crossing::Load(count));
+                }
+            }
+        }
+    }
+
+    /// Where a new connection should live: here, unless this shard is clearly more crowded than
+    /// another (SO_REUSEPORT spreads few connections badly).
+    pub fn place_connection(&self, placement: Placement) -> ShardId {
+        let loads = self.loads.borrow();
+        let here = self.shard.id();
+        let candidates = loads.iter().enumerate().filter_map(|(index, load)| {
+            let shard = ShardId::from_index(index)?;
+            placement.takes_connections(shard).then_some((*load, shard))
+        });
+        let Some((least, shard)) = candidates.min() else { return here };
+        let mine = loads.get(here.index()).copied().unwrap_or_default();
+        let crowded = mine > least + least / 8;
+        if placement.takes_connections(here) && !crowded { here } else { shard }
+    }
+
+    /// Says which waker reaches a connection's task.
+    pub fn seat(&self, connection: ConnectionId, waker: &Waker) {
+        let mut seats = self.seats.borrow_mut();
+        if seats.len() <= connection.index() {
+            seats.resize_with(connection.index() + 1, Seat::default);
+        }
+        let Some(seat) = seats.get_mut(connection.index()) else { return };
+        if seat.waker.as_ref().is_none_or(|w| !w.will_wake(waker)) {
+            seat.waker = Some(waker.clone());
+        }
+    }
+
+    /// The connection's task has ended.
+    pub fn leave_seat(&self, connection: ConnectionId) {
+        if let Some(seat) = self.seats.borrow_mut().get_mut(connection.index()) {
+            *seat = Seat::default();
+        }
+    }
+
+    fn wake(&self, connection: ConnectionId) {
+        if let Some(Seat { waker: Some(waker), .. }) = self.seats.borrow().get(connection.index()) {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn wake_all(&self) {
+        for waker in self.seats.borrow().iter().filter_map(|seat| seat.waker.as_ref()) {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Asks to be woken at a time. Costs nothing when a timer for that time or an earlier one is
+    /// set already: deadlines of connections move away with each octet, timers do not follow.
+    pub fn tick_at(&self, connection: ConnectionId, deadline_ms: u64) {
+        let mut seats = self.seats.borrow_mut();
+        let Some(seat) = seats.get_mut(connection.index()) else { return };
+        if seat.tick_ms.is_some_and(|set| set <= deadline_ms) {
+            return;
+        }
+        seat.tick_ms = Some(deadline_ms);
+        drop(seats);
+        self.ticks.borrow_mut().insert(deadline_ms, connection);
+        self.watch_until(deadline_ms);
+    }
+
+    /// Whether the connection's deadline has passed since the last call.
+    pub fn take_due(&self, connection: ConnectionId) -> bool {
+        let mut seats = self.seats.borrow_mut();
+        let seat = seats.get_mut(connection.index());
+        seat.is_some_and(|seat| std::mem::take(&mut seat.due))
+    }
+
+    fn watch_until(&self, deadline_ms: u64) {
+        if deadline_ms < self.clock_set_ms.get() {
+            self.clock_set_ms.set(deadline_ms);
+            if let Some(waker) = self.clock_waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<u64> {
+        let ticks = self.ticks.borrow().next();
+        let broker = self.broker.borrow_mut().next_deadline();
+        [ticks, broker].into_iter().flatten().min()
+    }
+
+    /// Handles what the clock brings: one task per shard.
+    pub async fn watch_clock(self: Rc<Self>) {
+        let mut expired = Vec::new();
+        loop {
+            let now = self.now();
+            self.broker.borrow_mut().on_time(now);
+            self.ticks.borrow_mut().expired(now.mono_ms, &mut expired);
+            for connection in expired.drain(..) {
+                if let Some(seat) = self.seats.borrow_mut().get_mut(connection.index())
+                    && seat.tick_ms.is_some_and(|set| set <= now.mono_ms)
+                {
+                    seat.tick_ms = None;
+                    seat.due = true;
+                }
+                self.wake(connection);
+            }
+            self.end_turn(now);
+            let deadline = self.next_deadline();
+            self.clock_set_ms.set(deadline.unwrap_or(u64::MAX));
+            let mut woken = false;
+            let mut sleep = pin!(async {
+                match deadline {
+                    Some(deadline) => self.shard.sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            });
+            poll_fn(|context| {
+                if woken {
+                    return Poll::Ready(());
+                }
+                woken = true;
+                self.clock_waker.set(Some(context.waker().clone()));
+                sleep.as_mut().poll(context)
+            })
+            .await;
+        }
+    }
+
+    /// Resolves when the node is told to stop.
+    pub async fn stopped(&self) {
+        poll_fn(|context| {
+            if self.stopping.get() {
+                return Poll::Ready(());
+            }
+            self.stop_waker.set(Some(context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+}

@@ -1,0 +1,339 @@
+//! The node: from settings to running shards, the lines an operator sees at the start, and the
+//! orderly stop.
+//!
+//! May import everything but the insides of `broker` and of the protocols.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ringmq_shards::{
+    BindOptions, Bound, Options, Running, Shard, ShardId, Signal, Signals, StartError,
+    check_io_uring, limits as machine_limits, port_is_free, raise_nofile,
+};
+
+use crate::auth::{self, Directory, LoginLimiter, Users};
+use crate::broker::placement::Placement;
+use crate::broker::{Broker, NodeLimits, Setup};
+use crate::config::{self, Config};
+use crate::hub::{Crossing, Hub};
+use crate::limits;
+use crate::listener;
+use crate::protocol::{Logins, PROTOCOLS, Protocol};
+
+/// Why the node did not start. Each text is one line with the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Users or definitions.
+    #[error("{0}")]
+    Definitions(#[from] auth::DefinitionsError),
+    /// No io_uring.
+    #[error("{0}")]
+    Ring(#[from] ringmq_shards::ProbeError),
+    /// The shards.
+    #[error("{0}")]
+    Start(#[from] StartError),
+    /// A listener.
+    #[error("cannot listen for {protocol} on {address}: {cause}")]
+    Listen {
+        /// Which protocol.
+        protocol: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// Why, and what helps.
+        cause: Box<str>,
+    },
+    /// The data directory.
+    #[error("cannot use data directory {path}: {cause}")]
+    DataDir {
+        /// Which.
+        path: Box<str>,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// The operating system.
+    #[error("{what}: {cause}")]
+    System {
+        /// Doing what.
+        what: &'static str,
+        /// What it said.
+        cause: std::io::Error,
+    },
+    /// A shard panicked; the process would have ended before.
+    #[error("shard {} is lost", .0.index())]
+    ShardLost(ShardId),
+}
+
+/// The part of a shard's start that is the same for all.
+#[derive(Debug)]
+struct Plan {
+    config: Config,
+    users: Arc<Users>,
+    vhosts: Vec<Box<str>>,
+    placement: Placement,
+    memory_bytes_max: u64,
+    secret: [u8; 32],
+}
+
+/// Starts the node and waits for its end.
+///
+/// # Errors
+/// What keeps it from starting, in one line.
+pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
+    let signals = Signals::block()
+        .map_err(|cause| NodeError::System { what: "cannot block signals", cause })?;
+    check_io_uring()?;
+    make_data_dir(&config)?;
+    let Directory { users, vhosts, not_loaded } = auth::load(&config.main)?;
+    for note in notes {
+        tracing::info!("{note}");
+    }
+    for (kind, count) in &not_loaded {
+        tracing::warn!(count, "definitions file: {kind} are not loaded");
+    }
+    let nofile = raise_nofile();
+    let defaults = Options::default();
+    let shards =
+        if config.main.shards == 0 { defaults.shards } else { usize::from(config.main.shards) };
+    let options = Options { shards, pin: config.main.pin, name: "ringmq".into() };
+    let apart = config.main.placement == config::Placement::Apart;
+    let groups = u16::try_from(config.main.groups).unwrap_or(u16::MAX);
+    let placement = Placement::new(u16::try_from(shards).unwrap_or(u16::MAX), groups, apart);
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(|error| NodeError::System {
+        what: "no random numbers",
+        cause: std::io::Error::other(error.to_string()),
+    })?;
+    let listeners = bind_all(&config, placement.shards())?;
+    let memory_bytes_max = config.main.max_memory.bytes(memory_bytes());
+    let plan = Arc::new(Plan {
+        users: Arc::new(users),
+        vhosts: vhosts.iter().map(|name| Box::from(&**name)).collect(),
+        config,
+        placement,
+        memory_bytes_max,
+        secret,
+    });
+    let shared = plan.clone();
+    let running = ringmq_shards::start(&options, move |shard| run_shard(shard, shared.clone()))?;
+    stop_on_signals(signals, &running)?;
+    let mut addresses = Vec::new();
+    for Bind { protocol, address, sockets } in listeners {
+        addresses.push((protocol.name, address));
+        let remote = running.remote();
+        for (shard, bound) in (0..).map(ShardId).zip(sockets) {
+            remote.send(shard, Crossing::Listen(bound, protocol));
+        }
+    }
+    announce(&plan, &running, &addresses, nofile.ok());
+    running.join().map_err(|lost| NodeError::ShardLost(lost.shard))
+}
+
+fn make_data_dir(config: &Config) -> Result<(), NodeError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let path = &config.main.data_dir;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|cause| NodeError::DataDir { path: path.to_string_lossy().into(), cause })
+}
+
+/// Memory of the machine, or of the control group if that has less.
+fn memory_bytes() -> u64 {
+    const FALLBACK: u64 = 1 << 30;
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = total.and_then(|t| t.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    let machine = kib.map_or(FALLBACK, |kib| kib.saturating_mul(1024));
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").unwrap_or_default();
+    group.trim().parse().map_or(machine, |max: u64| machine.min(max))
+}
+
+/// Where a protocol is to listen.
+fn address_of(config: &Config, protocol: &Protocol) -> SocketAddr {
+    SocketAddr::new(config.amqp.bind, (protocol.port)(config))
+}
+
+/// One address and its socket for each shard.
+struct Bind {
+    protocol: &'static Protocol,
+    address: SocketAddr,
+    sockets: Vec<Bound>,
+}
+
+/// Binds each address once per shard before anything runs, so that a port that is taken is told at
+/// once and port 0 becomes the same port on every shard.
+fn bind_all(config: &Config, shards: u16) -> Result<Vec<Bind>, NodeError> {
+    let mut all = Vec::new();
+    for protocol in PROTOCOLS {
+        let wanted = address_of(config, protocol);
+        let fail = |error: std::io::Error| NodeError::Listen {
+            protocol: protocol.name,
+            address: wanted,
+            cause: explain_bind(&error, wanted.port()).into(),
+        };
+        if wanted.port() != 0 {
+            port_is_free(wanted).map_err(fail)?;
+        }
+        let first = Bound::new(wanted, bind_options(config)).map_err(fail)?;
+        let address = first.local_addr().map_err(fail)?;
+        let mut sockets = vec![first];
+        for _ in 1..shards {
+            sockets.push(Bound::new(address, bind_options(config)).map_err(fail)?);
+        }
+        all.push(Bind { protocol, address, sockets });
+    }
+    Ok(all)
+}
+
+fn explain_bind(error: &std::io::Error, port: u16) -> String {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => format!(
+            "the port is taken; stop the other server (ss -ltnp 'sport = :{port}' shows it) or \
+             choose another port, 0 for any free one"
+        ),
+        std::io::ErrorKind::PermissionDenied => format!(
+            "not permitted; ports below 1024 need CAP_NET_BIND_SERVICE \
+             (setcap cap_net_bind_service=+ep on the binary), port {port}"
+        ),
+        std::io::ErrorKind::AddrNotAvailable => "this machine does not have that address".into(),
+        _ => error.to_string(),
+    }
+}
+
+fn bind_options(config: &Config) -> BindOptions {
+    let bytes = |setting: Option<u64>| setting.and_then(|b| usize::try_from(b).ok());
+    BindOptions {
+        reuse_port: true,
+        backlog: i32::try_from(limits::LISTEN_BACKLOG).unwrap_or(i32::MAX),
+        recv_buffer: bytes(config.main.tcp_recv_buffer_bytes),
+        send_buffer: bytes(config.main.tcp_send_buffer_bytes),
+    }
+}
+
+/// One shard from its first task to its last.
+async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
+    let config = Rc::new(plan.config.clone());
+    let main = &config.main;
+    let limit = |n: u32| if n == 0 { usize::MAX } else { n as usize };
+    let broker = Broker::new(Setup {
+        shard: shard.id(),
+        placement: plan.placement,
+        vhosts: plan.vhosts.clone(),
+        readers: readers(),
+        secret: plan.secret,
+        limits: NodeLimits {
+            memory_bytes_max: plan.memory_bytes_max,
+            queues_max: limit(main.max_queues),
+            exchanges_max: limit(main.max_exchanges),
+            prefetch_default: u32::from(main.default_consumer_prefetch),
+            consumer_timeout_ms: main.consumer_timeout_ms,
+        },
+    });
+    let logins = Logins { users: plan.users.clone(), limiter: LoginLimiter::new() };
+    let hub = Hub::new(shard.clone(), broker, config, logins);
+    shard.spawn(listener::read_lanes(hub.clone()));
+    shard.spawn(hub.clone().watch_clock());
+    hub.stopped().await;
+    let deadline = shard.clock().now_ms().saturating_add(limits::SHUTDOWN_MS_MAX - STOP_MARGIN_MS);
+    while hub.broker.borrow().connection_count() > 0 && shard.clock().now_ms() < deadline {
+        shard.sleep(STOP_LOOK_MS).await;
+    }
+}
+
+/// Between giving up on connections and the promised end, milliseconds.
+const STOP_MARGIN_MS: u64 = 2_000;
+
+/// How often a stopping shard looks whether all connections are gone, milliseconds.
+const STOP_LOOK_MS: u64 = 5;
+
+fn readers() -> Vec<crate::message::PropertyReader> {
+    let mut protocols: Vec<_> = PROTOCOLS.iter().collect();
+    protocols.sort_by_key(|protocol| protocol.tag.0);
+    protocols.into_iter().map(|protocol| protocol.properties).collect()
+}
+
+/// The first signal stops in order, the second at once.
+fn stop_on_signals(signals: Signals, running: &Running<Crossing>) -> Result<(), NodeError> {
+    let remote = running.remote();
+    let asked = AtomicBool::new(false);
+    let act = move |signal| match signal {
+        Signal::HangUp => tracing::info!("settings are read at the start only; nothing changed"),
+        Signal::Terminate | Signal::Interrupt => {
+            if asked.swap(true, Ordering::Relaxed) {
+                leave_at_once();
+            }
+            tracing::info!("stopping: connections are closed, a second signal stops at once");
+            for shard in (0..remote.shards()).filter_map(ShardId::from_index) {
+                remote.send(shard, Crossing::Stop);
+            }
+        }
+    };
+    signals.watch(act).map_err(|cause| NodeError::System { what: "cannot watch signals", cause })
+}
+
+#[expect(clippy::exit, reason = "the second signal asks for exactly that")]
+fn leave_at_once() {
+    std::process::exit(1);
+}
+
+/// What listens where, on which cores, and which limits are too low. Standard output, for people
+/// and scripts; `ready` is the last line.
+fn announce(
+    plan: &Plan,
+    running: &Running<Crossing>,
+    addresses: &[(&str, SocketAddr)],
+    nofile: Option<ringmq_shards::Limit>,
+) {
+    let mut lines = vec![format!("RingMQ {}", env!("CARGO_PKG_VERSION"))];
+    let cores: Vec<String> = running
+        .cores()
+        .iter()
+        .map(|core| core.map_or_else(|| "any".into(), |core| core.to_string()))
+        .collect();
+    lines.push(format!("shards {} on cores {}", cores.len(), cores.join(" ")));
+    lines.push(format!("data {}", plan.config.main.data_dir.display()));
+    let mib = plan.memory_bytes_max / (1024 * 1024);
+    lines.push(format!("memory for messages {mib} MiB (max_memory)"));
+    for advice in advice(cores.len(), nofile) {
+        lines.push(format!("limit {advice}"));
+    }
+    for (protocol, address) in addresses {
+        lines.push(format!("listening {protocol} {address}"));
+    }
+    lines.push("ready".into());
+    let mut out = std::io::stdout().lock();
+    // Nobody reading them is no reason to stop.
+    let _ = writeln!(out, "{}", lines.join("\n"));
+    let _ = out.flush();
+}
+
+/// Limits of the machine that are too low for a busy broker, each with the command that raises it.
+fn advice(shards: usize, nofile: Option<ringmq_shards::Limit>) -> Vec<String> {
+    const NOFILE_WANTED: u64 = 65_536;
+    const SOMAXCONN_WANTED: u64 = limits::LISTEN_BACKLOG as u64;
+    let mut advice = Vec::new();
+    if let Some(limit) = nofile.filter(|limit| limit.soft < NOFILE_WANTED) {
+        let have = limit.soft;
+        advice.push(format!(
+            "open files {have}, one per connection: ulimit -n {NOFILE_WANTED} \
+             (systemd: LimitNOFILE={NOFILE_WANTED})"
+        ));
+    }
+    let Ok(machine) = machine_limits() else { return advice };
+    let needed = ringmq_shards::memlock_needed(shards);
+    if machine.memlock.soft < needed {
+        advice.push(format!(
+            "locked memory {} KiB, {} KiB advised: ulimit -l {} (systemd: LimitMEMLOCK={needed})",
+            machine.memlock.soft / 1024,
+            needed / 1024,
+            needed / 1024
+        ));
+    }
+    if let Some(backlog) = machine.somaxconn.filter(|backlog| *backlog < SOMAXCONN_WANTED) {
+        advice.push(format!(
+            "backlog of connections {backlog}: sysctl -w net.core.somaxconn={SOMAXCONN_WANTED}"
+        ));
+    }
+    advice
+}

@@ -57,7 +57,7 @@ impl Channel {
                 Ok(())
             }
             Then::Consuming { key, is_silent } => {
-                self.on_consuming(key, answer, is_silent, link, cx)
+                self.on_consuming(key, &answer, is_silent, link, cx)
             }
             Then::Replying { key, is_silent } => self.on_replying(key, answer, is_silent, cx),
             Then::Cancelled { key, tag, is_silent } => {

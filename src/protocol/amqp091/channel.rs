@@ -41,8 +41,10 @@ pub(super) enum Mode {
 /// Direct replies: who consumes them, and under which address (P52).
 #[derive(Debug)]
 pub(super) struct Replies {
+    /// Stays theirs when they are cancelled: the broker is not told of that, and replies that still
+    /// come must not meet another consumer.
     pub(super) key: ConsumerKey,
-    /// Known once the broker has answered.
+    /// Known from the broker's answer to the end of the consumer.
     pub(super) address: Option<Box<str>>,
 }
 

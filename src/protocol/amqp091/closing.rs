@@ -8,9 +8,9 @@ use crate::protocol::Context;
 use super::channel::{self, Then};
 use super::link::channel_id;
 use super::reply_code::Fault;
-use super::session::{Amqp, Phase, Slot, Step};
+use super::session::{Amqp, Phase, Slot, Step, Waiting};
 use super::wire::frame::{self, Frame};
-use super::wire::method::{Channel, Connection, Exchange, Method, connection};
+use super::wire::method::{self, Channel, Connection, Method, connection};
 
 /// The last thing said.
 #[derive(Debug)]
@@ -19,30 +19,6 @@ pub(super) enum Farewell {
     CloseOk,
     /// We close: connection.close.
     Close { fault: Fault, method: (u16, u16) },
-}
-
-impl Then {
-    /// The method that a refusal is about: class and method id.
-    pub(super) fn cause(&self) -> (u16, u16) {
-        match self {
-            Self::Reply(reply) => match reply {
-                // The answer's id is one above that of the method, but for exchange.unbind (P2).
-                Method::Exchange(Exchange::UnbindOk) => (40, 40),
-                _ => {
-                    let (class, id) = reply.id();
-                    (class, id.saturating_sub(1))
-                }
-            },
-            Self::QueueDeclared { .. } => (50, 10),
-            Self::Purged { .. } => (50, 30),
-            Self::Deleted { .. } => (50, 40),
-            Self::Consuming { .. } | Self::Replying { .. } => (60, 20),
-            Self::Cancelled { .. } => (60, 30),
-            Self::Got { .. } => (60, 70),
-            Self::Committed => (90, 20),
-            Self::Nothing | Self::ChannelClosed | Self::ChannelFailed { .. } => (0, 0),
-        }
-    }
 }
 
 impl Amqp {
@@ -80,7 +56,8 @@ impl Amqp {
         if self.wind_up(number, cx) {
             self.send_channel_close(number, &fault, method, cx);
         } else {
-            self.waiting = Some((number, Then::ChannelFailed { fault, method }));
+            let then = Then::ChannelFailed { fault, method };
+            self.waiting = Some(Waiting { channel: number, cause: method, then });
         }
     }
 
@@ -89,7 +66,8 @@ impl Amqp {
         if self.wind_up(number, cx) {
             self.confirm_close(number, cx);
         } else {
-            self.waiting = Some((number, Then::ChannelClosed));
+            let then = Then::ChannelClosed;
+            self.waiting = Some(Waiting { channel: number, cause: (0, 0), then });
         }
     }
 
@@ -113,7 +91,7 @@ impl Amqp {
         cx: &mut Context<'_>,
     ) {
         let text = fault.text();
-        let close = super::wire::method::channel::Close {
+        let close = method::channel::Close {
             reply_code: fault.code.number(),
             reply_text: &text,
             class_id: method.0,
@@ -291,17 +269,4 @@ impl Amqp {
 /// Sends a method on channel 0.
 pub(super) fn put_on_connection(method: &Method<'_>, cx: &mut Context<'_>) {
     frame::put_method(cx.out.buffer(), 0, method);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_names_the_method_it_is_about() {
-        assert_eq!(Then::Reply(Method::Exchange(Exchange::DeclareOk)).cause(), (40, 10));
-        assert_eq!(Then::Reply(Method::Exchange(Exchange::UnbindOk)).cause(), (40, 40));
-        assert_eq!(Then::Reply(Method::Queue(Queue::BindOk)).cause(), (50, 20));
-        assert_eq!(Then::Got { no_ack: false }.cause(), (60, 70));
-    }
 }

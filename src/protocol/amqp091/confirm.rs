@@ -1,9 +1,16 @@
 //! Publisher confirms of one channel: reported in the order of publishing, many at once
-//! (R42, R45). May import `ids`.
+//! (R42, R45, P58). May import the files of this folder, `command`, `ids`.
 
 use std::collections::VecDeque;
 
+use crate::command::Published;
 use crate::ids::PublishSeq;
+use crate::protocol::Context;
+
+use super::channel::{Channel, Flow, Mode, unexpected};
+use super::link::Link;
+use super::reply_code::{Fault, ReplyCode};
+use super::wire::method::{self, Basic, Method, basic};
 
 /// What is known of a publish that is not reported yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,14 +79,77 @@ impl Confirms {
         Some(Run { last: self.reported, multiple: count > 1, accepted: first == Fate::Stored })
     }
 
-    /// How many are neither stored nor refused, or not yet reported as such.
-    pub(super) fn waiting(&self) -> usize {
-        self.window.len()
-    }
-
     /// The number assigned last; 0 before the first.
     pub(super) fn last_assigned(&self) -> u64 {
         self.reported.saturating_add(u64::try_from(self.window.len()).unwrap_or(u64::MAX))
+    }
+}
+
+impl Channel {
+    /// confirm.select: twice is fine, on a transactional channel it is not (P58).
+    pub(super) fn on_confirm(
+        &mut self,
+        confirm: method::Confirm,
+        cx: &mut Context<'_>,
+    ) -> Result<Flow, Fault> {
+        match confirm {
+            method::Confirm::Select(select) => {
+                match self.mode {
+                    Mode::Plain => self.mode = Mode::Confirm(Confirms::default()),
+                    Mode::Confirm(_) => {}
+                    Mode::Transaction(_) => {
+                        let detail = "cannot switch from tx to confirm mode";
+                        return Err(Fault::new(ReplyCode::PreconditionFailed, detail));
+                    }
+                }
+                if !select.no_wait {
+                    self.reply(&Method::Confirm(method::Confirm::SelectOk), cx);
+                }
+                Ok(Flow::Go)
+            }
+            method::Confirm::SelectOk => Err(unexpected()),
+        }
+    }
+
+    /// What became of a publish at once; `seq` is the channel's own number, without the base.
+    #[inline]
+    pub(super) fn note_published(
+        &mut self,
+        published: Published,
+        seq: Option<PublishSeq>,
+        link: &mut Link,
+    ) {
+        let (Mode::Confirm(confirms), Some(seq)) = (&mut self.mode, seq) else { return };
+        match published {
+            Published::Stored | Published::Unroutable => confirms.settle(seq, true),
+            Published::Overflowed => confirms.settle(seq, false),
+            Published::Pending => return,
+        }
+        self.want_report(link);
+    }
+
+    /// Has its confirms reported at the end of the turn.
+    pub(super) fn want_report(&mut self, link: &mut Link) {
+        if !self.is_to_report {
+            self.is_to_report = true;
+            link.to_report.push(self.number);
+        }
+    }
+
+    /// Sends the confirms gathered in this turn.
+    pub(super) fn report(&mut self, cx: &mut Context<'_>) {
+        self.is_to_report = false;
+        loop {
+            let Mode::Confirm(confirms) = &mut self.mode else { return };
+            let Some(run) = confirms.next_run() else { return };
+            let (delivery_tag, multiple) = (run.last, run.multiple);
+            let method = if run.accepted {
+                Basic::Ack(basic::Ack { delivery_tag, multiple })
+            } else {
+                Basic::Nack(basic::Nack { delivery_tag, multiple, requeue: false })
+            };
+            self.reply(&Method::Basic(method), cx);
+        }
     }
 }
 
@@ -121,7 +191,7 @@ mod tests {
         confirms.settle(PublishSeq(0), true);
         confirms.settle(PublishSeq(9), true);
         assert_eq!(runs(&mut confirms), []);
-        assert_eq!(confirms.waiting(), 0);
+        assert!(confirms.window.is_empty());
     }
 
     #[test]

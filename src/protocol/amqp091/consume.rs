@@ -24,6 +24,8 @@ pub(super) struct Consumer {
     /// Known once the broker has answered; never for direct replies.
     pub(super) reference: Option<ConsumerRef>,
     pub(super) no_ack: bool,
+    /// It was cancelled, and the broker could not be told: what still comes for it is dropped.
+    pub(super) is_retired: bool,
     /// How long it may keep a delivery.
     pub(super) timeout_ms: Option<u64>,
 }
@@ -69,9 +71,20 @@ impl Consumers {
 
     pub(super) fn remove(&mut self, key: ConsumerKey) -> Option<Consumer> {
         let consumer = self.slots.get_mut(usize::try_from(key.0).ok()?)?.take()?;
-        self.by_tag.remove(&consumer.tag);
+        if !consumer.is_retired {
+            self.by_tag.remove(&consumer.tag);
+        }
         self.free.push(key);
         Some(consumer)
+    }
+
+    /// Forgets the tag and drops what still comes for the consumer.
+    fn retire(&mut self, key: ConsumerKey) {
+        let slot = usize::try_from(key.0).ok().and_then(|index| self.slots.get_mut(index));
+        if let Some(Some(consumer)) = slot {
+            self.by_tag.remove(&consumer.tag);
+            consumer.is_retired = true;
+        }
     }
 
     fn start(&mut self, key: ConsumerKey, reference: ConsumerRef, timeout_ms: Option<u64>) {
@@ -137,6 +150,7 @@ impl Channel {
             tag: tag.clone(),
             reference: None,
             no_ack: consume.no_ack,
+            is_retired: false,
             timeout_ms: None,
         });
         let command = Command::Consume(Box::new(command::Consume {
@@ -161,13 +175,20 @@ impl Channel {
         cx: &mut Context<'_>,
     ) -> Result<Flow, Fault> {
         let refused = |detail| Err(Fault::new(ReplyCode::PreconditionFailed, detail));
-        if self.replies.is_some() {
+        let old = self.replies.as_ref().map(|replies| replies.key);
+        let is_retired = old.and_then(|key| self.consumers.get(key)).map(|c| c.is_retired);
+        if is_retired == Some(false) {
             return refused("reply consumer already set");
         }
         if !no_ack {
             return refused("reply consumer cannot acknowledge");
         }
-        let consumer = Consumer { tag, reference: None, no_ack, timeout_ms: None };
+        if let Some(old) = old {
+            // It comes back to the same place, and may get replies to its former self.
+            self.consumers.remove(old);
+        }
+        let consumer =
+            Consumer { tag, reference: None, no_ack, is_retired: false, timeout_ms: None };
         let key = self.consumers.insert(consumer);
         self.replies = Some(Replies { key, address: None });
         let command = Command::ConsumeReplies { key };
@@ -177,13 +198,13 @@ impl Channel {
     pub(super) fn on_consuming(
         &mut self,
         key: ConsumerKey,
-        answer: Answer,
+        answer: &Answer,
         is_silent: bool,
         link: &mut Link,
         cx: &mut Context<'_>,
     ) -> Result<(), Fault> {
-        let Answer::Consuming { consumer, timeout_ms } = answer else {
-            return Err(unanswered(&answer));
+        let Answer::Consuming { consumer, timeout_ms } = *answer else {
+            return Err(unanswered(answer));
         };
         link.has_timeouts |= timeout_ms.is_some();
         self.consumers.start(key, consumer, timeout_ms);
@@ -225,9 +246,10 @@ impl Channel {
             return self.execute(Command::Cancel { consumer }, then, link, cx);
         }
         if let Some(key) = key {
-            // Direct replies: what still comes finds no consumer and is dropped.
-            self.consumers.remove(key);
-            self.replies = None;
+            self.consumers.retire(key);
+            if let Some(replies) = &mut self.replies {
+                replies.address = None;
+            }
         }
         // An unknown tag is fine (P44): its queue may have just been deleted.
         if !is_silent {
@@ -273,7 +295,13 @@ mod tests {
     use super::*;
 
     fn consumer(tag: &str) -> Consumer {
-        Consumer { tag: tag.into(), reference: None, no_ack: false, timeout_ms: None }
+        Consumer {
+            tag: tag.into(),
+            reference: None,
+            no_ack: false,
+            is_retired: false,
+            timeout_ms: None,
+        }
     }
 
     #[test]

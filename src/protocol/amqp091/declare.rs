@@ -10,7 +10,7 @@ use super::REPLY_QUEUE;
 use super::channel::{Channel, Flow, Then, unexpected};
 use super::link::Link;
 use super::reply_code::{Fault, ReplyCode};
-use super::wire::method::{self, Exchange, Method, Queue, exchange, queue};
+use super::wire::method::{Exchange, Method, Queue, exchange, queue};
 
 /// A name as the broker keeps it: line ends are left out (P41).
 fn name(text: &str) -> Box<str> {
@@ -183,24 +183,6 @@ impl Channel {
             (_, key) => Cow::Borrowed(key),
         };
         key.into()
-    }
-
-    /// confirm.select (P58).
-    pub(super) fn on_confirm(
-        &mut self,
-        confirm: method::Confirm,
-        cx: &mut Context<'_>,
-    ) -> Result<Flow, Fault> {
-        match confirm {
-            method::Confirm::Select(select) => {
-                self.select_confirm()?;
-                if !select.no_wait {
-                    self.reply(&Method::Confirm(method::Confirm::SelectOk), cx);
-                }
-                Ok(Flow::Go)
-            }
-            method::Confirm::SelectOk => Err(unexpected()),
-        }
     }
 }
 

@@ -65,7 +65,7 @@ impl Channel {
     pub(super) fn deliver(&mut self, delivery: &Delivery, link: &Link, cx: &mut Context<'_>) {
         let consumer = delivery.consumer.and_then(|key| self.consumers.get(key));
         let is_open = self.phase == Phase::Open;
-        let Some(consumer) = consumer.filter(|_| is_open) else {
+        let Some(consumer) = consumer.filter(|c| is_open && !c.is_retired) else {
             if consumer.is_none_or(|c| !c.no_ack) {
                 send_back(delivery, link, cx);
             }

@@ -8,7 +8,7 @@ use super::channel::{Channel, Flow, Phase as ChannelPhase, unexpected};
 use super::closing::put_on_connection;
 use super::publish::Content;
 use super::reply_code::{Fault, ReplyCode};
-use super::session::{Amqp, Phase, Slot, Step};
+use super::session::{Amqp, Phase, Slot, Step, Waiting};
 use super::wire::frame::{self, Frame};
 use super::wire::method::{self, Basic, Connection, Method, MethodError, basic, connection};
 use super::wire::method_table::BASIC;
@@ -55,10 +55,10 @@ impl Amqp {
                 return self.on_channel_method(channel, payload, (taken, behind), cx);
             }
             Frame::Header { channel, payload } => {
-                self.on_content(channel, cx, |open, link, cx| open.on_header(payload, link, cx))
+                self.on_content(channel, cx, |open, link, cx| open.on_header(payload, link, cx));
             }
             Frame::Body { channel, payload } => {
-                self.on_content(channel, cx, |open, link, cx| open.on_body(payload, link, cx))
+                self.on_content(channel, cx, |open, link, cx| open.on_body(payload, link, cx));
             }
         }
         Step::Took(taken)
@@ -207,7 +207,9 @@ impl Amqp {
         }
         match channel.on_method(method, link, cx)? {
             Flow::Go => {}
-            Flow::Wait(then) => self.waiting = Some((number, then)),
+            Flow::Wait(then) => {
+                self.waiting = Some(Waiting { channel: number, cause: method.id(), then });
+            }
             Flow::Close => self.close_channel(number, cx),
         }
         Ok(())
@@ -252,7 +254,13 @@ impl Amqp {
             | Method::Basic(
                 Basic::Publish(_) | Basic::Ack(_) | Basic::Nack(_) | Basic::Reject(_),
             ) if was_open => Ok(()),
-            _ => Err(Fault::new(ReplyCode::ChannelError, "expected 'channel.open'")),
+            Method::Channel(_)
+            | Method::Access(_)
+            | Method::Exchange(_)
+            | Method::Queue(_)
+            | Method::Basic(_)
+            | Method::Confirm(_)
+            | Method::Tx(_) => Err(Fault::new(ReplyCode::ChannelError, "expected 'channel.open'")),
         }
     }
 

@@ -44,7 +44,10 @@ impl Amqp {
             | Phase::Running
             | Phase::Ending { .. }
             | Phase::Closing { .. }
-            | Phase::Closed => self.link.frame_bytes_max,
+            | Phase::Closed => match self.link.identity {
+                Some(_) => self.link.frame_bytes_max,
+                None => FRAME_BYTES_BEFORE_TUNE,
+            },
         }
     }
 

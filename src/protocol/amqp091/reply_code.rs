@@ -145,35 +145,36 @@ const fn kind(entity: Entity) -> &'static str {
 pub(super) fn fault_of(refusal: Refusal, place: Place<'_>) -> Fault {
     use ReplyCode::{AccessRefused, NotAllowed, NotFound, PreconditionFailed, ResourceLocked};
     let Place { vhost, user } = place;
+    let the = |entity, name: &str| format!("{} '{name}' in vhost '{vhost}'", kind(entity));
+    let the_queue = |name: &str| the(Entity::Queue, name);
     let (code, detail) = match refusal {
         Refusal::NotFound(Entity::Vhost, name) => (NotAllowed, format!("vhost {name} not found")),
-        Refusal::NotFound(entity, name) => {
-            (NotFound, format!("no {} '{name}' in vhost '{vhost}'", kind(entity)))
-        }
+        Refusal::NotFound(entity, name) => (NotFound, format!("no {}", the(entity, &name))),
         Refusal::Mismatch { entity, name, argument, received, current } => (
             PreconditionFailed,
             format!(
-                "inequivalent arg '{argument}' for {} '{name}' in vhost '{vhost}': \
-                 received {received} but current is {current}",
-                kind(entity)
+                "inequivalent arg '{argument}' for {}: received {received} but current is {current}",
+                the(entity, &name)
             ),
         ),
         Refusal::Locked(name) => (
             ResourceLocked,
             format!(
-                "cannot obtain exclusive access to locked queue '{name}' in vhost '{vhost}'. It \
-                 could be originally declared on another connection or the exclusive property \
-                 value does not match that of the original declaration."
+                "cannot obtain exclusive access to locked {}. It could be originally declared on \
+                 another connection or the exclusive property value does not match that of the \
+                 original declaration.",
+                the_queue(&name)
             ),
         ),
         Refusal::ExclusiveUse(name) => {
-            (AccessRefused, format!("queue '{name}' in vhost '{vhost}' in exclusive use"))
+            (AccessRefused, format!("{} in exclusive use", the_queue(&name)))
         }
         Refusal::SingleActiveConsumer(name) => (
             ResourceLocked,
             format!(
-                "cannot obtain access to locked queue '{name}' in vhost '{vhost}'. basic.get \
-                 operations are not supported by queues with single active consumer"
+                "cannot obtain access to locked {}. basic.get operations are not supported by \
+                 queues with single active consumer",
+                the_queue(&name)
             ),
         ),
         Refusal::ReservedName(entity, name) => (
@@ -183,16 +184,19 @@ pub(super) fn fault_of(refusal: Refusal, place: Place<'_>) -> Fault {
         Refusal::DefaultExchange => {
             (AccessRefused, "operation not permitted on the default exchange".into())
         }
-        Refusal::Predeclared(name) => (
-            AccessRefused,
-            format!("deletion of system exchange '{name}' in vhost '{vhost}' not allowed"),
-        ),
+        Refusal::Predeclared(name) => {
+            let what = the(Entity::Exchange, &name);
+            (AccessRefused, format!("deletion of system {what} not allowed"))
+        }
         Refusal::InUse(entity, name) => {
-            (PreconditionFailed, format!("{} '{name}' in vhost '{vhost}' in use", kind(entity)))
+            (PreconditionFailed, format!("{} in use", the(entity, &name)))
         }
-        Refusal::NotEmpty(name) => {
-            (PreconditionFailed, format!("queue '{name}' in vhost '{vhost}' not empty"))
+        Refusal::NotEmpty(name) => (PreconditionFailed, format!("{} not empty", the_queue(&name))),
+        Refusal::InternalExchange(name) => {
+            let what = the(Entity::Exchange, &name);
+            (AccessRefused, format!("cannot publish to internal {what}"))
         }
+<<<<<<< HEAD
         Refusal::InternalExchange(name) => (
             AccessRefused,
             format!("cannot publish to internal exchange '{name}' in vhost '{vhost}'"),
@@ -206,15 +210,18 @@ pub(super) fn fault_of(refusal: Refusal, place: Place<'_>) -> Fault {
             );
             (PreconditionFailed, text)
         }
+=======
+        Refusal::InvalidArgument { entity, name, argument, reason } => (
+            PreconditionFailed,
+            format!("invalid arg '{argument}' for {}: {reason}", the(entity, &name)),
+        ),
+>>>>>>> session
         Refusal::UnknownExchangeType(name) => {
             (PreconditionFailed, format!("unknown exchange type '{name}'"))
         }
         Refusal::AccessRefused { access, entity, name } => (
             AccessRefused,
-            format!(
-                "{access} access to {} '{name}' in vhost '{vhost}' refused for user '{user}'",
-                kind(entity)
-            ),
+            format!("{access} access to {} refused for user '{user}'", the(entity, &name)),
         ),
         Refusal::VhostRefused(name) => {
             (NotAllowed, format!("access to vhost '{name}' refused for user '{user}'"))

@@ -68,6 +68,16 @@ pub(super) enum Step {
     Hold,
 }
 
+/// A command that the broker has not answered: nothing more is read until it has, so that replies
+/// come in the order of requests (P73).
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) channel: u16,
+    /// The method that asked: class and method id.
+    pub(super) cause: (u16, u16),
+    pub(super) then: Then,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Amqp {
@@ -76,8 +86,10 @@ pub(super) struct Amqp {
     /// By channel number less one; as long as the highest number used.
     pub(super) slots: Vec<Slot>,
     pub(super) open_count: usize,
-    /// The channel whose command the broker has not answered, and what to do then.
-    pub(super) waiting: Option<(u16, Then)>,
+    /// The command that the broker has not answered.
+    pub(super) waiting: Option<Waiting>,
+    /// Octets of input that were left after the last call: what is beyond them is news.
+    unread: usize,
     /// The next publish waits until the broker says that it may come.
     pub(super) is_paused: bool,
     /// connection.blocked was sent (R47).
@@ -101,6 +113,7 @@ impl Amqp {
             slots: Vec::new(),
             open_count: 0,
             waiting: None,
+            unread: 0,
             is_paused: false,
             is_blocked: false,
             look_ms: None,
@@ -235,7 +248,7 @@ impl Amqp {
             return self.say_farewell(cx);
         }
         match self.waiting.take() {
-            Some((waiting, then)) if waiting == number => self.on_awaited(number, then, answer, cx),
+            Some(waiting) if waiting.channel == number => self.on_awaited(waiting, answer, cx),
             other => {
                 // The connection ends meanwhile, or the broker errs. A message is not lost by it.
                 self.waiting = other;
@@ -246,7 +259,8 @@ impl Amqp {
         }
     }
 
-    fn on_awaited(&mut self, number: u16, then: Then, answer: Answer, cx: &mut Context<'_>) {
+    fn on_awaited(&mut self, waiting: Waiting, answer: Answer, cx: &mut Context<'_>) {
+        let Waiting { channel: number, cause, then } = waiting;
         let then = match then {
             Then::ChannelClosed => return self.confirm_close(number, cx),
             Then::ChannelFailed { fault, method } => {
@@ -263,10 +277,9 @@ impl Amqp {
             | Then::Got { .. }
             | Then::Committed => then,
         };
-        let method = then.cause();
         let Some((channel, link)) = self.channel_and_link(number) else { return };
         if let Err(fault) = channel.on_answer(then, answer, link, cx) {
-            self.fail(number, fault, method, cx);
+            self.fail(number, fault, cause, cx);
         }
     }
 
@@ -308,7 +321,8 @@ impl Amqp {
     }
 
     fn commit_is_over(&mut self, number: u16) {
-        if matches!(self.waiting, Some((waiting, Then::Committed)) if waiting == number) {
+        let is_commit = |w: &Waiting| w.channel == number && matches!(w.then, Then::Committed);
+        if self.waiting.as_ref().is_some_and(is_commit) {
             self.waiting = None;
         }
     }
@@ -322,7 +336,10 @@ fn is_full(cx: &Context<'_>) -> bool {
 impl Session for Amqp {
     fn on_bytes(&mut self, input: &[u8], cx: &mut Context<'_>) -> (usize, Next) {
         self.out_before = cx.out.len();
-        self.live.heard(cx.now.mono_ms);
+        // The loop also comes back with what was left over: that is no sign of life.
+        if input.len() > self.unread {
+            self.live.heard(cx.now.mono_ms);
+        }
         let mut taken = 0_usize;
         let next = loop {
             if let Some(next) = self.halted() {
@@ -338,6 +355,7 @@ impl Session for Amqp {
                 Step::Hold => break self.halted().unwrap_or(Next::Wait),
             }
         };
+        self.unread = input.len().saturating_sub(taken);
         self.note_output(cx);
         (taken, next)
     }

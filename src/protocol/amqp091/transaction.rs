@@ -1,5 +1,4 @@
-//! tx.*: publishes and settlements that wait for a commit; and the switch to confirms
-//! (P58, P59; abuse row 52). May import the files of this folder, `broker`, `command`.
+//! tx.*: publishes and settlements that wait for a commit (P58, P59; abuse row 52). May import the files of this folder, `broker`, `command`.
 
 use bytes::Bytes;
 
@@ -10,13 +9,12 @@ use crate::message::{Body, Traits};
 use crate::protocol::Context;
 
 use super::channel::{Channel, Flow, Mode, Then, settle_one, unexpected};
-use super::confirm::Confirms;
 use super::link::{Link, channel_id};
 use super::publish::Whole;
 use super::reply_code::{Fault, ReplyCode};
 use super::unacked::Out;
 use super::vet::Vetted;
-use super::wire::method::{Basic, Method, Tx, basic};
+use super::wire::method::{Method, Tx};
 
 /// A publish that waits for a commit, in its own memory.
 #[derive(Debug)]
@@ -138,16 +136,6 @@ impl Channel {
         }
     }
 
-    /// confirm.select: twice is fine, on a transactional channel it is not (P58).
-    pub(super) fn select_confirm(&mut self) -> Result<(), Fault> {
-        match self.mode {
-            Mode::Plain => self.mode = Mode::Confirm(Confirms::default()),
-            Mode::Confirm(_) => {}
-            Mode::Transaction(_) => return Err(refused("cannot switch from tx to confirm mode")),
-        }
-        Ok(())
-    }
-
     /// First the publishes: should the broker refuse one, what the client settled is still out.
     fn commit(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Result<Flow, Fault> {
         let Mode::Transaction(transaction) = &mut self.mode else {
@@ -207,24 +195,6 @@ impl Channel {
         Ok(())
     }
 
-    /// What became of a publish at once.
-    #[inline]
-    pub(super) fn note_published(
-        &mut self,
-        published: Published,
-        seq: Option<PublishSeq>,
-        link: &mut Link,
-    ) {
-        // `seq` is the channel's own number here, without the base.
-        let (Mode::Confirm(confirms), Some(seq)) = (&mut self.mode, seq) else { return };
-        match published {
-            Published::Stored | Published::Unroutable => confirms.settle(seq, true),
-            Published::Overflowed => confirms.settle(seq, false),
-            Published::Pending => return,
-        }
-        self.want_report(link);
-    }
-
     /// What became of a publish that was pending. `true`: the commit under way is complete.
     pub(super) fn on_stored(
         &mut self,
@@ -245,6 +215,9 @@ impl Channel {
                 Ok(false)
             }
             Mode::Transaction(transaction) => {
+                if transaction.pending == 0 {
+                    return Ok(false);
+                }
                 transaction.is_partial |= !accepted;
                 transaction.pending = transaction.pending.saturating_sub(1);
                 if transaction.pending > 0 {
@@ -253,29 +226,6 @@ impl Channel {
                 self.committed(cx)?;
                 Ok(true)
             }
-        }
-    }
-
-    fn want_report(&mut self, link: &mut Link) {
-        if !self.is_to_report {
-            self.is_to_report = true;
-            link.to_report.push(self.number);
-        }
-    }
-
-    /// Sends the confirms gathered in this turn.
-    pub(super) fn report(&mut self, cx: &mut Context<'_>) {
-        self.is_to_report = false;
-        loop {
-            let Mode::Confirm(confirms) = &mut self.mode else { return };
-            let Some(run) = confirms.next_run() else { return };
-            let (delivery_tag, multiple) = (run.last, run.multiple);
-            let method = if run.accepted {
-                Basic::Ack(basic::Ack { delivery_tag, multiple })
-            } else {
-                Basic::Nack(basic::Nack { delivery_tag, multiple, requeue: false })
-            };
-            self.reply(&Method::Basic(method), cx);
         }
     }
 }

@@ -66,11 +66,13 @@ impl Unacked {
     }
 
     /// How many deliveries are out.
+    #[cfg(test)]
     pub(super) const fn len(&self) -> usize {
         self.out_count
     }
 
     /// The delivery that has been out longest.
+    #[cfg(test)]
     pub(super) fn oldest(&self) -> Option<&Out> {
         self.entries.front().map(|e| &e.out)
     }

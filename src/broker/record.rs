@@ -89,7 +89,7 @@ pub(crate) fn read(
 }
 
 fn put_u16_len(out: &mut Vec<u8>, len: usize) {
-    // Names are at most 255 octets on every protocol's wire; MQTT topics 65,535.
+    // No protocol has names longer than 65,535 octets.
     out.extend_from_slice(&u16::try_from(len).unwrap_or(u16::MAX).to_le_bytes());
 }
 

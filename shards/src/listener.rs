@@ -261,3 +261,27 @@ enum Verdict {
 fn is_out_of_files(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unspecified_ipv6_address_takes_ipv4_as_well() {
+        let unspecified = fresh_socket("[::]:0".parse().unwrap()).unwrap();
+        assert!(!unspecified.only_v6().unwrap());
+        let loopback = fresh_socket("127.0.0.1:0".parse().unwrap()).unwrap();
+        assert!(loopback.reuse_address().unwrap());
+        assert!(!loopback.reuse_port().unwrap(), "only where it is asked for");
+    }
+
+    #[test]
+    fn a_port_somebody_listens_at_is_not_free_even_if_it_may_be_shared() {
+        let bound = Bound::new("127.0.0.1:0".parse().unwrap(), BindOptions::default()).unwrap();
+        let address = bound.local_addr().unwrap();
+
+        assert_eq!(port_is_free(address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(bound);
+        port_is_free(address).unwrap();
+    }
+}

@@ -46,12 +46,12 @@ fn three_hundred_thousand_messages_with_parks_between_them_lose_no_wake_up() {
     // Small windows park both sides nearly every time; large ones cross sending with going to sleep.
     let rounds: [(u64, u64); 4] = [(30_000, 1), (30_000, 2), (40_000, 5), (50_000, 40)];
     run(2, move |shard: Shard<u64>| async move {
+        if shard.id() == SECOND {
+            // One call for all rounds: its last bite of one may hold the first values of the next.
+            return echo(&shard, rounds.iter().map(|(total, _)| total).sum()).await;
+        }
         for (total, window) in rounds {
-            if shard.id() == FIRST {
-                ask(&shard, total, window).await;
-            } else {
-                echo(&shard, total).await;
-            }
+            ask(&shard, total, window).await;
         }
     });
 }

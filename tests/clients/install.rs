@@ -22,7 +22,8 @@ fn target() -> PathBuf {
 pub(crate) fn python() -> Option<PathBuf> {
     static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
     let install = || {
-        is_there("python3", "pika, aio-pika, kombu and Celery")?;
+        let venv = ["-c", "import venv, ensurepip"];
+        is_there("python3 with venv", "python3", &venv, "pika, aio-pika, kombu and Celery")?;
         let environment = target().join("venv");
         let python = environment.join("bin/python");
         let requirements = source("python").join("requirements.txt");
@@ -41,8 +42,8 @@ pub(crate) fn python() -> Option<PathBuf> {
 pub(crate) fn node() -> Option<PathBuf> {
     static NODE: OnceLock<Option<PathBuf>> = OnceLock::new();
     let install = || {
-        is_there("node", "amqplib")?;
-        is_there("npm", "amqplib")?;
+        is_there("node", "node", &["--version"], "amqplib")?;
+        is_there("npm", "npm", &["--version"], "amqplib")?;
         let directory = target().join("node");
         fs::create_dir_all(&directory).expect("a folder under target/");
         for entry in fs::read_dir(source("node")).expect("the suite") {
@@ -64,14 +65,17 @@ pub(crate) fn node() -> Option<PathBuf> {
 pub(crate) fn go() -> Option<PathBuf> {
     static GO: OnceLock<Option<PathBuf>> = OnceLock::new();
     let install = || {
-        is_there("go", "amqp091-go")?;
+        // `go list` refuses a go.mod that is newer than itself; Debian 12's own Go is.
+        let source = source("go");
+        let list = ["-C", &source.to_string_lossy(), "list", "-e", "."];
+        is_there("go 1.22 or newer", "go", &list, "amqp091-go")?;
         let directory = target().join("go");
         fs::create_dir_all(&directory).expect("a folder under target/");
         let suite = directory.join("suite.test");
         run(Command::new("go")
             .args(["test", "-c", "-o"])
             .arg(&suite)
-            .current_dir(source("go"))
+            .current_dir(source)
             .env("GOMODCACHE", directory.join("mod"))
             .env("GOCACHE", directory.join("build"))
             // Modules of the cache are read-only otherwise, and target/ could not be deleted.
@@ -81,17 +85,15 @@ pub(crate) fn go() -> Option<PathBuf> {
     GO.get_or_init(install).clone()
 }
 
-/// Whether the tool runs; without it `suites` are skipped, except where nothing may be skipped.
-fn is_there(tool: &str, suites: &str) -> Option<()> {
-    let found = ["--version", "version"].iter().any(|argument| {
-        Command::new(tool).arg(argument).output().is_ok_and(|output| output.status.success())
-    });
-    if found {
+/// Whether the tool runs with these arguments; without it `suites` are skipped, except where
+/// nothing may be skipped.
+fn is_there(name: &str, tool: &str, args: &[&str], suites: &str) -> Option<()> {
+    if Command::new(tool).args(args).output().is_ok_and(|output| output.status.success()) {
         return Some(());
     }
     let is_ci = std::env::var("CI").is_ok_and(|value| value == "true");
-    assert!(!is_ci, "{tool} is missing, which {suites} need");
-    eprintln!("skipped, because {tool} is missing: {suites}");
+    assert!(!is_ci, "{name} is missing, which {suites} need");
+    eprintln!("skipped, because {name} is missing: {suites}");
     None
 }
 

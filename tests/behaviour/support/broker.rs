@@ -19,17 +19,18 @@ use std::time::{Duration, Instant};
 /// above what either takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Prints the pid of its arguments run as a command, ends it when the pipe on its standard input
-/// closes, and ends as it ends. A shell gives a background command no standard input, hence `<&3`.
-const KEEPER: &str = r#"exec 3<&0
+/// `keeper directory command...`: runs the command, prints its pid, and ends as it ends. When the
+/// pipe on its standard input closes it kills the command and removes the directory.
+const KEEPER: &str = r#"directory=$1; shift
+exec 3<&0
 "$@" 2>&1 3<&- </dev/null &
 broker=$!
 echo "pid $broker"
-(read -r _ <&3; kill -KILL "$broker") >/dev/null 2>&1 &
-keeper=$!
+(read -r _ <&3; : >"$directory/left"; kill -KILL "$broker") >/dev/null 2>&1 &
+watch=$!
 exec 3<&-
-wait "$broker"; status=$?
-kill "$keeper" 2>/dev/null
+{ wait "$broker"; status=$?; kill "$watch"; } 2>/dev/null
+[ ! -e "$directory/left" ] || rm -rf "$directory"
 exit "$status""#;
 
 /// Where queues live.
@@ -90,8 +91,9 @@ impl Broker {
         fs::write(&config, config_text(options)).expect("a configuration file");
         let mut command = Command::new("sh");
         command
-            .args(["-c", KEEPER, "keeper", env!("CARGO_BIN_EXE_ringmq")])
-            .arg("--data-dir")
+            .args(["-c", KEEPER, "keeper"])
+            .arg(&directory)
+            .args([env!("CARGO_BIN_EXE_ringmq"), "--data-dir"])
             .arg(directory.join("data"))
             .args(["--bind", "127.0.0.1", "--amqp-port", "0", "--no-pin"])
             .args(["--shards", &options.shards.to_string()])
@@ -110,8 +112,8 @@ impl Broker {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(line) = lines.recv_timeout(left) else {
-                drop(keeper.stdin.take());
                 let log = log_of(&directory);
+                drop(keeper.stdin.take());
                 panic!("the broker is not ready after {PATIENCE:?}, or ended; it said:\n{log}");
             };
             if let Some(number) = line.strip_prefix("pid ") {
@@ -178,10 +180,11 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         let Some(process) = &mut self.process else { return };
+        let log = log_of(&process.directory);
         drop(process.keeper.stdin.take());
         let ended = process.keeper.wait();
         if thread::panicking() {
-            eprintln!("{}\n(log of pid {}, {ended:?})", log_of(&process.directory), process.pid);
+            eprintln!("{log}\n(log of pid {}, {ended:?})", process.pid);
         }
         // What stays behind after a failure here is under target/ and small.
         drop(fs::remove_dir_all(&process.directory));

@@ -247,10 +247,20 @@ const STOP_MARGIN_MS: u64 = 2_000;
 /// How often a stopping shard looks whether all connections are gone, milliseconds.
 const STOP_LOOK_MS: u64 = 5;
 
+/// Readers of property blocks by tag; a tag without a protocol reads nothing.
 fn readers() -> Vec<crate::message::PropertyReader> {
-    let mut protocols: Vec<_> = PROTOCOLS.iter().collect();
-    protocols.sort_by_key(|protocol| protocol.tag.0);
-    protocols.into_iter().map(|protocol| protocol.properties).collect()
+    let nothing = crate::message::PropertyReader {
+        headers: |_| crate::value::Table::default(),
+        property: |_, _| None,
+    };
+    let highest = PROTOCOLS.iter().map(|p| usize::from(p.tag.0)).max().unwrap_or_default();
+    let mut readers = vec![nothing; highest + 1];
+    for protocol in PROTOCOLS {
+        if let Some(slot) = readers.get_mut(usize::from(protocol.tag.0)) {
+            *slot = protocol.properties;
+        }
+    }
+    readers
 }
 
 /// The first signal stops in order, the second at once.

@@ -231,6 +231,9 @@ impl Broker {
                 return self.close(at, Some(channel), now);
             }
             Command::CloseConnection => return self.close(at, None, now),
+            Command::DeclareQueue { name, .. } if name.starts_with(reply::PREFIX) => {
+                return Some(self.look_at_reply_address(name));
+            }
             Command::ConsumeReplies { key } => return Some(self.consume_replies(at, *key)),
             Command::DeclareExchange { passive: true, name, .. } => {
                 return Some(match self.exchange_id(entered.vhost, name) {

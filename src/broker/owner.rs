@@ -157,13 +157,14 @@ impl Broker {
             spec.name = &generated;
             spec.server_named = true;
         } else {
+            // Also where it exists: such a name can be asked for, not declared (amqp.md P39).
+            if !*passive && name.starts_with(RESERVED_PREFIX) {
+                return Answer::Refused(Refusal::ReservedName(Entity::Queue, name.clone()));
+            }
             match self.usable(at, vhost, name) {
                 Ok(id) => return self.redeclare(id, &spec, *passive, now),
                 Err(Refusal::NotFound(..)) if !*passive => {}
                 Err(refusal) => return Answer::Refused(refusal),
-            }
-            if name.starts_with(RESERVED_PREFIX) {
-                return Answer::Refused(Refusal::ReservedName(Entity::Queue, name.clone()));
             }
         }
         match self.make_queue(at.connection, vhost, spec, now) {
@@ -180,6 +181,10 @@ impl Broker {
         now: Now,
     ) -> PlainAnswer {
         let Some(entry) = self.queues.get_mut(id) else { return Answer::Done };
+        // One connection's own queue and everybody's are no variants of each other (amqp.md P34).
+        if !passive && entry.queue.exclusive() != spec.exclusive {
+            return Answer::Refused(Refusal::Locked(spec.name.into()));
+        }
         if !passive && let Err(difference) = entry.queue.same_as(spec, &self.queue_defaults) {
             return Answer::Refused(Refusal::Mismatch {
                 entity: Entity::Queue,

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::Broker;
 use super::deliver::SETTLED;
 use super::mail::Mail;
-use crate::command::{Answer, Delivery, Event, Now, Publish, Published, Refusal};
+use crate::command::{Answer, Delivery, Entity, Event, Now, Publish, Published, Refusal};
 use crate::ids::{ChannelRef, ConsumerKey, QueueId, QueueRef, ShardId};
 use crate::message::Message;
 
@@ -63,6 +63,21 @@ impl Broker {
         let (place, given) = octets.split_at_checked(PLACE_BYTES)?;
         (given == code(&self.secret, place)).then_some(())?;
         Some(ShardId(u16::from_be_bytes(*place.first_chunk()?)))
+    }
+
+    /// Whether somebody waits for replies there (amqp.md P39). Of another shard's addresses only
+    /// that they are genuine is known here.
+    pub(super) fn look_at_reply_address(&self, address: &str) -> Answer {
+        let there = match self.reply_shard(address) {
+            Some(shard) if shard == self.shard => self.replies.contains_key(address),
+            Some(_) => true,
+            None => false,
+        };
+        if there {
+            Answer::QueueDeclared { name: address.into(), messages: 0, consumers: 1 }
+        } else {
+            Answer::Refused(Refusal::NotFound(Entity::Queue, address.into()))
+        }
     }
 
     pub(super) fn publish_reply(

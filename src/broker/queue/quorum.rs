@@ -28,13 +28,13 @@ fn check(
 ) -> Result<(), BadArgument> {
     let refuse = |property, reason| Err(BadArgument::new(property, reason));
     if !spec.durable {
-        return refuse("durable", "a quorum queue must be durable");
+        return refuse("non-durable", "a quorum queue must be durable");
     }
     if spec.exclusive.is_some() {
-        return refuse("exclusive", "a quorum queue can not be exclusive");
+        return refuse("exclusive-owner", "a quorum queue can not be exclusive");
     }
     if spec.auto_delete {
-        return refuse("auto_delete", "a quorum queue can not be deleted automatically");
+        return refuse("auto-delete", "a quorum queue can not be deleted automatically");
     }
     if spec.server_named {
         return refuse("x-queue-type", "a quorum queue needs a name chosen by its client");

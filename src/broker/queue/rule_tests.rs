@@ -17,9 +17,9 @@ fn refused(spec: &QueueSpec<'_>) -> Box<str> {
 fn a_quorum_queue_is_durable_shared_named_and_stays() {
     let quorum = table(&[(QUEUE_TYPE, Value::text("quorum"))]);
     let good = spec(&quorum);
-    assert_eq!(&*refused(&QueueSpec { durable: false, ..good }), "durable");
-    assert_eq!(&*refused(&QueueSpec { exclusive: Some(connection(1)), ..good }), "exclusive");
-    assert_eq!(&*refused(&QueueSpec { auto_delete: true, ..good }), "auto_delete");
+    assert_eq!(&*refused(&QueueSpec { durable: false, ..good }), "non-durable");
+    assert_eq!(&*refused(&QueueSpec { exclusive: Some(connection(1)), ..good }), "exclusive-owner");
+    assert_eq!(&*refused(&QueueSpec { auto_delete: true, ..good }), "auto-delete");
     assert_eq!(&*refused(&QueueSpec { server_named: true, ..good }), QUEUE_TYPE);
     let mut arguments = quorum.clone();
     arguments.set("x-max-priority", Value::I32(5));

@@ -196,10 +196,12 @@ pub(super) fn fault_of(refusal: Refusal, place: Place<'_>) -> Fault {
             let what = the(Entity::Exchange, &name);
             (AccessRefused, format!("cannot publish to internal {what}"))
         }
-        Refusal::InvalidArgument { entity, name, argument, reason } => (
-            PreconditionFailed,
-            format!("invalid arg '{argument}' for {}: {reason}", the(entity, &name)),
-        ),
+        Refusal::InvalidArgument { entity, name, argument, reason } => {
+            // RabbitMQ calls the flags of a declaration properties; they have no `x-` before them.
+            let what = if argument.starts_with("x-") { "arg" } else { "property" };
+            let thing = the(entity, &name);
+            (PreconditionFailed, format!("invalid {what} '{argument}' for {thing}: {reason}"))
+        }
         Refusal::UnknownExchangeType(name) => {
             (PreconditionFailed, format!("unknown exchange type '{name}'"))
         }

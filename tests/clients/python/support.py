@@ -136,10 +136,23 @@ def exchange_exists(name):
         close_quietly(connection)
 
 
-def put(channel, queue, *bodies, properties=None):
-    """Publishes bodies to a queue through the default exchange."""
+def publish(channel, queue, *bodies, properties=None):
+    """Publishes bodies to a queue through the default exchange, on this channel, unconfirmed unless it confirms."""
     for body in bodies:
         channel.basic_publish("", queue, body, properties)
+
+
+def put(channel, queue, *bodies, properties=None):
+    """The same, but what it published is in the queue when it returns: on a confirming channel beside this one.
+
+    A declaration that asks for the depth may overtake publishes of its own channel (in RabbitMQ it does).
+    """
+    connection = channel.connection
+    confirming = getattr(connection, "confirming_channel", None)
+    if confirming is None or not confirming.is_open:
+        confirming = connection.confirming_channel = connection.channel()
+        confirming.confirm_delivery()
+    publish(confirming, queue, *bodies, properties=properties)
 
 
 def take(channel, queue, auto_ack=True):

@@ -5,7 +5,7 @@ import pika
 import pytest
 from pika.exceptions import AMQPError, ProbableAccessDeniedError, ProbableAuthenticationError
 
-from support import connect, connection_refusal, drain, put, unique
+from support import connect, connection_refusal, drain, publish, put, unique
 
 
 @pytest.mark.parametrize("user, password", [("guest", "wrong"), ("nobody-of-this-name", "guest"), ("guest", "")])
@@ -35,7 +35,7 @@ def test_many_channels_share_a_connection_and_numbers_are_used_again(connection,
     for _ in range(3):
         channels = [connection.channel() for _ in range(200)]
         for number, channel in enumerate(channels):
-            put(channel, queue, str(number))
+            publish(channel, queue, str(number))
         got = set(drain(channels[0], queue, 200))
         assert got == {str(number).encode() for number in range(200)}
         for channel in channels:

@@ -2,7 +2,7 @@
 import pytest
 
 from support import (
-    Consumer, channel_refusal, connect, connection_refusal, depth, drain, eventually, put, queue_exists, take,
+    Consumer, channel_refusal, connect, connection_refusal, depth, drain, eventually, publish, put, queue_exists, take,
     take_when_there, unique, wait_depth,
 )
 
@@ -18,7 +18,7 @@ def test_get_tells_what_it_got_and_what_is_left(channel, queue):
 
 def test_messages_come_in_the_order_they_were_published(channel, queue):
     bodies = [f"{number}".encode() for number in range(1000)]
-    put(channel, queue, *bodies)
+    publish(channel, queue, *bodies)
     consumer = Consumer(channel, queue)
     consumer.wait(1000)
     assert consumer.bodies == bodies
@@ -273,7 +273,7 @@ def test_a_waiting_consumer_gets_what_is_published_later(other, channel, queue):
 
 def test_a_hundred_consumers_share_a_queue(channel, queue):
     consumers = [Consumer(channel, queue, auto_ack=True) for _ in range(100)]
-    put(channel, queue, *[f"{number}" for number in range(1000)])
+    publish(channel, queue, *[f"{number}" for number in range(1000)])
     eventually(channel.connection, lambda: sum(len(c.deliveries) for c in consumers) == 1000, "all are delivered")
     assert {body for c in consumers for body in c.bodies} == {f"{number}".encode() for number in range(1000)}
 

@@ -3,9 +3,10 @@ import datetime
 
 import pika
 import pytest
+from pika.exceptions import NackError
 
 from support import (
-    REFERENCE, Consumer, channel_refusal, delete_queue, depth, drain, eventually, put, take, take_when_there, unique,
+    REFERENCE, Consumer, channel_refusal, delete_queue, depth, drain, eventually, publish, put, take, take_when_there, unique,
     wait_depth,
 )
 
@@ -41,7 +42,6 @@ def death(queue, reason, exchange, key, count=1, **more):
 def test_messages_expire_after_the_time_of_their_queue(channel, declare):
     queue = declare(message_ttl=200)
     put(channel, queue, "1", "2")
-    wait_depth(channel, queue, 2)
     wait_depth(channel, queue, 0, seconds=5)
 
 
@@ -219,11 +219,14 @@ def test_what_is_out_for_delivery_does_not_count_as_length(channel, declare):
     assert drain(channel, queue, 2) == [b"2", b"3"]
 
 
-def test_a_full_queue_may_refuse_instead(channel, declare):
+def test_a_full_queue_may_refuse_instead(connection, channel, declare):
     queue = declare(max_length=2, overflow="reject-publish")
     put(channel, queue, *"12")
-    wait_depth(channel, queue, 2)
-    put(channel, queue, *"345")
+    publisher = connection.channel()
+    publisher.confirm_delivery()
+    for body in "345":
+        with pytest.raises(NackError):
+            publish(publisher, queue, body)
     assert drain(channel, queue, 2) == [b"1", b"2"]
     put(channel, queue, "6")
     assert drain(channel, queue, 1) == [b"6"]
@@ -233,7 +236,7 @@ def test_a_full_queue_may_dead_letter_what_it_refuses(channel, declare, graveyar
     queue = declare(max_length=1, overflow="reject-publish-dlx", dead_letter_exchange="", dead_letter_routing_key=graveyard)
     put(channel, queue, "1")
     wait_depth(channel, queue, 1)
-    put(channel, queue, "2")
+    publish(channel, queue, "2")
     _, properties, body = dead(channel, graveyard)
     assert body == b"2"
     assert properties.headers["x-death"] == [death(queue, "maxlen", "", queue)]

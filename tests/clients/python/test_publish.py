@@ -7,7 +7,7 @@ import pytest
 from pika.exceptions import NackError, UnroutableError
 
 from support import (
-    Consumer, channel_refusal, connect, connection_refusal, depth, drain, eventually, put, take, take_when_there, unique,
+    Consumer, channel_refusal, connect, connection_refusal, depth, drain, eventually, publish, put, take, take_when_there, unique,
     wait_depth,
 )
 
@@ -48,7 +48,7 @@ def test_bodies_of_any_size_arrive_whole(channel, queue, size):
 def test_a_message_of_20_mib_passes_beside_small_ones(connection, other, channel, queue):
     body = bytes(range(256)) * (20 * 2**20 // 256)
     consumer = Consumer(other.channel(), queue, auto_ack=True)
-    put(channel, queue, "before", body, "after")
+    publish(channel, queue, "before", body, "after")
     consumer.wait(3, seconds=30)
     assert consumer.bodies == [b"before", body, b"after"]
 
@@ -119,7 +119,7 @@ def test_immediate_is_not_implemented(connection, channel, queue):
 )
 def test_a_bad_property_closes_the_channel(connection, channel, queue, properties, text):
     with channel_refusal(406, text):
-        put(channel, queue, "body", properties=pika.BasicProperties(**properties))
+        publish(channel, queue, "body", properties=pika.BasicProperties(**properties))
         eventually(connection, lambda: depth(channel, queue) < 0, "the channel closes")
 
 
@@ -137,11 +137,11 @@ def test_what_follows_a_refused_publish_is_skipped(connection, channel, queue):
 
 def test_a_transaction_shows_its_messages_at_commit(other, channel, queue):
     channel.tx_select()
-    put(channel, queue, "1", "2")
+    publish(channel, queue, "1", "2")
     assert depth(other.channel(), queue) == 0
     channel.tx_commit()
     assert depth(channel, queue) == 2
-    put(channel, queue, "3")
+    publish(channel, queue, "3")
     channel.tx_rollback()
     assert drain(other.channel(), queue, 2) == [b"1", b"2"]
     channel.tx_commit()
@@ -169,7 +169,7 @@ def test_a_transaction_that_is_never_committed_leaves_nothing(channel, queue):
     lost = connect()
     lost_channel = lost.channel()
     lost_channel.tx_select()
-    put(lost_channel, queue, "lost")
+    publish(lost_channel, queue, "lost")
     lost.close()
     assert depth(channel, queue) == 0
 

@@ -1,0 +1,129 @@
+//! Exchange, queues, bindings, consumers: what must be there before the load. Imports the codec,
+//! `link`, `plan`.
+
+use ringmq::protocol::amqp091::wire::field_table::TableRef;
+use ringmq::protocol::amqp091::wire::field_value::FieldRef;
+use ringmq::protocol::amqp091::wire::method::{basic, confirm, exchange, queue};
+use ringmq::protocol::amqp091::wire::table_buffer::TableBuffer;
+
+use super::error::ClientError;
+use super::link::Link;
+use super::uri::Uri;
+use crate::plan::Plan;
+
+/// Declares everything, and empties queues that were there before.
+///
+/// # Errors
+/// The broker's refusal.
+pub(crate) fn declare(link: &mut Link, plan: &Plan) -> Result<(), ClientError> {
+    if let Some(kind) = plan.exchange_kind {
+        let declare = exchange::Declare {
+            ticket: 0,
+            exchange: &plan.exchange,
+            kind: kind.name(),
+            passive: false,
+            durable: plan.is_durable,
+            auto_delete: false,
+            internal: false,
+            no_wait: false,
+            arguments: TableRef::EMPTY,
+        };
+        link.call(&declare, (40, 11))?;
+    }
+    let mut arguments = TableBuffer::new();
+    if let Some(kind) = &plan.queue_type {
+        arguments.set_field("x-queue-type", FieldRef::Text(kind.as_bytes()))?;
+    }
+    for (index, name) in plan.queues.iter().enumerate() {
+        let declare = queue::Declare {
+            ticket: 0,
+            queue: name,
+            passive: false,
+            durable: plan.is_durable,
+            exclusive: false,
+            auto_delete: false,
+            no_wait: false,
+            arguments: arguments.view(),
+        };
+        link.call(&declare, (50, 11))?;
+        link.call(&queue::Purge { ticket: 0, queue: name, no_wait: false }, (50, 31))?;
+        if !plan.exchange.is_empty() {
+            let bind = queue::Bind {
+                ticket: 0,
+                queue: name,
+                exchange: &plan.exchange,
+                routing_key: plan.key_of(index),
+                no_wait: false,
+                arguments: TableRef::EMPTY,
+            };
+            link.call(&bind, (50, 21))?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes what [`declare`] made, if nobody named it.
+///
+/// # Errors
+/// The broker's refusal.
+pub(crate) fn remove(link: &mut Link, plan: &Plan) -> Result<(), ClientError> {
+    if !plan.is_temporary {
+        return Ok(());
+    }
+    for name in &plan.queues {
+        let delete = queue::Delete {
+            ticket: 0,
+            queue: name,
+            if_unused: false,
+            if_empty: false,
+            no_wait: false,
+        };
+        link.call(&delete, (50, 41))?;
+    }
+    if plan.exchange_kind.is_some() {
+        let delete = exchange::Delete {
+            ticket: 0,
+            exchange: &plan.exchange,
+            if_unused: true,
+            no_wait: false,
+        };
+        link.call(&delete, (40, 21))?;
+    }
+    Ok(())
+}
+
+/// The connection of consumer `index`, consuming.
+///
+/// # Errors
+/// The broker's refusal.
+pub(crate) fn consume(uri: &Uri, plan: &Plan, index: usize) -> Result<Link, ClientError> {
+    let mut link = Link::open(uri, &format!("ringmqperf consumer {index}"))?;
+    if plan.prefetch > 0 {
+        let qos = basic::Qos { prefetch_size: 0, prefetch_count: plan.prefetch, global: false };
+        link.call(&qos, (60, 11))?;
+    }
+    let consume = basic::Consume {
+        ticket: 0,
+        queue: plan.queue_of(index),
+        consumer_tag: &format!("c{index}"),
+        no_local: false,
+        no_ack: plan.ack_batch.is_none(),
+        exclusive: false,
+        no_wait: false,
+        arguments: TableRef::EMPTY,
+    };
+    link.call(&consume, (60, 21))?;
+    Ok(link)
+}
+
+/// The connection of producer `index`, in confirm mode if the plan asks for it.
+///
+/// # Errors
+/// The broker's refusal.
+pub(crate) fn produce(uri: &Uri, plan: &Plan, index: usize) -> Result<Link, ClientError> {
+    let mut link = Link::open(uri, &format!("ringmqperf producer {index}"))?;
+    if plan.confirm_window.is_some() {
+        link.call(&confirm::Select { no_wait: false }, (85, 11))?;
+    }
+    Ok(link)
+}

@@ -1,0 +1,87 @@
+//! A socket that does not block, with what epoll has said about it. Imports std.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::error::ClientError;
+use super::link::Link;
+
+/// Edge-triggered: a flag stays until a call would have blocked.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    stream: TcpStream,
+    /// There may be something to read.
+    pub(crate) is_readable: bool,
+    /// There may be room to write.
+    pub(crate) is_writable: bool,
+    /// The front of a frame whose end has not come; small against a read buffer.
+    leftover: Vec<u8>,
+}
+
+impl Socket {
+    /// Takes over a connection that has been set up.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn new(link: Link) -> Result<Self, ClientError> {
+        let (stream, leftover) = link.into_parts();
+        stream.set_nonblocking(true)?;
+        // What came with the last answer of the setup must be looked at, too.
+        Ok(Self { stream, is_readable: true, is_writable: true, leftover })
+    }
+
+    /// Reads once behind the octets left over from the last time, and returns all of them. No
+    /// new octets is not an error.
+    ///
+    /// # Errors
+    /// `Ended` if there will be no more; the system's.
+    pub(crate) fn read<'a>(&mut self, scratch: &'a mut [u8]) -> Result<&'a [u8], ClientError> {
+        let start = self.leftover.len();
+        let Some((front, room)) = scratch.split_at_mut_checked(start) else {
+            return Err(ClientError::Unexpected("frame larger than the read buffer"));
+        };
+        front.copy_from_slice(&self.leftover);
+        let count = match (&self.stream).read(room) {
+            Ok(0) => return Err(ClientError::Ended),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            Err(error) => return Err(error.into()),
+        };
+        // A short read has emptied the socket: epoll(7), question 9.
+        self.is_readable = count == room.len();
+        Ok(scratch.get(..start.saturating_add(count)).unwrap_or_default())
+    }
+
+    /// Keeps what could not be used yet for the next read.
+    pub(crate) fn keep(&mut self, rest: &[u8]) {
+        self.leftover.clear();
+        self.leftover.extend_from_slice(rest);
+    }
+
+    /// Writes once; tells how many octets went.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn write(&mut self, octets: &[u8]) -> Result<usize, ClientError> {
+        match (&self.stream).write(octets) {
+            Ok(count) => {
+                self.is_writable = count == octets.len();
+                Ok(count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.is_writable = false;
+                Ok(0)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}

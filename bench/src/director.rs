@@ -1,0 +1,314 @@
+//! The course of a run: warm-up, measured window, drain; a line per second. Imports `worker`'s
+//! counters, `process`.
+
+use std::io::Write;
+use std::sync::atomic::Ordering;
+
+use crate::clock::SECOND_NS;
+use crate::plan::Plan;
+use crate::process::Usage;
+use crate::worker::{Conductor, Shared};
+
+/// How long a run goes on after everything has come, to see whether something comes again.
+const LINGER_NS: u64 = 200_000_000;
+/// How often the director looks whether a stage is over.
+const LOOK_NS: u64 = 1_000_000;
+
+/// Counters and readings at a moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Moment {
+    /// When.
+    pub(crate) time_ns: u64,
+    /// Messages stamped.
+    pub(crate) published: u64,
+    /// Messages confirmed.
+    pub(crate) confirmed: u64,
+    /// Deliveries.
+    pub(crate) received: u64,
+    /// What the broker has used.
+    pub(crate) broker: Option<Usage>,
+    /// What this process has used.
+    pub(crate) generator: Option<Usage>,
+}
+
+impl Moment {
+    fn count(time_ns: u64, shared: &Shared) -> Self {
+        Self {
+            time_ns,
+            published: shared.published.load(Ordering::Relaxed),
+            confirmed: shared.confirmed.load(Ordering::Relaxed),
+            received: shared.received.load(Ordering::Relaxed),
+            broker: None,
+            generator: None,
+        }
+    }
+
+    const fn progress(&self) -> u64 {
+        self.published.saturating_add(self.confirmed).saturating_add(self.received)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Load without measuring.
+    WarmingUp,
+    /// Load and measuring.
+    Measuring,
+    /// No more load; waiting for what is on its way.
+    Draining,
+    /// Everything has come.
+    Lingering {
+        /// Until then nothing should come again.
+        until_ns: u64,
+    },
+    /// Over.
+    Ended,
+}
+
+/// One per run, on the first thread.
+#[derive(Debug)]
+pub(crate) struct Director {
+    stage: Stage,
+    start_ns: u64,
+    warm_up_ns: u64,
+    window_ns: u64,
+    drain_timeout_ns: u64,
+    is_counted: bool,
+    deliveries_max: u64,
+    has_confirms: bool,
+    has_consumers: bool,
+    copies: u64,
+    broker_pid: Option<u32>,
+    is_quiet: bool,
+    last_line: Moment,
+    /// The last moment at which something had moved.
+    last_progress: Moment,
+    /// Start of the window.
+    pub(crate) start: Option<Moment>,
+    /// End of the window.
+    pub(crate) end: Option<Moment>,
+}
+
+impl Director {
+    /// For a run that begins now.
+    pub(crate) fn new(plan: &Plan, start_ns: u64, broker_pid: Option<u32>, is_quiet: bool) -> Self {
+        let begin = Moment { time_ns: start_ns, ..Moment::default() };
+        Self {
+            stage: Stage::WarmingUp,
+            start_ns,
+            warm_up_ns: plan.warm_up_ns,
+            window_ns: plan.window_ns,
+            drain_timeout_ns: plan.drain_timeout_ns,
+            is_counted: plan.messages.is_some(),
+            deliveries_max: plan.deliveries.unwrap_or(u64::MAX),
+            has_confirms: plan.confirm_window.is_some(),
+            has_consumers: plan.topology.consumers > 0,
+            copies: u64::try_from(plan.topology.copies()).unwrap_or(1),
+            broker_pid,
+            is_quiet,
+            last_line: begin,
+            last_progress: begin,
+            start: None,
+            end: None,
+        }
+    }
+
+    /// The counters now and what broker and generator have used.
+    pub(crate) fn read(&self, time_ns: u64, shared: &Shared) -> Moment {
+        let broker = self.broker_pid.and_then(|pid| Usage::of(pid).ok());
+        let generator = Usage::of(std::process::id()).ok();
+        Moment { broker, generator, ..Moment::count(time_ns, shared) }
+    }
+
+    /// Whether all that was published has been confirmed and has come.
+    fn is_complete(&self, shared: &Shared) -> bool {
+        if !shared.is_flushed.load(Ordering::Acquire) {
+            return false;
+        }
+        let now = Moment::count(0, shared);
+        let expected = now.published.saturating_mul(self.copies);
+        (!self.has_confirms || now.confirmed >= now.published)
+            && (!self.has_consumers || now.received >= expected)
+    }
+
+    fn is_window_over(&self, now_ns: u64, shared: &Shared) -> bool {
+        let since_ns = self.start.map_or(now_ns, |start| start.time_ns);
+        now_ns.saturating_sub(since_ns) >= self.window_ns
+            || shared.received.load(Ordering::Relaxed) >= self.deliveries_max
+            || (self.is_counted && (self.is_complete(shared) || self.is_silent(now_ns)))
+    }
+
+    const fn is_silent(&self, now_ns: u64) -> bool {
+        now_ns.saturating_sub(self.last_progress.time_ns) >= self.drain_timeout_ns
+    }
+
+    fn next_stage(&mut self, now_ns: u64, shared: &Shared) -> Stage {
+        match self.stage {
+            Stage::WarmingUp if now_ns.saturating_sub(self.start_ns) >= self.warm_up_ns => {
+                let start = self.read(now_ns, shared);
+                self.start = Some(start);
+                // A run by number has no message before its window.
+                let window_ns = if self.warm_up_ns == 0 { 0 } else { now_ns };
+                shared.window_start_ns.store(window_ns, Ordering::Relaxed);
+                Stage::Measuring
+            }
+            Stage::Measuring if self.is_window_over(now_ns, shared) => {
+                self.end = Some(self.read(now_ns, shared));
+                shared.window_end_ns.store(now_ns, Ordering::Relaxed);
+                shared.is_open.store(false, Ordering::Relaxed);
+                Stage::Draining
+            }
+            Stage::Draining if self.is_complete(shared) => {
+                Stage::Lingering { until_ns: now_ns.saturating_add(LINGER_NS) }
+            }
+            Stage::Draining if self.is_silent(now_ns) => Stage::Ended,
+            Stage::Lingering { until_ns } if now_ns >= until_ns => Stage::Ended,
+            stage @ (Stage::WarmingUp
+            | Stage::Measuring
+            | Stage::Draining
+            | Stage::Lingering { .. }
+            | Stage::Ended) => stage,
+        }
+    }
+
+    /// A broken standard error is no reason to end a run.
+    fn print_line(&mut self, now: Moment) {
+        let last = std::mem::replace(&mut self.last_line, now);
+        if self.is_quiet {
+            return;
+        }
+        let elapsed_ns = now.time_ns.saturating_sub(last.time_ns);
+        let rate = |now: u64, last: u64| {
+            let count = now.saturating_sub(last).saturating_mul(SECOND_NS);
+            count.checked_div(elapsed_ns).unwrap_or(0)
+        };
+        let seconds = now.time_ns.saturating_sub(self.start_ns) / SECOND_NS;
+        let stage = match self.stage {
+            Stage::WarmingUp => "warm-up",
+            Stage::Measuring => "measure",
+            Stage::Draining | Stage::Lingering { .. } | Stage::Ended => "drain",
+        };
+        let on_the_way = now.published.saturating_mul(self.copies).saturating_sub(now.received);
+        let _ = writeln!(
+            std::io::stderr(),
+            "{seconds:>4} s {stage}: published {}/s, confirmed {}/s, received {}/s, \
+             on the way {on_the_way}",
+            rate(now.published, last.published),
+            rate(now.confirmed, last.confirmed),
+            rate(now.received, last.received),
+        );
+    }
+}
+
+impl Conductor for Director {
+    fn on_turn(&mut self, now_ns: u64, shared: &Shared) -> u64 {
+        let now = Moment::count(now_ns, shared);
+        if now.progress() != self.last_progress.progress() {
+            self.last_progress = now;
+        }
+        self.stage = self.next_stage(now_ns, shared);
+        if self.stage == Stage::Ended {
+            shared.is_over.store(true, Ordering::Release);
+        }
+        if now_ns.saturating_sub(self.last_line.time_ns) >= SECOND_NS {
+            self.print_line(now);
+        }
+        now_ns.saturating_add(LOOK_NS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::Topology;
+
+    const MILLISECOND_NS: u64 = 1_000_000;
+
+    fn plan() -> Plan {
+        Plan {
+            topology: Topology {
+                run: 0,
+                body_bytes: 16,
+                producers: 1,
+                consumers: 1,
+                queues: 1,
+                is_fanout: false,
+            },
+            queues: vec![String::new()],
+            is_temporary: true,
+            exchange: String::new(),
+            exchange_kind: None,
+            key: None,
+            is_durable: false,
+            queue_type: None,
+            is_persistent: false,
+            confirm_window: Some(10),
+            ack_batch: None,
+            prefetch: 0,
+            rate: None,
+            consume_rate: None,
+            messages: None,
+            deliveries: None,
+            window_ns: 100 * MILLISECOND_NS,
+            warm_up_ns: 10 * MILLISECOND_NS,
+            drain_timeout_ns: 50 * MILLISECOND_NS,
+            backlog_max: u64::MAX,
+            is_spinning: false,
+        }
+    }
+
+    fn set(shared: &Shared, published: u64, confirmed: u64, received: u64) {
+        shared.published.store(published, Ordering::Relaxed);
+        shared.confirmed.store(confirmed, Ordering::Relaxed);
+        shared.received.store(received, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn what_is_on_its_way_at_the_end_of_the_window_is_awaited() {
+        let shared = Shared::new();
+        let mut director = Director::new(&plan(), 0, None, true);
+        set(&shared, 5, 0, 0);
+        director.on_turn(10 * MILLISECOND_NS, &shared);
+        set(&shared, 50, 20, 30);
+        director.on_turn(110 * MILLISECOND_NS, &shared);
+        assert_eq!(director.start.unwrap().published, 5);
+        assert_eq!(director.end.unwrap().received, 30);
+        assert!(!shared.is_open.load(Ordering::Relaxed));
+        set(&shared, 50, 50, 50);
+        director.on_turn(120 * MILLISECOND_NS, &shared);
+        assert_eq!(director.stage, Stage::Draining);
+        shared.is_flushed.store(true, Ordering::Relaxed);
+        director.on_turn(121 * MILLISECOND_NS, &shared);
+        director.on_turn(122 * MILLISECOND_NS, &shared);
+        assert!(!shared.is_over.load(Ordering::Relaxed));
+        director.on_turn(400 * MILLISECOND_NS, &shared);
+        assert!(shared.is_over.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn a_drain_without_progress_ends() {
+        let shared = Shared::new();
+        let mut director = Director::new(&plan(), 0, None, true);
+        set(&shared, 50, 20, 30);
+        shared.is_flushed.store(true, Ordering::Relaxed);
+        for time_ms in [10, 110, 140, 150] {
+            director.on_turn(time_ms * MILLISECOND_NS, &shared);
+        }
+        assert_eq!(director.stage, Stage::Ended);
+    }
+
+    #[test]
+    fn a_run_by_number_is_measured_until_the_last_message_has_come() {
+        let shared = Shared::new();
+        let counted = Plan { messages: Some(50), window_ns: u64::MAX, warm_up_ns: 0, ..plan() };
+        let mut director = Director::new(&counted, 0, None, true);
+        director.on_turn(0, &shared);
+        set(&shared, 50, 50, 49);
+        shared.is_flushed.store(true, Ordering::Relaxed);
+        director.on_turn(MILLISECOND_NS, &shared);
+        assert_eq!(director.stage, Stage::Measuring);
+        set(&shared, 50, 50, 50);
+        director.on_turn(2 * MILLISECOND_NS, &shared);
+        assert_eq!(director.end.unwrap().received, 50);
+    }
+}

@@ -1,0 +1,271 @@
+//! The result of a run as a JSON object, and as a table made from it. Imports serde_json, `run`.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use crate::clock::SECOND_NS;
+use crate::histogram::Summary;
+use crate::machine;
+use crate::options::LoadOptions;
+use crate::plan::Plan;
+use crate::process::Usage;
+use crate::run::Outcome;
+
+/// What a result is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    /// Name of the scenario.
+    pub(crate) scenario: &'a str,
+    /// The options.
+    pub(crate) options: &'a LoadOptions,
+    /// What was made of them.
+    pub(crate) plan: &'a Plan,
+}
+
+/// Whether a run has shown nothing wrong.
+pub(crate) fn is_good(outcome: &Outcome) -> bool {
+    outcome.failure.is_none() && outcome.faults.total() == 0 && unconfirmed(outcome) == 0
+}
+
+/// Published and neither confirmed nor refused, if confirms were asked for.
+fn unconfirmed(outcome: &Outcome) -> u64 {
+    if outcome.confirm.is_none() && outcome.last.confirmed == 0 {
+        return 0;
+    }
+    let settled = outcome.last.confirmed.saturating_add(outcome.faults.refused);
+    outcome.last.published.saturating_sub(settled)
+}
+
+/// The whole result.
+pub(crate) fn to_json(subject: Subject<'_>, outcome: &Outcome) -> Value {
+    let faults: serde_json::Map<String, Value> = outcome
+        .faults
+        .counts()
+        .into_iter()
+        .chain([("unconfirmed", unconfirmed(outcome))])
+        .map(|(name, count)| (name.to_owned(), count.into()))
+        .collect();
+    json!({
+        "tool": "ringmqperf",
+        "version": env!("CARGO_PKG_VERSION"),
+        "protocol": "amqp091",
+        "scenario": subject.scenario,
+        "kernel": machine::kernel(),
+        "cpu": machine::processor(),
+        "cpus": machine::processors(),
+        "command": std::env::args().map(|word| without_password(&word)).collect::<Vec<_>>(),
+        "settings": settings(subject),
+        "results": results(outcome),
+        "faults": faults,
+        "fault_samples": outcome.faults.samples,
+        "failure": outcome.failure.as_ref().map(ToString::to_string),
+        "ok": is_good(outcome),
+    })
+}
+
+/// A result may be published; the password in the address may not.
+fn without_password(word: &str) -> String {
+    let parts = word.split_once("://").and_then(|(scheme, rest)| {
+        let (login, place) = rest.rsplit_once('@')?;
+        let (user, _) = login.split_once(':')?;
+        Some(format!("{scheme}://{user}:...@{place}"))
+    });
+    parts.unwrap_or_else(|| word.to_owned())
+}
+
+fn settings(subject: Subject<'_>) -> Value {
+    let Subject { options, plan, .. } = subject;
+    json!({
+        "publishers": plan.topology.producers,
+        "consumers": plan.topology.consumers,
+        "queues": plan.topology.queues,
+        "queue_type": plan.queue_type,
+        "durable": plan.is_durable,
+        "exchange_type": plan.exchange_kind.map(crate::options::ExchangeKind::name),
+        "size": plan.topology.body_bytes,
+        "persistent": plan.is_persistent,
+        "confirm_window": plan.confirm_window,
+        "ack_batch": plan.ack_batch,
+        "prefetch": plan.prefetch,
+        "rate": plan.rate,
+        "consume_rate": plan.consume_rate,
+        "messages": plan.messages,
+        "deliveries": plan.deliveries,
+        "backlog": options.backlog,
+        "warm_up_seconds": plan.warm_up_ns / SECOND_NS,
+        "threads": options.threads,
+        "pin": options.pin,
+        "spin": options.spin,
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact below 2^53")]
+const fn real(count: u64) -> f64 {
+    count as f64
+}
+
+fn rounded(value: f64, digits: i32) -> f64 {
+    let scale = 10_f64.powi(digits);
+    (value * scale).round() / scale
+}
+
+fn results(outcome: &Outcome) -> Value {
+    let (start, end) = (&outcome.start, &outcome.end);
+    let seconds = real(end.time_ns.saturating_sub(start.time_ns)) / real(SECOND_NS);
+    let rate = |end: u64, start: u64| {
+        let count = real(end.saturating_sub(start));
+        if seconds > 0.0 { (count / seconds).round() } else { 0.0 }
+    };
+    let received = end.received.saturating_sub(start.received);
+    let generator = start.generator.zip(end.generator);
+    json!({
+        "seconds": rounded(seconds, 3),
+        "published_per_second": rate(end.published, start.published),
+        "confirmed_per_second": rate(end.confirmed, start.confirmed),
+        "received_per_second": rate(end.received, start.received),
+        "received_in_window": received,
+        "published": outcome.last.published,
+        "confirmed": outcome.last.confirmed,
+        "received": outcome.last.received,
+        "latency_us": outcome.end_to_end.map(percentiles),
+        "confirm_latency_us": outcome.confirm.map(percentiles),
+        "broker": start.broker.zip(end.broker).map(|usage| broker(usage, received)),
+        "generator_cpu_seconds": generator
+            .map(|(start, end)| rounded(end.cpu_seconds() - start.cpu_seconds(), 3)),
+    })
+}
+
+fn percentiles(summary: Summary) -> Value {
+    let microseconds = |ns: u64| rounded(real(ns) / 1000.0, 1);
+    json!({
+        "p50": microseconds(summary.p50_ns),
+        "p90": microseconds(summary.p90_ns),
+        "p99": microseconds(summary.p99_ns),
+        "p99.9": microseconds(summary.p999_ns),
+        "max": microseconds(summary.max_ns),
+        "count": summary.count,
+    })
+}
+
+fn broker((start, end): (Usage, Usage), received: u64) -> Value {
+    let cpu_seconds = end.cpu_seconds() - start.cpu_seconds();
+    let millions = real(received) / 1e6;
+    json!({
+        "cpu_seconds": rounded(cpu_seconds, 3),
+        "cpu_user_seconds": rounded(end.user_seconds - start.user_seconds, 3),
+        "cpu_system_seconds": rounded(end.system_seconds - start.system_seconds, 3),
+        "cpu_seconds_per_million": (received > 0).then(|| rounded(cpu_seconds / millions, 4)),
+        "resident_mib": rounded(real(end.resident_kib) / 1024.0, 1),
+        "resident_mib_max": rounded(real(end.resident_kib_max) / 1024.0, 1),
+        "voluntary_switches": end.voluntary_switches.saturating_sub(start.voluntary_switches),
+        "involuntary_switches": end.involuntary_switches.saturating_sub(start.involuntary_switches),
+    })
+}
+
+/// The result for people.
+pub(crate) fn to_text(report: &Value) -> String {
+    let mut text = String::new();
+    let results = report.get("results").unwrap_or(&Value::Null);
+    let number = |name: &str| results.get(name).map_or_else(String::new, plain);
+    for (title, rate, total) in [
+        ("published", "published_per_second", "published"),
+        ("confirmed", "confirmed_per_second", "confirmed"),
+        ("received", "received_per_second", "received"),
+    ] {
+        let (rate, total) = (number(rate), number(total));
+        line(&mut text, format_args!("{title:<22}{rate:>14}/s {total:>16} in all"));
+    }
+    line(&mut text, format_args!("{:<22}{:>14} s", "measured window", number("seconds")));
+    for (title, name) in [("end to end, us", "latency_us"), ("confirm, us", "confirm_latency_us")] {
+        if let Some(values) = results.get(name).and_then(Value::as_object) {
+            let cells: Vec<String> = ["p50", "p90", "p99", "p99.9", "max"]
+                .iter()
+                .map(|name| format!("{name} {}", values.get(*name).map_or_else(String::new, plain)))
+                .collect();
+            line(&mut text, format_args!("{title:<22}{}", cells.join("  ")));
+        }
+    }
+    if let Some(values) = results.get("broker").and_then(Value::as_object) {
+        for (name, value) in values {
+            let title = format!("broker {}", name.replace('_', " "));
+            line(&mut text, format_args!("{title:<36}{:>14}", plain(value)));
+        }
+    }
+    let title = "generator cpu seconds";
+    line(&mut text, format_args!("{title:<36}{:>14}", number("generator_cpu_seconds")));
+    put_verdict(&mut text, report);
+    text
+}
+
+fn put_verdict(text: &mut String, report: &Value) {
+    if let Some(failure) = report.get("failure").and_then(Value::as_str) {
+        line(text, format_args!("FAILED: {failure}"));
+    }
+    let faults = report.get("faults").and_then(Value::as_object);
+    for (name, count) in faults.into_iter().flatten().filter(|(_, count)| count.as_u64() != Some(0))
+    {
+        line(text, format_args!("VIOLATION: {count} {name}"));
+    }
+    let samples = report.get("fault_samples").and_then(Value::as_array);
+    for sample in samples.into_iter().flatten() {
+        line(text, format_args!("  {}", plain(sample)));
+    }
+    if report.get("ok").and_then(Value::as_bool) == Some(true) {
+        line(text, format_args!("verified: nothing lost, repeated, reordered or changed"));
+    }
+}
+
+/// Writing into a string cannot fail.
+fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    let _ = writeln!(text, "{arguments}");
+}
+
+/// A value without quotes; whole numbers without a point.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => {
+            let text = number.to_string();
+            text.strip_suffix(".0").map_or_else(|| text.clone(), ToOwned::to_owned)
+        }
+        Value::Null => "-".to_owned(),
+        Value::Bool(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_does_not_get_into_the_result() {
+        assert_eq!(without_password("amqp://u:secret@h:1/v"), "amqp://u:...@h:1/v");
+        assert_eq!(without_password("--uri=amqp://u:s@e@h"), "--uri=amqp://u:...@h");
+        assert_eq!(without_password("-p"), "-p");
+    }
+
+    #[test]
+    fn cpu_seconds_are_per_million_messages_received() {
+        let used = |user_seconds| Usage { user_seconds, ..Usage::default() };
+        let value = broker((used(1.0), used(4.0)), 2_000_000);
+        assert_eq!(value["cpu_seconds_per_million"], json!(1.5));
+        assert_eq!(broker((used(0.0), used(1.0)), 0)["cpu_seconds_per_million"], Value::Null);
+    }
+
+    #[test]
+    fn the_table_shows_what_went_wrong() {
+        let report = json!({
+            "results": {"received_per_second": 5.0, "seconds": 1.5},
+            "faults": {"lost": 3, "foreign": 0},
+            "fault_samples": ["queue 0: some"],
+            "failure": "gone",
+            "ok": false,
+        });
+        let text = to_text(&report);
+        for part in ["5/s", "VIOLATION: 3 lost", "  queue 0: some", "FAILED: gone"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(!text.contains("foreign") && !text.contains("verified"));
+    }
+}

@@ -1,0 +1,44 @@
+//! Publishers and consumers at full speed or at a fixed rate. Imports `plan`, `run`, `report`.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+
+use serde_json::Value;
+
+use super::Scenario;
+use crate::error::PerfError;
+use crate::options::LoadOptions;
+use crate::plan::Plan;
+use crate::report::{Subject, to_json};
+use crate::run::{Manner, run};
+
+/// The entry of the table.
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "throughput",
+    about: "publish and consume at full speed, or at the rates given",
+    run: |options| measure("throughput", options),
+};
+
+/// Makes a run of these options and reports it under `scenario`.
+///
+/// # Errors
+/// Whatever stood in the way before the load began.
+pub(super) fn measure(scenario: &str, options: &LoadOptions) -> Result<Value, PerfError> {
+    let plan = Plan::new(options, random_token())?;
+    let manner = Manner {
+        uri: &options.uri,
+        has_two_threads: options.threads == 2,
+        pin: &options.pin,
+        broker_pid: options.broker_pid,
+        is_quiet: options.quiet,
+    };
+    let outcome = run(&plan, manner)?;
+    Ok(to_json(Subject { scenario, options, plan: &plan }, &outcome))
+}
+
+/// Tells messages and queues of this run from those of others.
+fn random_token() -> u16 {
+    // The standard library seeds its hash tables from the system; 16 bits of that are enough.
+    let [high, low, ..] = RandomState::new().hash_one(std::process::id()).to_be_bytes();
+    u16::from_be_bytes([high, low])
+}

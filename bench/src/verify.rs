@@ -1,0 +1,393 @@
+//! Checks every delivery: the body, the order, duplicates, and at the end what is missing. Knows
+//! no protocol; imports `payload`, `received`.
+
+use crate::payload::{Head, Pattern, head_bytes};
+use crate::received::{Insert, Received};
+
+/// Faults described in words; the rest are only counted.
+const SAMPLES_MAX: usize = 20;
+/// Ranges of missing messages described per producer and queue.
+const RANGES_MAX: usize = 3;
+
+/// Who publishes where, as far as a verifier must know.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Topology {
+    /// Token of the run.
+    pub(crate) run: u16,
+    /// Octets of every body.
+    pub(crate) body_bytes: usize,
+    /// Number of producers.
+    pub(crate) producers: usize,
+    /// Number of consumers; consumer `c` is on queue `c % queues`.
+    pub(crate) consumers: usize,
+    /// Number of queues; producer `p` reaches queue `p % queues`, or all of them.
+    pub(crate) queues: usize,
+    /// Whether every message reaches every queue.
+    pub(crate) is_fanout: bool,
+}
+
+impl Topology {
+    /// How many times each message is delivered.
+    pub(crate) const fn copies(&self) -> usize {
+        if self.is_fanout { self.queues } else { 1 }
+    }
+
+    /// Place of what `producer` sent to `queue` in a table; `None` if nothing gets there.
+    fn stream(&self, producer: usize, queue: usize) -> Option<usize> {
+        if producer >= self.producers {
+            return None;
+        }
+        if self.is_fanout {
+            return queue.checked_mul(self.producers)?.checked_add(producer);
+        }
+        (producer.checked_rem(self.queues)? == queue).then_some(producer)
+    }
+}
+
+/// What was wrong; all zero after a good run.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Faults {
+    /// Published, and never received.
+    pub(crate) lost: u64,
+    /// Received again.
+    pub(crate) duplicated: u64,
+    /// Received after a later one of the same producer by the same consumer.
+    pub(crate) reordered: u64,
+    /// Bodies with other octets than were sent.
+    pub(crate) corrupt: u64,
+    /// Messages of another run.
+    pub(crate) foreign: u64,
+    /// Messages in a queue where they do not belong.
+    pub(crate) misrouted: u64,
+    /// Messages that nobody published.
+    pub(crate) invented: u64,
+    /// Deliveries or confirms that the protocol does not allow.
+    pub(crate) protocol: u64,
+    /// Messages that the broker refused to take.
+    pub(crate) refused: u64,
+    /// The first of them in words.
+    pub(crate) samples: Vec<String>,
+}
+
+impl Faults {
+    /// Describes a fault, unless there are enough descriptions.
+    #[cold]
+    pub(crate) fn describe(&mut self, text: impl FnOnce() -> String) {
+        if self.samples.len() < SAMPLES_MAX {
+            self.samples.push(text());
+        }
+    }
+
+    /// Name and number of each kind.
+    pub(crate) const fn counts(&self) -> [(&'static str, u64); 9] {
+        [
+            ("lost", self.lost),
+            ("duplicated", self.duplicated),
+            ("reordered", self.reordered),
+            ("corrupt", self.corrupt),
+            ("foreign", self.foreign),
+            ("misrouted", self.misrouted),
+            ("invented", self.invented),
+            ("protocol", self.protocol),
+            ("refused", self.refused),
+        ]
+    }
+
+    /// How many there are.
+    pub(crate) fn total(&self) -> u64 {
+        self.counts().iter().map(|(_, count)| count).sum()
+    }
+
+    /// Adds those of another thread.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.lost += other.lost;
+        self.duplicated += other.duplicated;
+        self.reordered += other.reordered;
+        self.corrupt += other.corrupt;
+        self.foreign += other.foreign;
+        self.misrouted += other.misrouted;
+        self.invented += other.invented;
+        self.protocol += other.protocol;
+        self.refused += other.refused;
+        self.samples.extend(other.samples);
+        self.samples.truncate(SAMPLES_MAX);
+    }
+}
+
+/// One per run, on the thread of the consumers.
+#[derive(Debug)]
+pub(crate) struct Verifier {
+    topology: Topology,
+    pattern: Pattern,
+    /// By place of the stream.
+    received: Vec<Received>,
+    /// Lowest sequence number in order, by consumer and then producer.
+    next: Vec<u64>,
+    /// What was wrong up to now.
+    pub(crate) faults: Faults,
+}
+
+impl Verifier {
+    /// One that has seen nothing yet.
+    pub(crate) fn new(topology: Topology) -> Self {
+        let streams = topology.producers.saturating_mul(topology.copies());
+        let views = topology.producers.saturating_mul(topology.consumers);
+        Self {
+            topology,
+            pattern: Pattern::new(topology.body_bytes),
+            received: (0..streams).map(|_| Received::default()).collect(),
+            next: vec![0; views],
+            faults: Faults::default(),
+        }
+    }
+
+    /// Octets of the body before the pattern.
+    pub(crate) const fn head_bytes(&self) -> usize {
+        head_bytes(self.topology.body_bytes)
+    }
+
+    /// Octets of every body.
+    pub(crate) const fn body_bytes(&self) -> usize {
+        self.topology.body_bytes
+    }
+
+    /// Takes a whole body; tells when it was meant to be sent, unless something was wrong.
+    #[inline]
+    pub(crate) fn on_body(&mut self, consumer: usize, body: &[u8]) -> Option<u64> {
+        let Some((head, rest)) = body.split_at_checked(self.head_bytes()) else {
+            self.corrupt(consumer, "too short");
+            return None;
+        };
+        let head = self.on_head(consumer, head)?;
+        if body.len() != self.topology.body_bytes || !self.pattern.fits(head.shift, 0, rest) {
+            self.corrupt(consumer, "wrong length or octets");
+            return None;
+        }
+        self.on_message(consumer, head)
+    }
+
+    /// Takes the head of a body that comes in pieces.
+    #[inline]
+    pub(crate) fn on_head(&mut self, consumer: usize, octets: &[u8]) -> Option<Head> {
+        let head = Head::read(octets);
+        if head.is_none() {
+            self.corrupt(consumer, "wrong checksum");
+        }
+        head
+    }
+
+    /// Checks a piece of a body, `position` octets behind its head.
+    pub(crate) fn is_piece(&self, head: Head, position: usize, piece: &[u8]) -> bool {
+        self.pattern.fits(head.shift, position, piece)
+    }
+
+    /// Counts a body with wrong octets.
+    #[cold]
+    pub(crate) fn corrupt(&mut self, consumer: usize, what: &str) {
+        self.faults.corrupt += 1;
+        self.faults.describe(|| format!("consumer {consumer}: corrupt body: {what}"));
+    }
+
+    /// Takes a message whose body is right.
+    #[inline]
+    pub(crate) fn on_message(&mut self, consumer: usize, head: Head) -> Option<u64> {
+        let producer = usize::from(head.producer);
+        let queue = consumer.checked_rem(self.topology.queues)?;
+        if head.run != self.topology.run {
+            return self.foreign(consumer, head);
+        }
+        let stream = self.topology.stream(producer, queue);
+        let Some(received) = stream.and_then(|stream| self.received.get_mut(stream)) else {
+            return self.misrouted(queue, head);
+        };
+        let sequence = head.sequence.near(received.base());
+        let insert = received.insert(sequence);
+        let view = consumer.checked_mul(self.topology.producers)?.checked_add(producer)?;
+        let next = self.next.get_mut(view)?;
+        let expected = *next;
+        *next = expected.max(sequence.saturating_add(1));
+        match insert {
+            Insert::New if sequence >= expected => Some(head.time_ns),
+            Insert::New => self.reordered(consumer, producer, (sequence, expected)),
+            Insert::Again => self.duplicated(consumer, producer, sequence),
+            Insert::TooFar => {
+                *next = expected;
+                self.corrupt(consumer, "sequence number out of range");
+                None
+            }
+        }
+    }
+
+    #[cold]
+    fn foreign(&mut self, consumer: usize, head: Head) -> Option<u64> {
+        self.faults.foreign += 1;
+        self.faults.describe(|| format!("consumer {consumer}: message of run {}", head.run));
+        None
+    }
+
+    #[cold]
+    fn misrouted(&mut self, queue: usize, head: Head) -> Option<u64> {
+        self.faults.misrouted += 1;
+        self.faults.describe(|| format!("queue {queue}: message of producer {}", head.producer));
+        None
+    }
+
+    #[cold]
+    fn reordered(&mut self, consumer: usize, producer: usize, found: (u64, u64)) -> Option<u64> {
+        self.faults.reordered += 1;
+        let (sequence, expected) = found;
+        self.faults.describe(|| {
+            format!("consumer {consumer}: {sequence} of producer {producer} after {expected} - 1")
+        });
+        None
+    }
+
+    #[cold]
+    fn duplicated(&mut self, consumer: usize, producer: usize, sequence: u64) -> Option<u64> {
+        self.faults.duplicated += 1;
+        self.faults.describe(|| {
+            format!("consumer {consumer}: {sequence} of producer {producer} came again")
+        });
+        None
+    }
+
+    /// What was wrong, now that producer `p` is known to have sent `published[p]` messages.
+    pub(crate) fn finish(mut self, published: &[u64]) -> Faults {
+        if self.topology.consumers == 0 {
+            return self.faults;
+        }
+        for queue in 0..self.topology.queues {
+            for (producer, &published) in published.iter().enumerate() {
+                let Some(stream) = self.topology.stream(producer, queue) else { continue };
+                let Some(received) = self.received.get(stream) else { continue };
+                self.faults.invented += received.count_from(published);
+                let missing = received.missing(published);
+                for (index, range) in missing.iter().enumerate() {
+                    self.faults.lost += range.end.saturating_sub(range.start);
+                    if index < RANGES_MAX {
+                        self.faults.describe(|| {
+                            format!(
+                                "queue {queue}: {} to {} of producer {producer} are missing \
+                                 ({published} published)",
+                                range.start,
+                                range.end.saturating_sub(1)
+                            )
+                        });
+                    }
+                }
+            }
+        }
+        self.faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::Stamp;
+
+    const TOPOLOGY: Topology = Topology {
+        run: 9,
+        body_bytes: 100,
+        producers: 2,
+        consumers: 2,
+        queues: 1,
+        is_fanout: false,
+    };
+
+    fn body(topology: Topology, producer: u16, sequence: u64) -> Vec<u8> {
+        let shift = Pattern::shift_of(usize::try_from(sequence).unwrap());
+        let stamp = Stamp { run: topology.run, producer, sequence, time_ns: 55, shift };
+        let size = topology.body_bytes;
+        let pattern = Pattern::new(size);
+        if size < 32 {
+            let rest = pattern.part(0, 0, size - 16).unwrap();
+            return [&stamp.to_short_octets()[..], rest].concat();
+        }
+        let rest = pattern.part(shift.try_into().unwrap(), 0, size - 32).unwrap();
+        [&stamp.to_octets()[..], rest].concat()
+    }
+
+    /// Feeds (consumer, producer, sequence) and tells what was found wrong.
+    fn verdict(topology: Topology, fed: &[(usize, u16, u64)], published: &[u64]) -> Faults {
+        let mut verifier = Verifier::new(topology);
+        for &(consumer, producer, sequence) in fed {
+            verifier.on_body(consumer, &body(topology, producer, sequence));
+        }
+        verifier.finish(published)
+    }
+
+    #[test]
+    fn everything_once_and_in_order_is_no_fault() {
+        for body_bytes in [16, 17, 31, 32, 33, 100] {
+            let topology = Topology { body_bytes, ..TOPOLOGY };
+            let fed = [(0, 0, 0), (0, 1, 0), (1, 0, 1), (0, 0, 2), (1, 1, 1)];
+            assert_eq!(verdict(topology, &fed, &[3, 2]).total(), 0, "{body_bytes} octets");
+        }
+    }
+
+    #[test]
+    fn a_body_tells_its_time() {
+        let mut verifier = Verifier::new(TOPOLOGY);
+        assert_eq!(verifier.on_body(0, &body(TOPOLOGY, 0, 0)), Some(55));
+    }
+
+    #[test]
+    fn a_lost_message_is_reported() {
+        let faults = verdict(TOPOLOGY, &[(0, 0, 0), (0, 0, 2)], &[4, 0]);
+        assert_eq!((faults.lost, faults.total()), (2, 2));
+        assert!(faults.samples[0].contains("1 to 1 of producer 0"), "{:?}", faults.samples);
+    }
+
+    #[test]
+    fn a_message_that_comes_twice_is_reported_whoever_gets_it() {
+        assert_eq!(verdict(TOPOLOGY, &[(0, 0, 0), (0, 0, 0)], &[1, 0]).duplicated, 1);
+        assert_eq!(verdict(TOPOLOGY, &[(0, 0, 0), (1, 0, 0)], &[1, 0]).duplicated, 1);
+    }
+
+    #[test]
+    fn an_overtaken_message_is_reported() {
+        let faults = verdict(TOPOLOGY, &[(0, 0, 0), (0, 0, 2), (0, 0, 1)], &[3, 0]);
+        assert_eq!((faults.reordered, faults.total()), (1, 1));
+    }
+
+    #[test]
+    fn two_consumers_of_a_queue_may_be_ahead_of_each_other() {
+        let fed = [(1, 0, 1), (1, 0, 3), (0, 0, 0), (0, 0, 2)];
+        assert_eq!(verdict(TOPOLOGY, &fed, &[4, 0]).total(), 0);
+    }
+
+    #[test]
+    fn a_changed_octet_of_the_body_is_reported() {
+        let mut verifier = Verifier::new(TOPOLOGY);
+        for position in [0, 15, 31, 32, 99] {
+            let mut body = body(TOPOLOGY, 0, 0);
+            body[position] ^= 1;
+            assert_eq!(verifier.on_body(0, &body), None);
+        }
+        assert_eq!(verifier.on_body(0, &body(TOPOLOGY, 0, 0)[..99]), None);
+        assert_eq!(verifier.faults.corrupt, 6);
+    }
+
+    #[test]
+    fn a_message_of_another_run_or_queue_is_reported() {
+        let other_run = Topology { run: 8, ..TOPOLOGY };
+        let two_queues = Topology { queues: 2, ..TOPOLOGY };
+        let mut verifier = Verifier::new(two_queues);
+        verifier.on_body(0, &body(other_run, 0, 0));
+        verifier.on_body(1, &body(two_queues, 0, 0));
+        assert_eq!((verifier.faults.foreign, verifier.faults.misrouted), (1, 1));
+    }
+
+    #[test]
+    fn a_message_that_nobody_published_is_reported() {
+        assert_eq!(verdict(TOPOLOGY, &[(0, 0, 0), (0, 0, 1)], &[1, 0]).invented, 1);
+    }
+
+    #[test]
+    fn each_queue_of_a_fanout_gets_every_message() {
+        let fanout = Topology { queues: 2, is_fanout: true, ..TOPOLOGY };
+        let fed = [(0, 0, 0), (1, 0, 0), (0, 1, 0)];
+        assert_eq!(verdict(fanout, &fed, &[1, 1]).lost, 1);
+    }
+}

@@ -1,0 +1,231 @@
+//! A broker process: started on a free port with a data directory of its own, ended whatever
+//! happens. May import nothing of the crate: it is the binary that is tested.
+//!
+//! The binary runs under a small shell that ends it as soon as this process lets go of a pipe, so
+//! that a test that is killed, or a broker that many tests share, leaves nothing behind.
+//! `RINGMQ_TEST_ADDRESS=host:port` tests a broker that runs already (RabbitMQ, for comparison).
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a broker may take to say that it is ready, and to end after SIGTERM. Arbitrary, far
+/// above what either takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Prints the pid of its arguments run as a command, ends it when the pipe on its standard input
+/// closes, and ends as it ends. A shell gives a background command no standard input, hence `<&3`.
+const KEEPER: &str = r#"exec 3<&0
+"$@" 2>&1 3<&- </dev/null &
+broker=$!
+echo "pid $broker"
+(read -r _ <&3; kill -KILL "$broker") >/dev/null 2>&1 &
+keeper=$!
+exec 3<&-
+wait "$broker"; status=$?
+kill "$keeper" 2>/dev/null
+exit "$status""#;
+
+/// Where queues live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Placement {
+    /// By the hash of their names, as in production.
+    Hash,
+    /// On another shard than the connection that declares them.
+    Apart,
+}
+
+/// How to start a broker.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options<'a> {
+    /// Number of shards.
+    pub(crate) shards: u16,
+    /// Where queues live.
+    pub(crate) placement: Placement,
+    /// Further lines of the configuration file, sections included.
+    pub(crate) config: &'a str,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self { shards: 2, placement: Placement::Hash, config: "" }
+    }
+}
+
+/// A broker that runs until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    addr: SocketAddr,
+    /// `None` for a broker that ran before.
+    process: Option<Process>,
+}
+
+#[derive(Debug)]
+struct Process {
+    keeper: Child,
+    pid: u32,
+    directory: PathBuf,
+}
+
+impl Broker {
+    /// A broker with so many shards and no configuration.
+    pub(crate) fn start(shards: u16) -> Self {
+        Self::with(Options { shards, ..Options::default() })
+    }
+
+    /// A broker with these options, ready to serve.
+    pub(crate) fn with(options: Options<'_>) -> Self {
+        if let Ok(address) = std::env::var("RINGMQ_TEST_ADDRESS") {
+            let addr = address.parse().expect("RINGMQ_TEST_ADDRESS is host:port");
+            return Self { addr, process: None };
+        }
+        let directory = new_directory();
+        let config = directory.join("ringmq.ini");
+        fs::write(&config, config_text(options)).expect("a configuration file");
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", KEEPER, "keeper", env!("CARGO_BIN_EXE_ringmq")])
+            .arg("--data-dir")
+            .arg(directory.join("data"))
+            .args(["--bind", "127.0.0.1", "--amqp-port", "0", "--no-pin"])
+            .args(["--shards", &options.shards.to_string()])
+            .arg("--config")
+            .arg(&config);
+        Self::run(command, directory)
+    }
+
+    /// Starts the command and reads what it prints until it is ready.
+    fn run(mut command: Command, directory: PathBuf) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut keeper = command.spawn().expect("sh starts");
+        let lines = read_lines(&mut keeper, &directory.join("log"));
+        let deadline = Instant::now() + PATIENCE;
+        let (mut pid, mut addr) = (None, None);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(line) = lines.recv_timeout(left) else {
+                drop(keeper.stdin.take());
+                let log = log_of(&directory);
+                panic!("the broker is not ready after {PATIENCE:?}, or ended; it said:\n{log}");
+            };
+            if let Some(number) = line.strip_prefix("pid ") {
+                pid = number.parse().ok();
+            } else if let Some(address) = line.strip_prefix("listening amqp ") {
+                addr = addr.or_else(|| address.trim().parse().ok());
+            } else if line.trim() == "ready" {
+                break;
+            }
+        }
+        let addr = addr.expect("a line 'listening amqp <address>' before 'ready'");
+        let pid = pid.expect("the shell's first line");
+        Self { addr, process: Some(Process { keeper, pid, directory }) }
+    }
+
+    /// Where it listens for AMQP.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Process id, for /proc; 0 for a broker that ran before.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().map_or(0, |process| process.pid)
+    }
+
+    /// All it has printed so far.
+    pub(crate) fn log(&self) -> String {
+        self.process.as_ref().map_or_else(String::new, |process| log_of(&process.directory))
+    }
+
+    /// Its data directory.
+    pub(crate) fn data_directory(&self) -> PathBuf {
+        self.process.as_ref().map_or_else(PathBuf::new, |process| process.directory.join("data"))
+    }
+
+    /// Sends a signal, by its name without SIG.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let status = Command::new("kill").args(["-s", name, &pid]).status().expect("kill runs");
+        assert!(status.success(), "no process {pid} to send {name} to");
+    }
+
+    /// Sends SIGTERM and waits for the end; the broker must exit with 0.
+    pub(crate) fn terminate(mut self) {
+        self.signal("TERM");
+        let status = self.wait();
+        assert!(status.success(), "after SIGTERM: {status}; it said:\n{}", self.log());
+    }
+
+    /// Waits for the end, at most as long as an end may take.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let process = self.process.as_mut().expect("a broker of our own");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = process.keeper.try_wait().expect("the keeper is our child") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "still running after {PATIENCE:?}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let Some(process) = &mut self.process else { return };
+        drop(process.keeper.stdin.take());
+        let ended = process.keeper.wait();
+        if thread::panicking() {
+            eprintln!("{}\n(log of pid {}, {ended:?})", log_of(&process.directory), process.pid);
+        }
+        // What stays behind after a failure here is under target/ and small.
+        drop(fs::remove_dir_all(&process.directory));
+    }
+}
+
+/// A fresh directory under target/.
+fn new_directory() -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let name = format!("broker-{}-{number}", std::process::id());
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&directory).expect("a directory under target/");
+    directory
+}
+
+/// The configuration: placement first, since `config` may begin with a section of its own.
+fn config_text(options: Options<'_>) -> String {
+    let placement = match options.placement {
+        Placement::Hash => "hash",
+        Placement::Apart => "apart",
+    };
+    format!("[main]\nplacement = {placement}\n{}\n", options.config)
+}
+
+/// Copies what the process prints to a file, and line by line to the receiver while it listens.
+fn read_lines(keeper: &mut Child, log: &Path) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    let output = BufReader::new(keeper.stdout.take().expect("a pipe"));
+    let mut file = fs::File::create(log).expect("a log under target/");
+    thread::spawn(move || {
+        for line in output.lines().map_while(Result::ok) {
+            // The directory may be gone already, and so may the receiver: neither matters.
+            drop(writeln!(file, "{line}"));
+            drop(sender.send(line));
+        }
+    });
+    receiver
+}
+
+/// The last part of the log in a directory.
+fn log_of(directory: &Path) -> String {
+    const LINES_MAX: usize = 200;
+    let text = fs::read_to_string(directory.join("log")).unwrap_or_default();
+    let skipped = text.lines().count().saturating_sub(LINES_MAX);
+    text.lines().skip(skipped).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,119 @@
+//! Installs each client once per run into `target/clients/`, in pinned versions, through the
+//! ordinary tool of its registry.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// A folder beside this file.
+pub(crate) fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
+}
+
+/// `target/clients`, beside the folder that cargo gives to tests.
+fn target() -> PathBuf {
+    let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    tmp.parent().expect("target/tmp has a parent").join("clients")
+}
+
+/// The Python of a virtual environment with `requirements.txt` installed.
+pub(crate) fn python() -> Option<PathBuf> {
+    static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let install = || {
+        is_there("python3", "pika, aio-pika, kombu and Celery")?;
+        let environment = target().join("venv");
+        let python = environment.join("bin/python");
+        let requirements = source("python").join("requirements.txt");
+        if is_stale(&environment, &requirements) {
+            run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment));
+            let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"];
+            run(Command::new(&python).args(pip).arg(&requirements));
+            mark(&environment, &requirements);
+        }
+        Some(python)
+    };
+    PYTHON.get_or_init(install).clone()
+}
+
+/// A folder with the suite and its packages: Node looks for packages beside the sources.
+pub(crate) fn node() -> Option<PathBuf> {
+    static NODE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let install = || {
+        is_there("node", "amqplib")?;
+        is_there("npm", "amqplib")?;
+        let directory = target().join("node");
+        fs::create_dir_all(&directory).expect("a folder under target/");
+        for entry in fs::read_dir(source("node")).expect("the suite") {
+            let from = entry.expect("the suite").path();
+            let to = directory.join(from.file_name().unwrap_or_default());
+            fs::copy(&from, to).expect("a copy under target/");
+        }
+        let lock = source("node").join("package-lock.json");
+        if is_stale(&directory, &lock) {
+            run(Command::new("npm").args(["ci", "--silent"]).current_dir(&directory));
+            mark(&directory, &lock);
+        }
+        Some(directory)
+    };
+    NODE.get_or_init(install).clone()
+}
+
+/// The suite as a compiled test binary.
+pub(crate) fn go() -> Option<PathBuf> {
+    static GO: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let install = || {
+        is_there("go", "amqp091-go")?;
+        let directory = target().join("go");
+        fs::create_dir_all(&directory).expect("a folder under target/");
+        let suite = directory.join("suite.test");
+        run(Command::new("go")
+            .args(["test", "-c", "-o"])
+            .arg(&suite)
+            .current_dir(source("go"))
+            .env("GOMODCACHE", directory.join("mod"))
+            .env("GOCACHE", directory.join("build"))
+            // Modules of the cache are read-only otherwise, and target/ could not be deleted.
+            .env("GOFLAGS", "-buildvcs=false -modcacherw"));
+        Some(suite)
+    };
+    GO.get_or_init(install).clone()
+}
+
+/// Whether the tool runs; without it `suites` are skipped, except where nothing may be skipped.
+fn is_there(tool: &str, suites: &str) -> Option<()> {
+    let found = ["--version", "version"].iter().any(|argument| {
+        Command::new(tool).arg(argument).output().is_ok_and(|output| output.status.success())
+    });
+    if found {
+        return Some(());
+    }
+    let is_ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    assert!(!is_ci, "{tool} is missing, which {suites} need");
+    eprintln!("skipped, because {tool} is missing: {suites}");
+    None
+}
+
+/// Runs a step of an installation.
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {}\n{out}\n{err}", output.status);
+}
+
+/// Whether what is installed is not what this file asks for.
+fn is_stale(directory: &Path, wanted: &Path) -> bool {
+    let wanted = fs::read(wanted).expect("a list of packages");
+    fs::read(directory.join(stamp())).ok() != Some(wanted)
+}
+
+/// Remembers what has been installed, once it has been.
+fn mark(directory: &Path, wanted: &Path) {
+    fs::copy(wanted, directory.join(stamp())).expect("a copy under target/");
+}
+
+fn stamp() -> &'static OsStr {
+    OsStr::new(".installed")
+}

@@ -1,0 +1,79 @@
+//! Other people's clients, unchanged, against our broker: our own client would agree with our own
+//! mistakes. Each suite installs itself from its registry into `target/clients/` and runs as a
+//! process with the broker's address in its environment (`AMQP_URL`, `AMQP_HOST`, `AMQP_PORT`).
+//!
+//! A tool that is missing skips its suites and says so; with `CI=true` it fails them.
+//! `RINGMQ_TEST_ADDRESS=host:port BROKER=rabbitmq` runs the same suites against RabbitMQ.
+#![cfg(test)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "processes are waited for on a clock of their own, not on a shard's"
+)]
+
+#[allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "shared with the behaviour tests, which use more of it"
+)]
+#[path = "../behaviour/support/broker.rs"]
+mod broker;
+mod install;
+mod suite;
+
+use broker::{Broker, Options, Placement};
+use suite::Suite;
+
+/// pika: everything in `python/` that is not another library's.
+fn pika(broker: &Broker) {
+    let Some(python) = install::python() else { return };
+    Suite::new("pika", &python)
+        .args(["-m", "pytest", "--ignore=test_aio_pika.py", "--ignore=test_kombu.py"])
+        .directory(install::source("python"))
+        .limit_s(300)
+        .run(broker);
+}
+
+/// aio-pika, kombu and a Celery worker.
+fn python_frameworks(broker: &Broker) {
+    let Some(python) = install::python() else { return };
+    Suite::new("aio-pika, kombu, Celery", &python)
+        .args(["-m", "pytest", "test_aio_pika.py", "test_kombu.py"])
+        .directory(install::source("python"))
+        .limit_s(180)
+        .run(broker);
+}
+
+/// amqplib of Node.
+fn amqplib(broker: &Broker) {
+    let Some(directory) = install::node() else { return };
+    Suite::new("amqplib", "node").args(["--test"]).directory(directory).limit_s(180).run(broker);
+}
+
+/// RabbitMQ's own client for Go.
+fn amqp091_go(broker: &Broker) {
+    let Some(suite) = install::go() else { return };
+    Suite::new("amqp091-go", suite).args(["-test.v=false"]).limit_s(240).run(broker);
+}
+
+/// One test for each suite and set-up; each has a broker of its own, so that what one leaves
+/// behind is not another's puzzle.
+macro_rules! on_two_setups {
+    ($($name:ident),+ $(,)?) => { $(
+        mod $name {
+            use super::{Broker, Options, Placement};
+
+            #[test]
+            fn with_two_shards() {
+                super::$name(&Broker::start(2));
+            }
+
+            #[test]
+            fn with_queues_apart() {
+                let placement = Placement::Apart;
+                super::$name(&Broker::with(Options { placement, ..Options::default() }));
+            }
+        }
+    )+ };
+}
+
+on_two_setups!(pika, python_frameworks, amqplib, amqp091_go);

@@ -435,7 +435,7 @@ impl Session for Amqp {
     }
 
     fn on_lost(&mut self, why: &str, cx: &mut Context<'_>) {
-        if !self.link.vhost.is_empty() {
+        if matches!(self.phase, Phase::Running) {
             tracing::info!(
                 peer = %self.link.peer.remote,
                 name = &*self.link.name,

@@ -69,7 +69,10 @@ fn with_headers(message: &Message, stored: Properties<'_>, count: Option<u64>) -
 fn put_history(headers: &mut TableBuffer, history: &DeathHistory) {
     let deaths = history.deaths.iter().map(|death| Value::Table(table(death))).collect();
     set(headers, DEATHS, &Value::Array(deaths));
-    for (which, (queue, why, exchange)) in [("first", &history.first), ("last", &history.last)] {
+    // The first death is written once: a message that its consumer published anew keeps it.
+    let is_known = headers.view().get("x-first-death-queue").is_some();
+    let first = Some(("first", &history.first)).filter(|_| !is_known);
+    for (which, (queue, why, exchange)) in first.into_iter().chain([("last", &history.last)]) {
         set(headers, &format!("x-{which}-death-reason"), &Value::text(reason(*why)));
         set(headers, &format!("x-{which}-death-queue"), &Value::text(queue));
         set(headers, &format!("x-{which}-death-exchange"), &Value::text(exchange));

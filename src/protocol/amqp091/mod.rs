@@ -32,7 +32,7 @@
 //! | tune-ok with 0 | no limit | our limit (abuse row 10) |
 //! | connection.open of vhost "" | a vhost of that name | vhost "/" (P74) |
 //! | body larger than allowed | 406 | 406; from 2 GiB on 311 (P6, abuse row 15) |
-//! | unknown exchange type | 503 | 406 on the channel (R18) |
+//! | unknown exchange type | 503; 406 in RabbitMQ's coming versions (R18) | 503 on the connection, as clients' suites expect |
 //! | priority above 9 | invalid | taken as it is; the queue caps it (P77) |
 //! | basic.recover(requeue=false), immediate=true, prefetch_size | in the specification | 540, as RabbitMQ |
 //! | channel.flow(active=false) | 540 in RabbitMQ | deliveries of the channel pause |
@@ -74,7 +74,7 @@ use wire::properties::{Properties, PropertyScan};
 use wire::protocol_header::{self, Opening};
 
 /// The mark of property blocks in AMQP's encoding.
-pub const TAG: ProtocolTag = ProtocolTag(1);
+pub const TAG: ProtocolTag = ProtocolTag(0);
 
 /// The pseudo-queue that a client consumes from, and names as reply-to, for direct replies.
 const REPLY_QUEUE: &str = "amq.rabbitmq.reply-to";
@@ -111,17 +111,17 @@ fn headers(block: &[u8]) -> Table {
 fn property(block: &[u8], name: &str) -> Option<Value> {
     let all = Properties::decode(block).ok()?;
     let text = match name {
-        "content-type" => all.content_type,
-        "content-encoding" => all.content_encoding,
-        "correlation-id" => all.correlation_id,
-        "reply-to" => all.reply_to,
+        "content_type" => all.content_type,
+        "content_encoding" => all.content_encoding,
+        "correlation_id" => all.correlation_id,
+        "reply_to" => all.reply_to,
         "expiration" => all.expiration,
-        "message-id" => all.message_id,
+        "message_id" => all.message_id,
         "type" => all.kind,
-        "user-id" => all.user_id,
-        "app-id" => all.app_id,
-        "cluster-id" => all.cluster_id,
-        "delivery-mode" => return all.delivery_mode.map(Value::U8),
+        "user_id" => all.user_id,
+        "app_id" => all.app_id,
+        "cluster_id" => all.cluster_id,
+        "delivery_mode" => return all.delivery_mode.map(Value::U8),
         "priority" => return all.priority.map(Value::U8),
         "timestamp" => return all.timestamp.map(Value::Timestamp),
         _ => return None,

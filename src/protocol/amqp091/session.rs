@@ -328,9 +328,10 @@ impl Amqp {
     }
 }
 
-/// The output holds all it may: nothing more is taken in that could add to it.
+/// The output holds twice what it should: nothing more is taken in that could add to it. Up to
+/// there a consumer that is slow to read may still acknowledge and beat its heart.
 fn is_full(cx: &Context<'_>) -> bool {
-    u64::try_from(cx.out.len()).unwrap_or(u64::MAX) >= OUTPUT_BYTES_HIGH
+    u64::try_from(cx.out.len()).unwrap_or(u64::MAX) / 2 >= OUTPUT_BYTES_HIGH
 }
 
 impl Session for Amqp {
@@ -434,7 +435,7 @@ impl Session for Amqp {
     }
 
     fn on_lost(&mut self, why: &str, cx: &mut Context<'_>) {
-        if !self.link.vhost.is_empty() {
+        if matches!(self.phase, Phase::Running) {
             tracing::info!(
                 peer = %self.link.peer.remote,
                 name = &*self.link.name,

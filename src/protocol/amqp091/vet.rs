@@ -152,7 +152,7 @@ mod tests {
     const NOBODY: Publisher<'static> = Publisher { identity: None, reply_address: None };
 
     fn vetted(block: &[u8], publisher: Publisher<'_>) -> Result<(Traits, Vec<u8>), String> {
-        let scan = PropertyScan::of(block).unwrap();
+        let scan = PropertyScan::of(block).unwrap_or_default();
         vet(&scan, block, publisher)
             .map(|v| (v.traits, v.block.into_owned()))
             .map_err(|fault| fault.text())

@@ -1,0 +1,143 @@
+//! What a peer can make grow, and what happens at the bound.
+
+use super::client::{Client, Said, method};
+use crate::limits::{
+    ASSEMBLY_IDLE_MS_MAX, CHANNEL_OPENS_PER_SECOND_MAX, EMPTY_BODY_FRAMES_MAX,
+    HEARTBEATS_PER_SECOND_MAX, TRANSACTION_BYTES_MAX,
+};
+use crate::protocol::Next;
+use crate::protocol::amqp091::wire::frame;
+use crate::protocol::amqp091::wire::method::{Channel, Method, Tx, basic, channel};
+
+fn begun(number: u16, body_bytes: u64) -> Vec<u8> {
+    let mut octets = Vec::new();
+    let method = basic::Publish {
+        ticket: 0,
+        exchange: "",
+        routing_key: "q",
+        mandatory: false,
+        immediate: false,
+    };
+    frame::put_method(&mut octets, number, &method);
+    frame::put_header_frame(&mut octets, number, body_bytes, &[0, 0]);
+    octets
+}
+
+/// P6, abuse row 15
+#[test]
+fn a_body_larger_than_allowed_is_refused_by_its_header() {
+    let mut client = Client::open();
+    client.say(&begun(1, 134_217_729));
+    let text = "channel.close 406 PRECONDITION_FAILED - message size 134217729 is larger than \
+                configured max size 134217728 (60, 40)";
+    assert_eq!(client.heard(), [method(1, text)]);
+    let mut client = Client::open();
+    client.say(&begun(1, 1 << 63));
+    let said = client.heard();
+    assert!(matches!(&said[..], [Said::Method(1, text)] if text.starts_with("channel.close 311")));
+}
+
+/// Abuse row 18
+#[test]
+fn body_frames_without_octets_come_to_an_end() {
+    let mut client = Client::open();
+    client.say(&begun(1, 10));
+    for _ in 0..EMPTY_BODY_FRAMES_MAX {
+        client.say(&[3, 0, 1, 0, 0, 0, 0, 0xCE]);
+    }
+    assert_eq!(client.heard(), []);
+    client.say(&[3, 0, 1, 0, 0, 0, 0, 0xCE]);
+    let said = client.heard();
+    assert!(
+        matches!(&said[..], [Said::Method(0, text)] if text.starts_with("connection.close 501"))
+    );
+}
+
+/// Abuse row 17: memory grows with what came, and not for ever.
+#[test]
+fn bodies_under_assembly_share_a_limit_and_must_go_on() {
+    let mut client = Client::open();
+    for number in 2..=4 {
+        client.open_channel(number);
+    }
+    let piece = vec![0; 131_064];
+    for number in 1..=4_u16 {
+        client.say(&begun(number, 100_000_000));
+    }
+    let mut frames = 0;
+    'all: loop {
+        for number in 1..=4 {
+            let mut octets = Vec::new();
+            frame::put_body_frames(&mut octets, number, &piece, 131_072);
+            client.say(&octets);
+            frames += 1;
+            let said = client.heard();
+            if !said.is_empty() {
+                assert!(
+                    matches!(&said[..], [Said::Method(0, text)] if text.contains("506 RESOURCE_ERROR"))
+                );
+                break 'all;
+            }
+        }
+    }
+    assert_eq!(frames, 134_217_728 / 131_064 + 1);
+
+    let mut client = Client::open();
+    client.say(&begun(1, 131_072 * 2));
+    client.say(&[3, 0, 1, 0, 0, 0, 1, 9, 0xCE]);
+    client.tick(ASSEMBLY_IDLE_MS_MAX);
+    assert_eq!(client.heard(), []);
+    client.tick(1_001);
+    let said = client.heard();
+    assert!(matches!(&said[..], [Said::Method(0, text)] if text.contains("does not go on")));
+}
+
+/// Abuse row 27
+#[test]
+fn a_channel_above_the_negotiated_number_is_refused() {
+    let mut client = Client::open();
+    client.method(2048, &channel::Open { out_of_band: "" });
+    let text = "connection.close 530 NOT_ALLOWED - number of channels opened (1) has reached the \
+                negotiated channel_max (2047) (20, 10)";
+    assert_eq!(client.heard(), [method(0, text)]);
+}
+
+/// Abuse rows 28 and 47
+#[test]
+fn floods_of_channels_and_heartbeats_end_the_connection() {
+    let mut client = Client::open();
+    for _ in 0..=HEARTBEATS_PER_SECOND_MAX {
+        client.say(&frame::HEARTBEAT_FRAME);
+    }
+    let said = client.heard();
+    assert!(matches!(&said[..], [Said::Method(0, text)] if text.contains("too many heartbeats")));
+
+    let mut client = Client::open();
+    let close = channel::Close { reply_code: 200, reply_text: "", class_id: 0, method_id: 0 };
+    for _ in 0..CHANNEL_OPENS_PER_SECOND_MAX {
+        client.method(1, &close);
+        client.method(1, &channel::Open { out_of_band: "" });
+    }
+    let said = client.heard();
+    assert!(
+        matches!(said.last(), Some(Said::Method(0, text)) if text.contains("opened too often"))
+    );
+    assert_eq!(client.next, Next::Read { bytes_min: 1 });
+}
+
+/// Abuse row 52
+#[test]
+fn a_transaction_holds_so_much_and_no_more() {
+    let mut client = Client::open();
+    client.method(1, &Method::Tx(Tx::Select));
+    client.heard();
+    let body = vec![0; 1 << 20];
+    for _ in 0..(TRANSACTION_BYTES_MAX >> 20) {
+        client.publish(1, "", "q", &body);
+    }
+    let text = "channel.close 406 PRECONDITION_FAILED - transaction is too large (60, 40)";
+    assert_eq!(client.heard(), [method(1, text)]);
+    assert_eq!(client.session.link.transaction_bytes, 0);
+    client.method(1, &Method::Channel(Channel::CloseOk));
+    client.open_channel(1);
+}

@@ -16,7 +16,13 @@ use crate::ids::ConnectionRef;
 use crate::limits;
 use crate::protocol::{Context, Next, Peer, Protocol, Session};
 
-const OUTPUT_HIGH: usize = limits::OUTPUT_BYTES_HIGH as usize;
+const OUTPUT_HIGH: usize = {
+    assert!(limits::OUTPUT_BYTES_HIGH <= u32::MAX as u64, "fits the length of a buffer");
+    #[expect(clippy::cast_possible_truncation, reason = "asserted the line above")]
+    {
+        limits::OUTPUT_BYTES_HIGH as usize
+    }
+};
 
 /// Reads are taken in while the output is below this: a consumer that does not read may still
 /// acknowledge and beat its heart, a publisher that does not read its confirms comes to a stand.
@@ -26,7 +32,7 @@ const OUTPUT_STOP: usize = 2 * OUTPUT_HIGH;
 const ROUNDS_PER_POLL: usize = 4;
 
 /// Serves a connection until it is over.
-pub async fn serve(hub: Rc<Hub>, socket: Socket, protocol: &'static Protocol) {
+pub(crate) async fn serve(hub: Rc<Hub>, socket: Socket, protocol: &'static Protocol) {
     let (Ok(remote), Ok(local)) = (socket.peer_addr(), socket.local_addr()) else { return };
     let main = &hub.config.main;
     // Options that the kernel refuses leave its defaults; the connection works without them.

@@ -20,7 +20,7 @@ use crate::protocol::{Logins, Protocol};
 
 /// What crosses a lane.
 #[derive(Debug)]
-pub enum Crossing {
+pub(crate) enum Crossing {
     /// What one broker core says to another.
     Broker(Envelope),
     /// A connection that another shard accepted, to live here.
@@ -34,17 +34,17 @@ pub enum Crossing {
 }
 
 /// One per shard.
-pub struct Hub {
+pub(crate) struct Hub {
     /// The machine.
-    pub shard: Shard<Crossing>,
+    pub(crate) shard: Shard<Crossing>,
     /// The broker core. Never borrowed across an await.
-    pub broker: RefCell<Broker>,
+    pub(crate) broker: RefCell<Broker>,
     /// The settings.
-    pub config: Rc<Config>,
+    pub(crate) config: Rc<Config>,
     /// Who may log in.
-    pub logins: Rc<RefCell<Logins>>,
+    pub(crate) logins: Rc<RefCell<Logins>>,
     /// Connections per shard, as far as they were told.
-    pub loads: RefCell<Vec<u32>>,
+    pub(crate) loads: RefCell<Vec<u32>>,
     /// Connections and listeners sent here that wait to be started.
     arrivals: RefCell<Vec<Crossing>>,
     told_load: Cell<u32>,
@@ -79,7 +79,7 @@ impl std::fmt::Debug for Hub {
 
 impl Hub {
     /// A shard's hub around its broker core.
-    pub fn new(
+    pub(crate) fn new(
         shard: Shard<Crossing>,
         broker: Broker,
         config: Rc<Config>,
@@ -106,20 +106,20 @@ impl Hub {
     }
 
     /// The time of this turn.
-    pub fn now(&self) -> Now {
+    pub(crate) fn now(&self) -> Now {
         let clock = self.shard.clock();
         Now { mono_ms: clock.now_ms(), wall_ms: clock.wall_ms() }
     }
 
     /// Whether the node is stopping.
-    pub fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.get()
     }
 
     /// Ends a turn of the loop: mail that has arrived is read (a busy shard never waits for a
     /// waker), deliveries are made, what goes to other shards is sent, connections with events
     /// are woken.
-    pub fn end_turn(&self, now: Now) {
+    pub(crate) fn end_turn(&self, now: Now) {
         let mesh = self.shard.mesh();
         let mut broker = self.broker.borrow_mut();
         mesh.try_drain(|origin, crossing| self.read(&mut broker, origin, crossing, now));
@@ -168,12 +168,12 @@ impl Hub {
     }
 
     /// Connections that other shards accepted for this one, and listeners.
-    pub fn take_arrivals(&self) -> Vec<Crossing> {
+    pub(crate) fn take_arrivals(&self) -> Vec<Crossing> {
         std::mem::take(&mut self.arrivals.borrow_mut())
     }
 
     /// Resolves when mail may be there or a connection has arrived.
-    pub async fn wait_for_mail(&self) {
+    pub(crate) async fn wait_for_mail(&self) {
         poll_fn(|context| {
             if !self.arrivals.borrow().is_empty() {
                 return Poll::Ready(());
@@ -186,7 +186,7 @@ impl Hub {
     }
 
     /// Notes the number of connections here and tells the others if it matters to them.
-    pub fn note_load(&self, count: usize) {
+    pub(crate) fn note_load(&self, count: usize) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         if let Some(load) = self.loads.borrow_mut().get_mut(self.shard.id().index()) {
             *load = count;
@@ -204,7 +204,7 @@ impl Hub {
 
     /// Where a new connection should live: here, unless this shard is clearly more crowded than
     /// another (SO_REUSEPORT spreads few connections badly).
-    pub fn place_connection(&self, placement: Placement) -> ShardId {
+    pub(crate) fn place_connection(&self, placement: Placement) -> ShardId {
         let loads = self.loads.borrow();
         let here = self.shard.id();
         let candidates = loads.iter().enumerate().filter_map(|(index, load)| {
@@ -218,7 +218,7 @@ impl Hub {
     }
 
     /// Says which waker reaches a connection's task.
-    pub fn seat(&self, connection: ConnectionId, waker: &Waker) {
+    pub(crate) fn seat(&self, connection: ConnectionId, waker: &Waker) {
         let mut seats = self.seats.borrow_mut();
         if seats.len() <= connection.index() {
             seats.resize_with(connection.index() + 1, Seat::default);
@@ -230,7 +230,7 @@ impl Hub {
     }
 
     /// The connection's task has ended.
-    pub fn leave_seat(&self, connection: ConnectionId) {
+    pub(crate) fn leave_seat(&self, connection: ConnectionId) {
         if let Some(seat) = self.seats.borrow_mut().get_mut(connection.index()) {
             *seat = Seat::default();
         }
@@ -250,7 +250,7 @@ impl Hub {
 
     /// Asks to be woken at a time. Costs nothing when a timer for that time or an earlier one is
     /// set already: deadlines of connections move away with each octet, timers do not follow.
-    pub fn tick_at(&self, connection: ConnectionId, deadline_ms: u64) {
+    pub(crate) fn tick_at(&self, connection: ConnectionId, deadline_ms: u64) {
         let mut seats = self.seats.borrow_mut();
         let Some(seat) = seats.get_mut(connection.index()) else { return };
         if seat.tick_ms.is_some_and(|set| set <= deadline_ms) {
@@ -263,7 +263,7 @@ impl Hub {
     }
 
     /// Whether the connection's deadline has passed since the last call.
-    pub fn take_due(&self, connection: ConnectionId) -> bool {
+    pub(crate) fn take_due(&self, connection: ConnectionId) -> bool {
         let mut seats = self.seats.borrow_mut();
         let seat = seats.get_mut(connection.index());
         seat.is_some_and(|seat| std::mem::take(&mut seat.due))
@@ -285,7 +285,7 @@ impl Hub {
     }
 
     /// Handles what the clock brings: one task per shard.
-    pub async fn watch_clock(self: Rc<Self>) {
+    pub(crate) async fn watch_clock(self: Rc<Self>) {
         let mut expired = Vec::new();
         loop {
             let now = self.now();
@@ -323,7 +323,7 @@ impl Hub {
     }
 
     /// Resolves when the node is told to stop.
-    pub async fn stopped(&self) {
+    pub(crate) async fn stopped(&self) {
         poll_fn(|context| {
             if self.stopping.get() {
                 return Poll::Ready(());

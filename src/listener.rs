@@ -15,7 +15,7 @@ use crate::protocol::Protocol;
 const PAUSE_MS: u64 = 100;
 
 /// Accepts until the node stops.
-pub async fn accept(hub: Rc<Hub>, bound: Bound, protocol: &'static Protocol) {
+pub(crate) async fn accept(hub: Rc<Hub>, bound: Bound, protocol: &'static Protocol) {
     let listener = match Listener::from_bound(bound) {
         Ok(listener) => listener,
         Err(error) => {
@@ -69,7 +69,7 @@ fn start(hub: &Rc<Hub>, socket: ringmq_shards::Socket, protocol: &'static Protoc
 }
 
 /// Reads the lanes while the shard is otherwise idle, and starts connections moved here.
-pub async fn read_lanes(hub: Rc<Hub>) {
+pub(crate) async fn read_lanes(hub: Rc<Hub>) {
     loop {
         hub.end_turn(hub.now());
         for arrival in hub.take_arrivals() {

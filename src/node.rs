@@ -186,6 +186,7 @@ fn bind_all(config: &Config, shards: u16) -> Result<Vec<Bind>, NodeError> {
     Ok(all)
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the system has many more")]
 fn explain_bind(error: &std::io::Error, port: u16) -> String {
     match error.kind() {
         std::io::ErrorKind::AddrInUse => format!(

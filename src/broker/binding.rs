@@ -39,6 +39,10 @@ pub(crate) struct Unbound {
     pub(crate) last_local: bool,
 }
 
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "listings for operators come with the management API")
+)]
 /// A binding as listings show it: the name of one destination is the reader's to find.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Listed<'a> {
@@ -106,7 +110,6 @@ impl BindingTable {
         matched.clear();
         self.exchange.route(message, &mut matched);
         for &place in &matched {
-            found.count_binding();
             if self.picks_one {
                 found.named.extend_from_slice(self.named.at(place));
             } else {
@@ -253,11 +256,19 @@ impl BindingTable {
         self.entries.len() == 0
     }
 
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "listings for operators come with the management API")
+    )]
     /// The number of bindings this shard knows in full; interests of other shards do not count.
     pub(crate) fn binding_count(&self) -> usize {
         self.queues.len() + self.exchanges.len() + self.named.len()
     }
 
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "listings for operators come with the management API")
+    )]
     /// Every binding, as this shard sees it.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Listed<'_>> {
         self.entries.iter().flat_map(|(place, entry)| {
@@ -270,12 +281,20 @@ impl BindingTable {
         })
     }
 
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "listings for operators come with the management API")
+    )]
     /// Every binding by which a queue of this shard is bound: what the other shards must know.
     pub(crate) fn local_interests(&self) -> impl Iterator<Item = (&str, &Table)> {
         let local = self.entries.iter().filter(|(place, _)| !self.queues.at(*place).is_empty());
         local.map(|(_, entry)| (&*entry.key, entry.arguments()))
     }
 
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "listings for operators come with the management API")
+    )]
     /// The bindings of one destination, at the cost of these alone. Interests of a shard are not
     /// found so.
     pub(crate) fn bindings_of(&self, to: Destination) -> impl Iterator<Item = Listed<'_>> {

@@ -94,6 +94,10 @@ pub(crate) enum ChannelShare {
 pub(crate) struct Consumer {
     pub(crate) at: ChannelRef,
     pub(crate) key: ConsumerKey,
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "listings for operators come with the management API")
+    )]
     pub(crate) tag: Box<str>,
     pub(crate) no_settle: bool,
     pub(crate) exclusive: bool,

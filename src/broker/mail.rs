@@ -222,7 +222,7 @@ pub(crate) fn for_session(answer: PlainAnswer) -> Answer {
 
 /// What one shard says to another in one turn.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub(crate) struct Batch {
     pub(crate) mails: Vec<Mail>,
     bytes: Vec<u8>,
     apart_bytes: usize,

@@ -59,7 +59,7 @@ impl Broker {
                 arguments,
             } => {
                 let spec = ExchangeSpec { name, kind, durable, auto_delete, internal, arguments };
-                self.declare_exchange(at, vhost, spec, passive);
+                self.declare_exchange(at, vhost, &spec, passive);
             }
             Command::DeleteExchange { name, if_unused } => {
                 self.delete_exchange(at, vhost, &name, if_unused);
@@ -101,7 +101,7 @@ impl Broker {
                 self.cancel(at, consumer.queue.queue, consumer.consumer, now);
             }
             Command::Get { queue, no_settle } => {
-                self.request_get(at, vhost, &queue, no_settle, now)
+                self.request_get(at, vhost, &queue, no_settle, now);
             }
             // These are answered on the connection's own shard.
             Command::ConsumeReplies { .. } | Command::CloseChannel | Command::CloseConnection => {

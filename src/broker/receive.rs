@@ -52,7 +52,7 @@ impl Broker {
             | Mail::Reply { .. }
             | Mail::Delay { .. } => self.read_publish(from, mail, bytes, now),
             Mail::Deliver { .. } | Mail::Returned { .. } => {
-                self.read_delivery(from, mail, bytes, now)
+                self.read_delivery(from, mail, bytes, now);
             }
             Mail::Stored { pending, accepted } => self.stored(pending, accepted),
             Mail::Settle { queue, id, outcome } => self.settle_here(queue, id, outcome, now),
@@ -94,6 +94,7 @@ impl Broker {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the caller has sorted them")]
     fn read_publish(&mut self, from: ShardId, mail: Mail, bytes: &[u8], now: Now) {
         match mail {
             Mail::Publish { exchange, keys, parcel, wanted } => {
@@ -136,6 +137,7 @@ impl Broker {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the caller has sorted them")]
     fn read_delivery(&mut self, from: ShardId, mail: Mail, bytes: &[u8], now: Now) {
         match mail {
             Mail::Deliver {

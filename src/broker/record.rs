@@ -249,7 +249,7 @@ mod tests {
         let mut record = Vec::new();
         write(&sample(Body::Slice(b"hello")), &mut record);
         for end in 0..record.len() {
-            assert_eq!(read(record.get(..end).unwrap(), None, &mut |n| n.into()), None, "{end}");
+            assert_eq!(read(&record[..end], None, &mut |n| n.into()), None, "{end}");
         }
     }
 }

@@ -6,6 +6,10 @@ use crate::command::{Now, Outcome};
 use crate::ids::{ChannelId, ConnectionId, DeliveryId, QueueId, QueueRef};
 
 impl Broker {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call per delivery; a struct would only rename them"
+    )]
     /// Ends one delivery. `counted`: it went to a consumer (was not fetched by a get), so it counts
     /// against the channel's limit.
     pub fn settle(

@@ -27,7 +27,6 @@ macro_rules! slot_id {
         }
     )*};
 }
-pub(crate) use slot_id;
 slot_id!(ConnectionId, QueueId, ConsumerId);
 
 #[derive(Debug)]

@@ -111,11 +111,13 @@ impl<V> TopicTree<V> {
         }
     }
 
+    #[cfg_attr(not(test), expect(dead_code, reason = "retained messages are looked up with it"))]
     /// The number of patterns that have a value.
     pub(crate) fn len(&self) -> usize {
         self.pattern_count
     }
 
+    #[cfg_attr(not(test), expect(dead_code, reason = "retained messages are looked up with it"))]
     /// Whether no pattern has a value.
     pub(crate) fn is_empty(&self) -> bool {
         self.pattern_count == 0
@@ -139,6 +141,7 @@ impl<V> TopicTree<V> {
         }
     }
 
+    #[cfg_attr(not(test), expect(dead_code, reason = "retained messages are looked up with it"))]
     /// The value of a pattern.
     pub(crate) fn get(&self, pattern: &str) -> Option<&V> {
         self.node(self.find(pattern)?)?.value.as_ref()
@@ -199,6 +202,7 @@ impl<V> TopicTree<V> {
         self.scratch.replace(scratch);
     }
 
+    #[cfg_attr(not(test), expect(dead_code, reason = "retained messages are looked up with it"))]
     /// The other way round: calls `found` with the value of every stored name that the filter
     /// matches. Names have no wildcards; a wildcard in the tree is not looked at.
     pub(crate) fn select(&self, filter: &str, found: impl FnMut(&V)) {

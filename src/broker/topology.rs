@@ -108,15 +108,15 @@ impl Broker {
         &mut self,
         at: ChannelRef,
         vhost: VhostId,
-        spec: ExchangeSpec,
+        spec: &ExchangeSpec,
         passive: bool,
     ) {
-        let answer = match self.try_declare_exchange(vhost, &spec, passive) {
+        let answer = match self.try_declare_exchange(vhost, spec, passive) {
             Err(refusal) => Answer::Refused(refusal),
             Ok(true) => Answer::Done,
             Ok(false) => {
                 let id = ExchangeId(self.exchanges_seen);
-                self.put_exchange(id, vhost, &spec, false);
+                self.put_exchange(id, vhost, spec, false);
                 let Some(call) = self.open_call(Then::Answer { to: at, answer: Answer::Done })
                 else {
                     return;
@@ -371,7 +371,7 @@ impl Broker {
         let binding = Box::new(binding);
         let then = Then::Bound { to: at, queue, binding: binding.clone() };
         let Some(call) = self.open_call(then) else { return };
-        self.tell_interest(call, &binding, name.map(|name| (me, name)), true);
+        self.tell_interest(call, &binding, name.as_deref().map(|name| (me, name)), true);
         self.release(call, true);
     }
 
@@ -379,15 +379,15 @@ impl Broker {
         &mut self,
         call: CallId,
         binding: &BindingSpec,
-        named: Option<(QueueRef, Box<str>)>,
+        named: Option<(QueueRef, &str)>,
         on: bool,
     ) {
         self.tell_others(call, |call| {
             let binding = Box::new(binding.clone());
-            match &named {
+            match named {
                 None => Mail::Interest { binding, on, call },
                 Some((queue, name)) => {
-                    Mail::NamedInterest { binding, queue: *queue, name: name.clone(), on, call }
+                    Mail::NamedInterest { binding, queue, name: name.into(), on, call }
                 }
             }
         });
@@ -415,7 +415,7 @@ impl Broker {
             (unbound.existed, unbound.last_local)
         };
         if news {
-            self.tell_interest(call, binding, picks_one.then(|| (me, "".into())), false);
+            self.tell_interest(call, binding, picks_one.then_some((me, "")), false);
         }
         if existed {
             self.exchange_lost_binding(binding.exchange, Some(call));
@@ -465,6 +465,7 @@ impl Broker {
 
     /// Interest and exchange bindings of another shard. What overtook the declaration of its
     /// exchange (which comes from the keeper, on another lane) waits for it.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the caller has sorted them")]
     pub(super) fn read_topology(&mut self, from: ShardId, mail: Mail) {
         let Some((exchange, call)) = mail.about_exchange() else { return };
         if exchange.0 >= self.exchanges_seen {

@@ -6,7 +6,7 @@ use super::shard_set::ShardSet;
 use crate::ids::{ExchangeId, QueueId, QueueRef};
 
 /// Where a message goes. One binding names a destination once; several bindings, or several
-/// exchanges routed into the same value, may repeat it: see [`Found::dedup`].
+/// exchanges routed into the same value, may repeat it: the walk over exchanges leaves it once.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Found {
     /// Queues of this shard.
@@ -17,8 +17,6 @@ pub(crate) struct Found {
     pub(crate) exchanges: Vec<ExchangeId>,
     /// The queue that an exchange picked, on whatever shard.
     pub(crate) named: Vec<QueueRef>,
-    /// Bindings that matched; what came from one binding needs no deduplication.
-    matched: usize,
 }
 
 impl Found {
@@ -28,7 +26,6 @@ impl Found {
         self.shards = ShardSet::EMPTY;
         self.exchanges.clear();
         self.named.clear();
-        self.matched = 0;
     }
 
     /// Whether the message is unroutable so far.
@@ -39,47 +36,14 @@ impl Found {
             && self.named.is_empty()
     }
 
-    /// Leaves every destination once, in ascending order; free when one binding matched.
+    /// Leaves every destination once, in ascending order.
+    #[cfg(test)]
     pub(crate) fn dedup(&mut self) {
-        if self.matched < 2 {
-            return;
-        }
-        sort_dedup(&mut self.queues);
-        sort_dedup(&mut self.exchanges);
-        sort_dedup(&mut self.named);
-        self.matched = 1;
-    }
-
-    /// Counts one more binding that matched.
-    pub(crate) fn count_binding(&mut self) {
-        self.matched += 1;
-    }
-}
-
-fn sort_dedup<T: Ord>(items: &mut Vec<T>) {
-    if items.len() > 1 {
-        items.sort_unstable();
-        items.dedup();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_queue_found_by_two_bindings_is_left_once() {
-        let (a, b) = (QueueId::new(1, 0), QueueId::new(2, 0));
-        let mut found = Found::default();
-        found.queues.extend([b, a]);
-        found.count_binding();
-        found.dedup();
-        assert_eq!(found.queues, [b, a]);
-        found.queues.push(b);
-        found.count_binding();
-        found.dedup();
-        assert_eq!(found.queues, [a, b]);
-        found.clear();
-        assert!(found.is_empty());
+        self.queues.sort_unstable();
+        self.queues.dedup();
+        self.exchanges.sort_unstable();
+        self.exchanges.dedup();
+        self.named.sort_unstable();
+        self.named.dedup();
     }
 }

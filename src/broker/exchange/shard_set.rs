@@ -35,6 +35,10 @@ impl ShardSet {
         present
     }
 
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "listings for operators come with the management API")
+    )]
     /// Whether the shard is in it.
     pub(crate) fn contains(&self, shard: ShardId) -> bool {
         self.0.get(usize::from(shard.0 / 64)).is_some_and(|word| word & (1 << (shard.0 % 64)) != 0)
@@ -52,6 +56,10 @@ impl ShardSet {
         self.0 == [0; WORDS]
     }
 
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "listings for operators come with the management API")
+    )]
     /// How many shards are in it.
     pub(crate) fn len(&self) -> usize {
         self.0.iter().map(|word| word.count_ones() as usize).sum()

@@ -36,7 +36,7 @@ pub(crate) mod testing;
 
 use std::rc::Rc;
 
-pub(crate) use deliver::{More, OutDelivery, Outlet, Taken};
+pub(crate) use deliver::{More, OutDelivery, Outlet};
 pub(crate) use equivalence::Difference;
 pub(crate) use unsettled::SETTLED_AT_ONCE;
 
@@ -258,6 +258,7 @@ impl Queue {
         })
     }
 
+    #[cfg_attr(not(test), expect(dead_code, reason = "recovery from the log calls it"))]
     /// Makes messages ready that lie in the store from before a restart: neighbours of one
     /// priority with the sum of their bodies, in order of position, so that a store can tell them
     /// from its own summary without reading them. `may_expire`: one has a time to live.
@@ -352,6 +353,10 @@ impl Queue {
         count
     }
 
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "operators see or do it by the management API")
+    )]
     /// Stops or resumes deliveries; consumers stay (L38, P78).
     pub(crate) fn set_paused(&mut self, paused: bool) {
         self.paused = paused;
@@ -387,6 +392,10 @@ impl Queue {
         &self.arguments
     }
 
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "operators see or do it by the management API")
+    )]
     /// What the arguments and the type's defaults come to.
     pub(crate) const fn settings(&self) -> &Settings {
         &self.settings
@@ -397,11 +406,19 @@ impl Queue {
         self.ready.count()
     }
 
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "operators see or do it by the management API")
+    )]
     /// Octets of their bodies.
     pub(crate) const fn ready_body_bytes(&self) -> u64 {
         self.ready.body_bytes()
     }
 
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "operators see or do it by the management API")
+    )]
     /// Deliveries that are out.
     pub(crate) const fn unsettled(&self) -> u64 {
         self.unsettled.count()
@@ -427,11 +444,19 @@ impl Queue {
         self.consumers.is_single_active()
     }
 
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "operators see or do it by the management API")
+    )]
     /// The one that gets all, where there is such a one.
     pub(crate) fn active_consumer(&self) -> Option<ConsumerId> {
         self.consumers.active()
     }
 
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "operators see or do it by the management API")
+    )]
     /// See [`Store::stored`].
     pub(crate) fn stored(&self) -> Position {
         self.store.stored()

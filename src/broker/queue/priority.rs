@@ -18,6 +18,7 @@ pub(crate) struct Scale {
 
 impl Scale {
     /// No priorities.
+    #[cfg(test)]
     pub(crate) const FLAT: Self = Self { max: 0, default: 0 };
 
     /// The level of a message with this priority.

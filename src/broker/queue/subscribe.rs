@@ -13,8 +13,10 @@ use crate::ids::{ChannelId, ConnectionRef, ConsumerId};
 #[derive(Debug)]
 pub(crate) struct Removed {
     /// It was the last one.
+    #[cfg_attr(not(test), expect(dead_code, reason = "events for operators say it later"))]
     pub(crate) last: bool,
     /// Deliveries of it that are still out, and may still be settled.
+    #[cfg_attr(not(test), expect(dead_code, reason = "events for operators say it later"))]
     pub(crate) unsettled: u32,
     /// Tokens of its channel's limit that it did not use.
     pub(crate) tokens: u32,

@@ -196,7 +196,7 @@ impl Bench {
         self.queue.remove_consumer(id, now(self.at_ms), &mut self.effects)
     }
 
-    pub(crate) fn take(&mut self) -> Option<super::Taken> {
+    pub(crate) fn take(&mut self) -> Option<super::deliver::Taken> {
         self.queue.take(now(self.at_ms), false, &mut self.effects)
     }
 

@@ -76,7 +76,8 @@ pub fn amqp_table(input: &[u8]) {
     put_long_bytes(&mut wire, input);
     let Ok(table) = TableRef::read(&mut Reader::new(&wire)) else { return };
     assert_eq!(table.as_bytes(), input);
-    for (name, _) in table.iter() {
+    // A few: to look up all of them is quadratic.
+    for (name, _) in table.iter().take(8) {
         assert!(table.get(name).is_some());
     }
     // Letters that are read alike are written alike, so the second writing is the first.

@@ -58,11 +58,16 @@ impl TableBuffer {
 
     /// Removes every entry under `name`; tells whether there was one.
     pub fn remove(&mut self, name: &str) -> bool {
-        let before = self.bytes.len();
-        while let Some((start, end)) = self.find_last(name) {
-            self.bytes.drain(start..end);
+        if self.find_last(name).is_none() {
+            return false;
         }
-        self.bytes.len() != before
+        // In one pass, since a peer may repeat a name as often as a table has entries.
+        let mut kept = Vec::with_capacity(self.bytes.len());
+        for entry in self.view().entries().filter(|e| e.name != name.as_bytes()) {
+            kept.extend_from_slice(self.bytes.get(entry.start..entry.end).unwrap_or_default());
+        }
+        self.bytes = kept;
+        true
     }
 
     /// Where the entry that counts under `name` stands.

@@ -113,6 +113,13 @@ impl Director {
         }
     }
 
+    /// Begins the run. Without a warm-up the window is open before the first message.
+    pub(crate) fn begin(&mut self, shared: &Shared) {
+        if self.warm_up_ns == 0 {
+            self.stage = self.next_stage(self.start_ns, shared);
+        }
+    }
+
     /// The counters now and what broker and generator have used.
     pub(crate) fn read(&self, time_ns: u64, shared: &Shared) -> Moment {
         let broker = self.broker_pid.and_then(|pid| Usage::of(pid).ok());
@@ -145,11 +152,8 @@ impl Director {
     fn next_stage(&mut self, now_ns: u64, shared: &Shared) -> Stage {
         match self.stage {
             Stage::WarmingUp if now_ns.saturating_sub(self.start_ns) >= self.warm_up_ns => {
-                let start = self.read(now_ns, shared);
-                self.start = Some(start);
-                // A run by number has no message before its window.
-                let window_ns = if self.warm_up_ns == 0 { 0 } else { now_ns };
-                shared.window_start_ns.store(window_ns, Ordering::Relaxed);
+                self.start = Some(self.read(now_ns, shared));
+                shared.window_start_ns.store(now_ns, Ordering::Relaxed);
                 Stage::Measuring
             }
             Stage::Measuring if self.is_window_over(now_ns, shared) => {
@@ -235,7 +239,8 @@ mod tests {
                 is_fanout: false,
             },
             queues: vec![String::new()],
-            is_temporary: true,
+            removes_queues: true,
+            removes_exchange: false,
             exchange: String::new(),
             exchange_kind: None,
             key: None,
@@ -302,7 +307,7 @@ mod tests {
         let shared = Shared::new();
         let counted = Plan { messages: Some(50), window_ns: u64::MAX, warm_up_ns: 0, ..plan() };
         let mut director = Director::new(&counted, 0, None, true);
-        director.on_turn(0, &shared);
+        director.begin(&shared);
         set(&shared, 50, 50, 49);
         shared.is_flushed.store(true, Ordering::Relaxed);
         director.on_turn(MILLISECOND_NS, &shared);
@@ -310,5 +315,6 @@ mod tests {
         set(&shared, 50, 50, 50);
         director.on_turn(2 * MILLISECOND_NS, &shared);
         assert_eq!(director.end.unwrap().received, 50);
+        assert_eq!(director.start.unwrap().published, 0);
     }
 }

@@ -16,7 +16,9 @@ pub(crate) fn processor() -> String {
 
 /// How many processors there are.
 pub(crate) fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    // Not std's available_parallelism, which counts those that --pin has left us.
+    let listing = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    listing.lines().filter(|line| line.starts_with("processor")).count()
 }
 
 fn model(listing: &str) -> Option<&str> {

@@ -21,8 +21,10 @@ pub(crate) struct Plan {
     pub(crate) topology: Topology,
     /// Names of the queues.
     pub(crate) queues: Vec<String>,
-    /// Whether the queues, and the exchange if it has a type, are removed afterwards.
-    pub(crate) is_temporary: bool,
+    /// Whether the queues are removed afterwards: unless somebody named them.
+    pub(crate) removes_queues: bool,
+    /// The same for the exchange.
+    pub(crate) removes_exchange: bool,
     /// Name of the exchange, empty for the default one.
     pub(crate) exchange: String,
     /// Type of the exchange, if it is to be declared.
@@ -68,7 +70,6 @@ impl Plan {
     /// `Settings` for options that contradict each other.
     pub(crate) fn new(options: &LoadOptions, run: u16) -> Result<Self, PerfError> {
         check(options)?;
-        let is_temporary = options.queue.is_none();
         let base = options.queue.clone().unwrap_or_else(|| format!("ringmqperf.{run:04x}"));
         let queues = match options.queues {
             1 => vec![base],
@@ -95,7 +96,8 @@ impl Plan {
                 is_fanout: exchange_kind == Some(ExchangeKind::Fanout),
             },
             queues,
-            is_temporary,
+            removes_queues: options.queue.is_none(),
+            removes_exchange: options.exchange.is_none() && exchange_kind.is_some(),
             exchange,
             exchange_kind,
             key: options.key.clone(),
@@ -194,6 +196,15 @@ mod tests {
         let plan = plan("--queues 2 -x 3 -y 2").unwrap();
         assert_eq!(plan.queues, ["ringmqperf.00ab-0", "ringmqperf.00ab-1"]);
         assert_eq!((plan.key_of(2), plan.queue_of(1)), ("ringmqperf.00ab-0", "ringmqperf.00ab-1"));
+    }
+
+    #[test]
+    fn what_somebody_named_is_not_removed() {
+        let removes = |line| plan(line).map(|plan| (plan.removes_queues, plan.removes_exchange));
+        assert_eq!(removes("").unwrap(), (true, false));
+        assert_eq!(removes("--exchange-type fanout").unwrap(), (true, true));
+        assert_eq!(removes("--exchange-type fanout -e x").unwrap(), (true, false));
+        assert_eq!(removes("--exchange-type fanout -u q").unwrap(), (false, true));
     }
 
     #[test]

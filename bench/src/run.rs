@@ -88,6 +88,7 @@ fn load(uri: &Uri, plan: &Plan, manner: Manner<'_>) -> Result<Outcome, PerfError
     for (index, link) in links.producers.into_iter().enumerate() {
         publishing.producers.push(Producer::new(link, plan, index, start_ns)?);
     }
+    director.begin(&shared);
     let failure = if manner.has_two_threads {
         run_both(&mut first, &mut second, &mut director, (manner.pin.get(1), &shared))?
     } else {
@@ -117,6 +118,7 @@ fn conclude(
     let Receipts { verifier, mut latency, .. } = consuming.receipts;
     let mut faults = verifier.finish(&published);
     faults.add(publishing.dispatch.faults);
+    faults.unconfirmed += publishing.producers.iter().map(Producer::unconfirmed).sum::<u64>();
     Outcome {
         start: director.start.unwrap_or(last),
         end: director.end.unwrap_or(last),

@@ -65,6 +65,8 @@ pub(crate) struct Faults {
     pub(crate) protocol: u64,
     /// Messages that the broker refused to take.
     pub(crate) refused: u64,
+    /// Messages that the broker neither confirmed nor refused.
+    pub(crate) unconfirmed: u64,
     /// The first of them in words.
     pub(crate) samples: Vec<String>,
 }
@@ -79,7 +81,7 @@ impl Faults {
     }
 
     /// Name and number of each kind.
-    pub(crate) const fn counts(&self) -> [(&'static str, u64); 9] {
+    pub(crate) const fn counts(&self) -> [(&'static str, u64); 10] {
         [
             ("lost", self.lost),
             ("duplicated", self.duplicated),
@@ -90,6 +92,7 @@ impl Faults {
             ("invented", self.invented),
             ("protocol", self.protocol),
             ("refused", self.refused),
+            ("unconfirmed", self.unconfirmed),
         ]
     }
 
@@ -109,6 +112,7 @@ impl Faults {
         self.invented += other.invented;
         self.protocol += other.protocol;
         self.refused += other.refused;
+        self.unconfirmed += other.unconfirmed;
         self.samples.extend(other.samples);
         self.samples.truncate(SAMPLES_MAX);
     }

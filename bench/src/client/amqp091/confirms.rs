@@ -33,6 +33,12 @@ impl Confirms {
         self.sent_ns.len().saturating_sub(taken)
     }
 
+    /// How many messages are unconfirmed.
+    pub(crate) fn unsettled(&self) -> u64 {
+        let count = self.sent_ns.iter().filter(|sent_ns| **sent_ns != CONFIRMED).count();
+        u64::try_from(count).unwrap_or(u64::MAX)
+    }
+
     /// Counts a message; there must be room.
     #[inline]
     pub(crate) fn on_sent(&mut self, time_ns: u64) {
@@ -121,7 +127,7 @@ mod tests {
     fn confirms_in_another_order_open_the_window_from_the_oldest_on() {
         let mut confirms = sent(3, 1..4);
         assert_eq!(confirms.on_settled(2, false, |_| ()), Ok(1));
-        assert_eq!(confirms.room(), 0);
+        assert_eq!((confirms.room(), confirms.unsettled()), (0, 2));
         assert_eq!(confirms.on_settled(1, false, |_| ()), Ok(1));
         assert_eq!(confirms.room(), 2);
         assert_eq!(confirms.on_settled(3, true, |_| ()), Ok(1));

@@ -21,6 +21,9 @@ use crate::plan::Plan;
 use crate::verify::Verifier;
 use crate::worker::Wake;
 
+/// Octets read per delivery that is due, as long as no delivery has come in one frame.
+const READ_BYTES_UNSHAPED: usize = 1024;
+
 /// What all consumers of a thread share.
 #[derive(Debug)]
 pub(crate) struct Receipts {
@@ -124,18 +127,20 @@ impl Consumer {
         scratch: &mut [u8],
         receipts: &mut Receipts,
     ) -> Result<Wake, ClientError> {
+        let mut read_bytes_max = scratch.len();
         if let Some(pace) = &self.pace
             && self.socket.is_readable
         {
-            let now_ns = clock.now_ns();
-            if pace.due(now_ns) == 0 {
+            let due = pace.due(clock.now_ns());
+            if due == 0 {
                 let wake = Wake::At(pace.time_of(0));
                 self.write()?;
                 return Ok(wake);
             }
+            read_bytes_max = self.bytes_of(due).min(read_bytes_max);
         }
         if self.socket.is_readable {
-            let input = self.socket.read(scratch)?;
+            let input = self.socket.read(scratch, read_bytes_max)?;
             let count_before = receipts.count;
             let taken = self.parse(input, clock.now_ns(), receipts)?;
             self.socket.keep(input.get(taken..).unwrap_or_default());
@@ -152,6 +157,12 @@ impl Consumer {
         }
         self.write()?;
         Ok(if self.socket.is_readable { Wake::Now } else { Wake::OnEvent })
+    }
+
+    /// Octets of so many deliveries; a guess until there is one to measure.
+    fn bytes_of(&self, count: u64) -> usize {
+        let message_bytes = self.shape.as_ref().map_or(READ_BYTES_UNSHAPED, Shape::message_bytes);
+        message_bytes.saturating_mul(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
     /// Acknowledges what is left, at the end of a run.

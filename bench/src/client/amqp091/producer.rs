@@ -107,6 +107,11 @@ impl Producer {
         self.published
     }
 
+    /// Messages that the broker has not spoken of, if it was asked to.
+    pub(crate) fn unconfirmed(&self) -> u64 {
+        self.confirms.as_ref().map_or(0, Confirms::unsettled)
+    }
+
     /// Whether everything stamped is written, and nothing more will be stamped.
     pub(crate) const fn is_done(&self, is_open: bool) -> bool {
         self.filled == self.written && (!is_open || self.published >= self.published_max)
@@ -123,7 +128,7 @@ impl Producer {
         dispatch: &mut Dispatch,
     ) -> Result<Wake, ClientError> {
         if self.socket.is_readable {
-            let input = self.socket.read(scratch)?;
+            let input = self.socket.read(scratch, usize::MAX)?;
             let taken = self.parse(input, clock.now_ns(), dispatch)?;
             self.socket.keep(input.get(taken..).unwrap_or_default());
         }

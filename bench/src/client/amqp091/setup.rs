@@ -67,10 +67,8 @@ pub(crate) fn declare(link: &mut Link, plan: &Plan) -> Result<(), ClientError> {
 /// # Errors
 /// The broker's refusal.
 pub(crate) fn remove(link: &mut Link, plan: &Plan) -> Result<(), ClientError> {
-    if !plan.is_temporary {
-        return Ok(());
-    }
-    for name in &plan.queues {
+    let queues = if plan.removes_queues { plan.queues.as_slice() } else { &[] };
+    for name in queues {
         let delete = queue::Delete {
             ticket: 0,
             queue: name,
@@ -80,11 +78,11 @@ pub(crate) fn remove(link: &mut Link, plan: &Plan) -> Result<(), ClientError> {
         };
         link.call(&delete, (50, 41))?;
     }
-    if plan.exchange_kind.is_some() {
+    if plan.removes_exchange {
         let delete = exchange::Delete {
             ticket: 0,
             exchange: &plan.exchange,
-            if_unused: true,
+            if_unused: false,
             no_wait: false,
         };
         link.call(&delete, (40, 21))?;

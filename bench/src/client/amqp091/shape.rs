@@ -19,6 +19,8 @@ pub(crate) struct Shape {
 
 /// Octets of class, method and the length of the consumer tag.
 const BEFORE_CONSUMER_TAG_BYTES: usize = 5;
+/// Octets of a delivery tag and `redelivered`.
+const TAG_AND_REDELIVERED_BYTES: usize = 9;
 /// Octets of a frame before its payload.
 const FRAME_HEAD_BYTES: usize = 7;
 
@@ -55,12 +57,18 @@ impl Shape {
         let tag_at = FRAME_HEAD_BYTES
             .checked_add(BEFORE_CONSUMER_TAG_BYTES)?
             .checked_add(deliver.consumer_tag.len())?;
-        let behind_redelivered = tag_at.checked_add(9)?;
+        let behind_redelivered = tag_at.checked_add(TAG_AND_REDELIVERED_BYTES)?;
         Some(Self {
             before_tag: input.get(..tag_at)?.to_vec(),
             before_body: input.get(behind_redelivered..before_body_end)?.to_vec(),
             body_and_end_bytes: payload.len().checked_add(1)?,
         })
+    }
+
+    /// Octets of a delivery with all its frames.
+    pub(crate) fn message_bytes(&self) -> usize {
+        let fixed = self.before_tag.len().saturating_add(self.before_body.len());
+        fixed.saturating_add(TAG_AND_REDELIVERED_BYTES).saturating_add(self.body_and_end_bytes)
     }
 
     /// The delivery at the front of `input` if it is whole, is not a redelivery and has this
@@ -101,6 +109,7 @@ mod tests {
         let next = [delivery(0x0102_0304, "key", b"other"), b"rest".to_vec()].concat();
         let expected = Shaped { tag: 0x0102_0304, body: b"other", rest: b"rest" };
         assert_eq!(shape.split(&next), Some(expected));
+        assert_eq!(shape.message_bytes(), next.len() - b"rest".len());
     }
 
     #[test]

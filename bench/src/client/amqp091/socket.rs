@@ -31,17 +31,23 @@ impl Socket {
         Ok(Self { stream, is_readable: true, is_writable: true, leftover })
     }
 
-    /// Reads once behind the octets left over from the last time, and returns all of them. No
-    /// new octets is not an error.
+    /// Reads once, `bytes_max` at most, behind the octets left over from the last time, and
+    /// returns all of them. No new octets is not an error.
     ///
     /// # Errors
     /// `Ended` if there will be no more; the system's.
-    pub(crate) fn read<'a>(&mut self, scratch: &'a mut [u8]) -> Result<&'a [u8], ClientError> {
+    pub(crate) fn read<'a>(
+        &mut self,
+        scratch: &'a mut [u8],
+        bytes_max: usize,
+    ) -> Result<&'a [u8], ClientError> {
         let start = self.leftover.len();
         let Some((front, room)) = scratch.split_at_mut_checked(start) else {
             return Err(ClientError::Unexpected("frame larger than the read buffer"));
         };
         front.copy_from_slice(&self.leftover);
+        let room_bytes = room.len().min(bytes_max);
+        let room = room.get_mut(..room_bytes).unwrap_or_default();
         let count = match (&self.stream).read(room) {
             Ok(0) => return Err(ClientError::Ended),
             Ok(count) => count,

@@ -1,0 +1,260 @@
+//! ringmqperf against a broker that does what the test says: that good brokers pass, and that
+//! each kind of fault of a bad one is found. May import RingMQ's codec.
+#![cfg(test)]
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Output};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use ringmq::protocol::amqp091::wire::field_table::TableRef;
+use ringmq::protocol::amqp091::wire::frame::{self, Frame};
+use ringmq::protocol::amqp091::wire::method::{
+    Basic, Channel, Confirm, Connection, Encode, Exchange, Method, Queue, basic, channel,
+    connection, queue,
+};
+use ringmq::protocol::octets::Decoded;
+
+const FRAME_BYTES_MAX: u32 = 131_072;
+
+/// What the broker makes of message number n: the bodies it delivers.
+type Fault = fn(u64, Vec<u8>) -> Vec<Vec<u8>>;
+
+/// One queue; the messages of all producers go to the last consumer that came.
+struct Fake {
+    fault: Fault,
+    has_confirms: bool,
+}
+
+/// One connection of the fake.
+struct Peer {
+    stream: TcpStream,
+    out: Vec<u8>,
+    fault: Fault,
+    has_confirms: bool,
+    is_confirming: bool,
+    published: u64,
+    body: Vec<u8>,
+    body_bytes: u64,
+    queue: Sender<Vec<u8>>,
+    deliveries: Option<Receiver<Vec<u8>>>,
+}
+
+impl Fake {
+    /// Starts to listen; serves the consumer and then the others, as ringmqperf connects.
+    fn start(self) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::Builder::new().spawn(move || self.serve(&listener)).unwrap();
+        format!("amqp://127.0.0.1:{port}/")
+    }
+
+    fn serve(&self, listener: &TcpListener) {
+        let (queue, deliveries) = channel();
+        let mut deliveries = Some(deliveries);
+        // Control, consumer, producer: the second one that comes consumes.
+        for number in 0..3 {
+            let (stream, _) = listener.accept().unwrap();
+            stream.set_nodelay(true).unwrap();
+            let peer = Peer {
+                stream,
+                out: Vec::new(),
+                fault: self.fault,
+                has_confirms: self.has_confirms,
+                is_confirming: false,
+                published: 0,
+                body: Vec::new(),
+                body_bytes: 0,
+                queue: queue.clone(),
+                deliveries: if number == 1 { deliveries.take() } else { None },
+            };
+            std::thread::Builder::new().spawn(move || peer.serve()).unwrap();
+        }
+    }
+}
+
+impl Peer {
+    fn serve(mut self) {
+        let mut header = [0; 8];
+        self.stream.read_exact(&mut header).unwrap();
+        let start = connection::Start {
+            version_major: 0,
+            version_minor: 9,
+            server_properties: TableRef::EMPTY,
+            mechanisms: b"PLAIN",
+            locales: b"en_US",
+        };
+        self.answer(0, &start);
+        let mut input = Vec::new();
+        let mut octets = vec![0; 65_536];
+        loop {
+            self.stream.write_all(&std::mem::take(&mut self.out)).unwrap();
+            let Ok(count @ 1..) = self.stream.read(&mut octets) else { return };
+            input.extend_from_slice(&octets[..count]);
+            let mut taken_total = 0;
+            while let Decoded::Frame { frame, taken } =
+                frame::decode(&input[taken_total..], FRAME_BYTES_MAX).unwrap()
+            {
+                match frame {
+                    Frame::Method { payload, .. } => self.on_method(payload),
+                    Frame::Header { payload, .. } => {
+                        self.body_bytes = u64::from_be_bytes(payload[4..12].try_into().unwrap());
+                    }
+                    Frame::Body { payload, .. } => self.on_body(payload),
+                    Frame::Heartbeat { .. } => {}
+                }
+                taken_total += taken;
+            }
+            input.drain(..taken_total);
+            if self.is_confirming && self.has_confirms && self.published > 0 {
+                let delivery_tag = self.published;
+                self.answer(1, &basic::Ack { delivery_tag, multiple: true });
+            }
+        }
+    }
+
+    fn answer(&mut self, channel: u16, method: &impl Encode) {
+        frame::put_method(&mut self.out, channel, method);
+    }
+
+    fn on_body(&mut self, piece: &[u8]) {
+        self.body.extend_from_slice(piece);
+        if u64::try_from(self.body.len()).unwrap() == self.body_bytes {
+            let body = std::mem::take(&mut self.body);
+            for body in (self.fault)(self.published, body) {
+                self.queue.send(body).unwrap();
+            }
+            self.published += 1;
+        }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a script, not a state machine")]
+    fn on_method(&mut self, payload: &[u8]) {
+        let queue = "ringmqperf";
+        let (message_count, consumer_count) = (0, 0);
+        match Method::decode(payload).unwrap() {
+            Method::Connection(Connection::StartOk(_)) => {
+                let (channel_max, frame_max, heartbeat) = (9, FRAME_BYTES_MAX, 60);
+                self.answer(0, &connection::Tune { channel_max, frame_max, heartbeat });
+            }
+            Method::Connection(Connection::Open(_)) => {
+                self.answer(0, &connection::OpenOk { known_hosts: "" });
+            }
+            Method::Connection(Connection::Close(_)) => self.answer(0, &Connection::CloseOk),
+            Method::Channel(Channel::Open(_)) => {
+                self.answer(1, &channel::OpenOk { channel_id: b"" });
+            }
+            Method::Exchange(Exchange::Declare(_)) => self.answer(1, &Exchange::DeclareOk),
+            Method::Queue(Queue::Declare(_)) => {
+                self.answer(1, &queue::DeclareOk { queue, message_count, consumer_count });
+            }
+            Method::Queue(Queue::Purge(_)) => self.answer(1, &queue::PurgeOk { message_count }),
+            Method::Queue(Queue::Delete(_)) => self.answer(1, &queue::DeleteOk { message_count }),
+            Method::Confirm(Confirm::Select(_)) => {
+                self.is_confirming = true;
+                self.answer(1, &Confirm::SelectOk);
+            }
+            Method::Basic(Basic::Consume(consume)) => {
+                let consumer_tag = consume.consumer_tag;
+                self.answer(1, &basic::ConsumeOk { consumer_tag });
+                self.deliver(consumer_tag.to_owned());
+            }
+            Method::Basic(Basic::Publish(_) | Basic::Ack(_))
+            | Method::Connection(Connection::TuneOk(_)) => {}
+            Method::Basic(Basic::Qos(_)) => self.answer(1, &Basic::QosOk),
+            other => panic!("{} is not in the script", other.name()),
+        }
+    }
+
+    /// Delivers from a thread of its own, since this one reads.
+    fn deliver(&mut self, consumer_tag: String) {
+        let deliveries = self.deliveries.take().unwrap();
+        let mut stream = self.stream.try_clone().unwrap();
+        // The answer to basic.consume must not wait for a message.
+        stream.write_all(&std::mem::take(&mut self.out)).unwrap();
+        let mut out = Vec::new();
+        let deliver_all = move || {
+            for (delivery_tag, body) in (1..).zip(deliveries) {
+                let consumer_tag = consumer_tag.as_str();
+                let deliver = basic::Deliver {
+                    consumer_tag,
+                    delivery_tag,
+                    redelivered: false,
+                    exchange: "",
+                    routing_key: "ringmqperf",
+                };
+                let channel = 1;
+                frame::put_content(&mut out, channel, &deliver, &[0, 0], &body, FRAME_BYTES_MAX);
+                if stream.write_all(&std::mem::take(&mut out)).is_err() {
+                    return;
+                }
+            }
+        };
+        std::thread::Builder::new().spawn(deliver_all).unwrap();
+    }
+}
+
+/// The output of ringmqperf with these arguments.
+fn perf(fake: Fake, arguments: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringmqperf"));
+    command.args(["amqp", "throughput", "-q", "--drain-timeout", "1", "--uri", &fake.start()]);
+    command.args(arguments.split_whitespace()).output().unwrap()
+}
+
+fn good(number: u64, body: Vec<u8>) -> Vec<Vec<u8>> {
+    let _ = number;
+    vec![body]
+}
+
+#[track_caller]
+fn assert_finds(fault: Fault, arguments: &str, words: &str) {
+    let output = perf(Fake { fault, has_confirms: true }, arguments);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains(words), "{words} in {text}");
+}
+
+#[test]
+fn a_good_broker_passes() {
+    for arguments in ["-C 3000", "-C 500 -s 1000 -c 10 -a 7 -P 50 -p", "-C 5 -s 300000 --threads 2"]
+    {
+        let output = perf(Fake { fault: good, has_confirms: true }, arguments);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments}: {text}");
+        assert!(text.contains("verified"), "{text}");
+    }
+}
+
+#[test]
+fn a_lost_message_is_found() {
+    let fault: Fault = |number, body| if number == 700 { vec![] } else { vec![body] };
+    assert_finds(fault, "-C 1000", "VIOLATION: 1 lost");
+}
+
+#[test]
+fn a_message_that_is_delivered_twice_is_found() {
+    let fault: Fault =
+        |number, body| if number == 999 { vec![body.clone(), body] } else { vec![body] };
+    assert_finds(fault, "-C 1000", "VIOLATION: 1 duplicated");
+}
+
+#[test]
+fn a_changed_body_is_found_and_its_message_counts_as_lost() {
+    let fault: Fault = |number, mut body| {
+        let last = body.len() - 1;
+        body[last] ^= u8::from(number == 3);
+        vec![body]
+    };
+    for arguments in ["-C 10 -s 16", "-C 10 -s 5000", "-C 10 -s 200000"] {
+        assert_finds(fault, arguments, "VIOLATION: 1 corrupt");
+        assert_finds(fault, arguments, "VIOLATION: 1 lost");
+    }
+}
+
+#[test]
+fn a_confirm_that_never_comes_is_found() {
+    let output = perf(Fake { fault: good, has_confirms: false }, "-C 10 -c 10");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("VIOLATION: 10 unconfirmed"), "{text}");
+}

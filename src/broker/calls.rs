@@ -2,6 +2,8 @@
 //! [`Mail::Done`]; only then is the client answered, so that whoever sees the answer can rely on
 //! it on any connection (design: answers only after all shards know).
 
+use std::rc::Rc;
+
 use super::Broker;
 use super::mail::{BindingSpec, CallId, Mail, PlainAnswer, for_session};
 use crate::command::{Answer, Entity, Event, Refusal};
@@ -15,7 +17,7 @@ pub(super) enum Then {
     /// A session is answered.
     Answer { to: ChannelRef, answer: PlainAnswer },
     /// A session is answered, or the binding is taken back because its exchange is gone.
-    Bound { to: ChannelRef, queue: QueueId, binding: Box<BindingSpec> },
+    Bound { to: ChannelRef, queue: QueueId, exchange: Rc<str>, binding: Box<BindingSpec> },
     /// Another shard's call is answered.
     Done { shard: ShardId, call: CallId },
     /// The keeper forgets that the exchange is being deleted.
@@ -84,13 +86,13 @@ impl Broker {
         match then {
             Then::Nothing => {}
             Then::Answer { to, answer } => self.answer(to, answer),
-            Then::Bound { to, queue, binding } => {
+            Then::Bound { to, queue, exchange, binding } => {
                 if known {
                     self.answer(to, Answer::Done);
                 } else {
-                    let name = self.exchange_name(binding.exchange).unwrap_or_default();
                     self.forget_binding(queue, &binding);
-                    self.answer(to, Answer::Refused(Refusal::NotFound(Entity::Exchange, name)));
+                    let refusal = Refusal::NotFound(Entity::Exchange, Box::from(&*exchange));
+                    self.answer(to, Answer::Refused(refusal));
                 }
             }
             Then::Done { shard, call } => self.done(shard, call, true),
@@ -135,6 +137,15 @@ impl Broker {
             self.consumer_started(connection, channel, *consumer);
         }
         self.tell(connection, Event::Answer { channel, answer });
+    }
+
+    /// A call that told nobody anything by itself still waits for what was told before: whoever
+    /// came second must not be answered before the others know either.
+    pub(super) fn wait_for_earlier(&mut self, id: CallId) {
+        let told = self.calls.get(id).is_some_and(|call| call.told);
+        if !told && self.telling > 0 {
+            self.tell_others(id, |call| Mail::Barrier { call });
+        }
     }
 
     /// Answers once everything told to other shards so far has been applied by them: needed when

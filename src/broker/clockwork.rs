@@ -50,6 +50,8 @@ impl Ord for Waiting {
 pub(super) struct Delayed {
     heap: BinaryHeap<Reverse<Waiting>>,
     order: u64,
+    /// The earliest deadline a timer stands for: one is enough, however many wait.
+    timer_ms: Option<u64>,
 }
 
 impl Broker {
@@ -67,16 +69,41 @@ impl Broker {
         let bytes = message.memory_bytes() as u64;
         self.memory.moved(0, bytes);
         self.delayed.heap.push(Reverse(Waiting { due_wall_ms, order, exchange, keys, message }));
+        self.arm_delayed(due_wall_ms, now);
+    }
+
+    fn arm_delayed(&mut self, due_wall_ms: u64, now: Now) {
         let wait = due_wall_ms.saturating_sub(now.wall_ms);
-        self.timers.insert(now.mono_ms.saturating_add(wait), Alarm::Delayed);
+        let deadline = now.mono_ms.saturating_add(wait);
+        if self.delayed.timer_ms.is_none_or(|set| deadline < set) {
+            self.delayed.timer_ms = Some(deadline);
+            self.timers.insert(deadline, Alarm::Delayed);
+        }
+    }
+
+    /// The messages of an exchange go with it.
+    pub(super) fn forget_delayed(&mut self, exchange: ExchangeId) {
+        let memory = &mut self.memory;
+        self.delayed.heap.retain(|Reverse(waiting)| {
+            let stays = waiting.exchange != exchange;
+            if !stays {
+                memory.moved(waiting.message.memory_bytes() as u64, 0);
+            }
+            stays
+        });
     }
 
     fn publish_due(&mut self, now: Now) {
+        // A timer that an earlier one replaced has nothing to do.
+        if self.delayed.timer_ms.is_some_and(|set| set > now.mono_ms) {
+            return;
+        }
+        self.delayed.timer_ms = None;
         while let Some(Reverse(first)) = self.delayed.heap.peek() {
             if first.due_wall_ms > now.wall_ms {
                 // The wall clock may have been set back: look again when it should be due.
-                let wait = first.due_wall_ms - now.wall_ms;
-                self.timers.insert(now.mono_ms.saturating_add(wait), Alarm::Delayed);
+                let due_wall_ms = first.due_wall_ms;
+                self.arm_delayed(due_wall_ms, now);
                 return;
             }
             let Some(Reverse(due)) = self.delayed.heap.pop() else { return };

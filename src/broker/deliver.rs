@@ -134,8 +134,8 @@ impl Broker {
     /// Ends a turn: carries out what queues decided, delivers what can be delivered.
     pub fn end_turn(&mut self, now: Now) {
         loop {
-            while let Some((queue, effect)) = self.effects.pop_front() {
-                self.carry_out(queue, effect, now);
+            while let Some((queue, vhost, effect)) = self.effects.pop_front() {
+                self.carry_out((queue, vhost), effect, now);
             }
             while let Some((channel, tokens)) = self.unneeded.pop() {
                 self.unused(channel, tokens);
@@ -172,17 +172,18 @@ impl Broker {
         self.arm(id, now);
     }
 
-    /// Moves what a queue just decided to the list of things to carry out.
+    /// Moves what a queue just decided to the list of things to carry out: what has died has to
+    /// go on even if the queue is deleted before that.
     pub(super) fn queue_effects(&mut self, id: QueueId) {
+        let Some(vhost) = self.queues.get(id).map(|entry| entry.vhost) else { return };
         for effect in self.effects_now.drain(..) {
-            self.effects.push_back((id, effect));
+            self.effects.push_back((id, vhost, effect));
         }
     }
 
-    fn carry_out(&mut self, id: QueueId, effect: Effect, now: Now) {
+    fn carry_out(&mut self, (id, vhost): (QueueId, VhostId), effect: Effect, now: Now) {
         match effect {
             Effect::DeadLetter(DeadLetter { message, target, reason: _ }) => {
-                let Some(vhost) = self.queues.get(id).map(|entry| entry.vhost) else { return };
                 let key = target.routing_key.as_deref();
                 self.dead_letter(vhost, &message, &target.exchange, key, now);
             }
@@ -225,7 +226,13 @@ impl Broker {
         };
         if exchange.is_empty() {
             let own = dead.routing_key().to_owned();
-            for name in std::iter::once(&*own).chain(keys.iter().map(|k| &**k)) {
+            let mut names = vec![&*own];
+            for key in &keys {
+                if !names.contains(&&**key) {
+                    names.push(key);
+                }
+            }
+            for name in names {
                 self.publish_internal_by_name(vhost, name, &dead, now);
             }
         } else if let Some(id) = self.exchange_id(vhost, exchange) {

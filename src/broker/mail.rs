@@ -70,6 +70,16 @@ pub(crate) struct Parcel {
 /// The keys of a message beyond its own, for routing on the other side.
 pub(crate) type MoreKeys = Option<Box<[Box<str>]>>;
 
+/// What exchanges on the way of a message picked on its publisher's shard, so that the next shard
+/// picks the same.
+#[derive(Debug)]
+pub(crate) struct Picks {
+    /// The random number drawn for the message.
+    pub(crate) choice: u64,
+    /// Queues of the receiving shard that were picked.
+    pub(crate) queues: Vec<QueueId>,
+}
+
 /// An exchange as the keeper announces it.
 #[derive(Debug, Clone)]
 pub(crate) struct ExchangeSpec {
@@ -103,7 +113,13 @@ pub(crate) enum Mail {
     /// The answer to it.
     Answered { connection: ConnectionId, channel: ChannelId, answer: Box<PlainAnswer> },
     /// To a shard with an interest: route it there through the same exchange, local queues only.
-    Publish { exchange: ExchangeId, keys: MoreKeys, parcel: Parcel, wanted: Option<PendingId> },
+    Publish {
+        exchange: ExchangeId,
+        keys: MoreKeys,
+        picks: Option<Box<Picks>>,
+        parcel: Parcel,
+        wanted: Option<PendingId>,
+    },
     /// To the owner of exactly this queue.
     PublishTo { queue: QueueId, parcel: Parcel, wanted: Option<PendingId> },
     /// To the owner of the queue of this name, which may not exist; no name: the routing key.

@@ -32,6 +32,8 @@ mod route;
 mod settle;
 mod shared_credit;
 mod slots;
+#[cfg(test)]
+mod tests;
 pub(crate) mod topic_tree;
 mod topology;
 mod vhost;
@@ -135,12 +137,14 @@ pub struct Broker {
     delayed: clockwork::Delayed,
 
     dirty: Vec<QueueId>,
-    effects: VecDeque<(QueueId, Effect)>,
+    effects: VecDeque<(QueueId, VhostId, Effect)>,
     effects_now: Vec<Effect>,
     unneeded: Vec<deliver::UnneededHere>,
     ready: Vec<ConnectionId>,
     expired: Vec<clockwork::Alarm>,
     scratch: Scratch,
+    /// Walks over exchanges so far.
+    walks: u64,
     no_name: Rc<str>,
     last_name: Rc<str>,
     seed: u64,
@@ -190,6 +194,7 @@ impl Broker {
             ready: Vec::new(),
             expired: Vec::new(),
             scratch: Scratch::default(),
+            walks: 0,
             last_name: no_name.clone(),
             no_name,
             seed: u64::from_le_bytes(seed) | 1,

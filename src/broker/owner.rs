@@ -1,7 +1,8 @@
 //! Requests about queues, decided on the shard that owns the queue, and requests about exchanges,
 //! decided on the keeper. Each ends in exactly one answer to the channel that asked.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::Broker;
 use super::calls::Then;
@@ -33,7 +34,8 @@ pub(super) struct QueueEntry {
 /// What a connection left on an owner: its queues with consumers, and its exclusive ones.
 #[derive(Debug, Default)]
 pub(super) struct Footprint {
-    pub(super) queues: HashSet<QueueId, ahash::RandomState>,
+    /// How often each counts: its consumers, and once more where it is exclusive.
+    pub(super) queues: HashMap<QueueId, u32, ahash::RandomState>,
     /// For a connection of another shard: what is on its way to it.
     pub(super) window: Window,
 }
@@ -251,7 +253,7 @@ impl Broker {
     }
 
     pub(super) fn leave_footprint(&mut self, connection: ConnectionRef, queue: QueueId) {
-        self.footprints.entry(connection).or_default().queues.insert(queue);
+        *self.footprints.entry(connection).or_default().queues.entry(queue).or_default() += 1;
     }
 
     fn request_delete(
@@ -309,19 +311,25 @@ impl Broker {
         self.memory.moved(entry.queue.memory_bytes(), 0);
         self.unbind_all(id, &entry.bound_to, call);
         if let Some(owner) = entry.queue.exclusive() {
-            self.lift_footprint(owner, id);
+            self.lift_footprint(owner, id, 1);
         }
         for gone in entry.queue.all_consumers() {
-            self.lift_footprint(gone.at.connection, id);
+            self.lift_footprint(gone.at.connection, id, 1);
             if Some(gone.at.connection) != leaving {
                 self.consumer_gone(gone.at, gone.key);
             }
         }
     }
 
-    fn lift_footprint(&mut self, connection: ConnectionRef, queue: QueueId) {
-        if let Some(footprint) = self.footprints.get_mut(&connection) {
-            footprint.queues.remove(&queue);
+    /// Consumers of a connection, or its own queue, are gone.
+    fn lift_footprint(&mut self, connection: ConnectionRef, queue: QueueId, times: u32) {
+        if let Some(footprint) = self.footprints.get_mut(&connection)
+            && let Entry::Occupied(mut count) = footprint.queues.entry(queue)
+        {
+            *count.get_mut() = count.get().saturating_sub(times);
+            if *count.get() == 0 {
+                count.remove();
+            }
         }
     }
 
@@ -413,9 +421,14 @@ impl Broker {
 
     /// Stops one consumer; what it has unsettled stays out.
     fn cancel(&mut self, at: ChannelRef, id: QueueId, consumer: ConsumerId, now: Now) {
-        let Some(entry) = self.queues.get_mut(id) else { return };
+        let Some(entry) = self.queues.get_mut(id) else {
+            // The cancellation and the deletion of the queue have crossed.
+            self.answer_when_known(at, Answer::Done);
+            return;
+        };
         let removed = entry.queue.remove_consumer(consumer, now, &mut self.effects_now);
-        if let Some(removed) = removed.filter(|r| r.tokens > 0) {
+        if let Some(removed) = removed {
+            self.lift_footprint(at.connection, id, 1);
             self.give_tokens_back(at, removed.tokens);
         }
         let then = Then::Answer { to: at, answer: Answer::Done };
@@ -455,7 +468,7 @@ impl Broker {
         let Some(own) = self.open_call(then) else { return };
         let queues = match (channel, self.footprints.get(&connection)) {
             (_, None) => Vec::new(),
-            (_, Some(footprint)) => footprint.queues.iter().copied().collect(),
+            (_, Some(footprint)) => footprint.queues.keys().copied().collect(),
         };
         for id in queues {
             let Some(entry) = self.queues.get_mut(id) else { continue };
@@ -463,7 +476,9 @@ impl Broker {
                 self.delete_queue(id, own, Some(connection));
                 continue;
             }
-            entry.queue.remove_consumers_of(connection, channel, now, &mut self.effects_now);
+            let effects = &mut self.effects_now;
+            let gone = entry.queue.remove_consumers_of(connection, channel, now, effects);
+            self.lift_footprint(connection, id, gone);
             self.after_removal(id, own, now);
         }
         if channel.is_none() {

@@ -3,7 +3,7 @@
 
 use super::Broker;
 use super::connections::Entered;
-use super::mail::{Mail, PendingId, Reported};
+use super::mail::{Mail, PendingId, Picks, Reported};
 use super::queue::{Enqueued, dead_letter};
 use super::reply;
 use super::route::{LazyHeaders, Route, RouteCache, Subject};
@@ -111,6 +111,7 @@ impl Broker {
             more_keys: &more,
             reader,
             properties: publish.properties,
+            choice: self.random(),
         };
         let key_only = self.walk(id, &subject, true, route);
         if key_only && more.is_empty() && !delays {
@@ -128,7 +129,9 @@ impl Broker {
         for key in std::iter::once(publish.routing_key).chain(more) {
             let owner = self.placement.owner(&entry.name, key);
             if owner != self.shard {
-                route.by_name.push((owner, key.into()));
+                if !route.by_name.iter().any(|(_, name)| **name == *key) {
+                    route.by_name.push((owner, key.into()));
+                }
             } else if let Some(queue) = entry.queues.get(key)
                 && !route.queues.contains(queue)
             {
@@ -195,15 +198,21 @@ impl Broker {
         if let Some(exchange) = route.exchange {
             for shard in route.shards.iter() {
                 mails += 1;
+                let picked = route.named.iter().filter(|queue| queue.shard == shard);
+                let picks = route.choice.map(|choice| {
+                    Box::new(Picks { choice, queues: picked.map(|q| q.queue).collect() })
+                });
                 self.post.send_message(shard, message, |parcel| Mail::Publish {
                     exchange,
                     keys: keys.map(Into::into),
+                    picks,
                     parcel,
                     wanted,
                 });
             }
         }
-        for queue in &route.named {
+        // Where the message goes by interest too, what was picked goes with it: one copy for each.
+        for queue in route.named.iter().filter(|queue| !route.shards.contains(queue.shard)) {
             mails += 1;
             let id = queue.queue;
             self.post.send_message(queue.shard, message, |parcel| Mail::PublishTo {
@@ -328,6 +337,7 @@ impl Broker {
             more_keys: &more,
             reader: self.reader_of(message),
             properties: message.properties(),
+            choice: self.random(),
         };
         let mut route = Route { exchange: Some(exchange), ..Route::default() };
         self.walk(exchange, &subject, true, &mut route);
@@ -368,12 +378,13 @@ impl Broker {
         from: ShardId,
         exchange: ExchangeId,
         message: &Message,
-        keys: Option<&[Box<str>]>,
+        (keys, picks): (Option<&[Box<str>]>, Option<&Picks>),
         now: Now,
     ) -> bool {
         let Some(slot) = self.lane_routes.get_mut(usize::from(from.0)) else { return true };
         let mut cache = std::mem::take(slot);
         let same = keys.is_none()
+            && picks.is_none()
             && cache.route.exchange == Some(exchange)
             && cache.fits("", message.routing_key(), self.revision);
         if !same {
@@ -386,10 +397,16 @@ impl Broker {
                 more_keys: &more,
                 reader: self.reader_of(message),
                 properties: message.properties(),
+                choice: picks.as_ref().map_or(0, |picks| picks.choice),
             };
             let key_only = self.walk(exchange, &subject, false, &mut cache.route);
             if key_only && keys.is_none() {
                 cache.keep("", message.routing_key(), self.revision);
+            }
+            if let Some(picks) = picks.filter(|picks| !picks.queues.is_empty()) {
+                cache.route.queues.extend_from_slice(&picks.queues);
+                cache.route.queues.sort_unstable();
+                cache.route.queues.dedup();
             }
         }
         let mut accepted = true;

@@ -97,9 +97,10 @@ impl Broker {
     #[expect(clippy::wildcard_enum_match_arm, reason = "the caller has sorted them")]
     fn read_publish(&mut self, from: ShardId, mail: Mail, bytes: &[u8], now: Now) {
         match mail {
-            Mail::Publish { exchange, keys, parcel, wanted } => {
+            Mail::Publish { exchange, keys, picks, parcel, wanted } => {
                 let Some(message) = self.unpack(bytes, parcel) else { return };
-                let accepted = self.publish_mailed(from, exchange, &message, keys.as_deref(), now);
+                let more = (keys.as_deref(), picks.as_deref());
+                let accepted = self.publish_mailed(from, exchange, &message, more, now);
                 self.report(from, wanted, accepted);
             }
             Mail::PublishTo { queue, parcel, wanted } => {

@@ -6,6 +6,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 
 use super::Broker;
+use super::exchange::canonical::mix;
 use super::exchange::found::Found;
 use super::exchange::shard_set::ShardSet;
 use super::exchange::{Headers, Routed};
@@ -29,6 +30,8 @@ pub(super) struct Route {
     pub(super) shards: ShardSet,
     /// Queues picked by name on other shards.
     pub(super) named: Vec<QueueRef>,
+    /// The number by which exchanges picked, if one did.
+    pub(super) choice: Option<u64>,
     /// Queues of other shards that may or may not exist (default exchange).
     pub(super) by_name: Vec<(ShardId, Box<str>)>,
 }
@@ -42,6 +45,7 @@ impl Default for Route {
             queues: Vec::new(),
             shards: ShardSet::EMPTY,
             named: Vec::new(),
+            choice: None,
             by_name: Vec::new(),
         }
     }
@@ -55,6 +59,7 @@ impl Route {
         self.queues.clear();
         self.shards = ShardSet::default();
         self.named.clear();
+        self.choice = None;
         self.by_name.clear();
     }
 
@@ -102,8 +107,8 @@ impl RouteCache {
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     found: Found,
-    visited: Vec<ExchangeId>,
-    open: Vec<ExchangeId>,
+    /// Exchanges on the way, nearest first, each with its hops.
+    open: Vec<(ExchangeId, usize)>,
 }
 
 /// What a walk reads of the message.
@@ -113,6 +118,8 @@ pub(super) struct Subject<'a> {
     pub(super) more_keys: &'a [&'a str],
     pub(super) reader: Option<PropertyReader>,
     pub(super) properties: &'a [u8],
+    /// Drawn per message and the same on every shard it passes.
+    pub(super) choice: u64,
 }
 
 /// Headers of a message, decoded when an exchange asks for them the first time.
@@ -155,16 +162,19 @@ impl Broker {
         let headers = LazyHeaders::new(subject.reader, subject.properties);
         let mut key_only = true;
         let mut bindings_matched = 0_usize;
-        scratch.visited.clear();
+        self.walks += 1;
         scratch.open.clear();
-        scratch.open.push(entry);
-        while let Some(id) = scratch.open.pop() {
-            if scratch.visited.contains(&id) || scratch.visited.len() >= limits::EXCHANGE_HOPS_MAX {
+        scratch.open.push((entry, 0));
+        let mut at = 0;
+        // Nearest first, so that every shard leaves out the same ones behind too many hops.
+        while let Some((id, hops)) = scratch.open.get(at).copied() {
+            at += 1;
+            let Some(exchange) = self.exchanges.get(&id) else { continue };
+            if exchange.walked.replace(self.walks) == self.walks || hops > limits::EXCHANGE_HOPS_MAX
+            {
                 continue;
             }
-            scratch.visited.push(id);
-            let choice = self.random();
-            let Some(exchange) = self.exchanges.get(&id) else { continue };
+            let choice = mix(subject.choice ^ u64::from(id.0));
             key_only &= exchange.bindings.depends_on_key_only();
             let found = &mut scratch.found;
             found.clear();
@@ -172,6 +182,7 @@ impl Broker {
             let picks = exchange.bindings.picks_one();
             if picks {
                 key_only = false;
+                route.choice = Some(subject.choice);
                 if let Some(key) = keys.next() {
                     exchange.bindings.route(&Routed { key, headers: &headers, choice }, found);
                 }
@@ -184,7 +195,7 @@ impl Broker {
                 if let Some(alternate) = &exchange.alternate {
                     let names = self.vhosts.get(exchange.vhost.0 as usize).map(|v| &v.exchanges);
                     if let Some(next) = names.and_then(|names| names.get(alternate)) {
-                        scratch.open.push(*next);
+                        scratch.open.push((*next, hops + 1));
                     }
                 }
                 continue;
@@ -192,7 +203,7 @@ impl Broker {
             bindings_matched += found.queues.len();
             route.queues.extend_from_slice(&found.queues);
             route.shards.merge(&found.shards);
-            scratch.open.extend_from_slice(&found.exchanges);
+            scratch.open.extend(found.exchanges.iter().map(|next| (*next, hops + 1)));
             if pick {
                 for queue in &found.named {
                     if queue.shard == self.shard {
@@ -222,7 +233,7 @@ impl Broker {
     }
 
     /// A number that peers need not be unable to guess (xorshift64*).
-    fn random(&mut self) -> u64 {
+    pub(super) fn random(&mut self) -> u64 {
         let mut x = self.seed;
         x ^= x >> 12;
         x ^= x << 25;

@@ -3,12 +3,13 @@
 //! queues are decided by the queue's owner, which tells the others only that it has, or has no
 //! longer, at least one queue bound so (interest).
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use super::Broker;
 use super::binding::BindingTable;
 use super::calls::Then;
-use super::exchange::ExchangeType;
+use super::exchange::{Destination, ExchangeType};
 use super::mail::{BindingSpec, CallId, ExchangeSpec, Mail, PlainAnswer};
 use crate::command::{Answer, Entity, Refusal};
 use crate::ids::{ChannelRef, ExchangeId, QueueId, QueueRef, ShardId, VhostId};
@@ -41,6 +42,8 @@ pub(super) struct ExchangeEntry {
     predeclared: bool,
     pub(super) alternate: Option<Box<str>>,
     pub(super) bindings: BindingTable,
+    /// The last walk that came by.
+    pub(super) walked: Cell<u64>,
     /// It had a binding: only then can it go with the last one (amqp.md P26).
     was_bound: bool,
 }
@@ -89,6 +92,7 @@ impl Broker {
             predeclared,
             alternate: alternate_of(&spec.arguments),
             bindings,
+            walked: Cell::new(0),
             was_bound: false,
         };
         self.exchanges.insert(id, entry);
@@ -97,10 +101,6 @@ impl Broker {
 
     pub(super) fn exchange_id(&self, vhost: VhostId, name: &str) -> Option<ExchangeId> {
         self.vhosts.get(vhost.0 as usize)?.exchanges.get(name).copied()
-    }
-
-    pub(super) fn exchange_name(&self, id: ExchangeId) -> Option<Box<str>> {
-        self.exchanges.get(&id).map(|e| Box::from(&*e.name))
     }
 
     /// Keeper: declare.
@@ -214,6 +214,19 @@ impl Broker {
         if let Some(vhost) = self.vhosts.get_mut(gone.vhost.0 as usize) {
             vhost.exchanges.remove(&*gone.name);
         }
+        for listed in gone.bindings.iter() {
+            let queue = match listed.to {
+                Destination::Queue(queue) => queue,
+                Destination::Named(queue) if queue.shard == self.shard => queue.queue,
+                Destination::Named(_) | Destination::Shard(_) | Destination::Exchange(_) => {
+                    continue;
+                }
+            };
+            if let Some(queue) = self.queues.get_mut(queue) {
+                queue.bound_to.retain(|exchange| *exchange != id);
+            }
+        }
+        self.forget_delayed(id);
         let mut emptied = Vec::new();
         for (source, entry) in &mut self.exchanges {
             if entry.bindings.remove_exchange(id) > 0 {
@@ -354,6 +367,7 @@ impl Broker {
         self.revision += 1;
         entry.was_bound = true;
         let picks_one = entry.bindings.picks_one();
+        let source = entry.name.clone();
         let (key, arguments) = (&*binding.key, &binding.arguments);
         let news = if picks_one {
             entry.bindings.bind_named(me, queue_entry.queue.name(), key, arguments)
@@ -369,7 +383,7 @@ impl Broker {
             return;
         }
         let binding = Box::new(binding);
-        let then = Then::Bound { to: at, queue, binding: binding.clone() };
+        let then = Then::Bound { to: at, queue, exchange: source, binding: binding.clone() };
         let Some(call) = self.open_call(then) else { return };
         self.tell_interest(call, &binding, name.as_deref().map(|name| (me, name)), true);
         self.release(call, true);
@@ -398,6 +412,7 @@ impl Broker {
         let then = Then::Answer { to: at, answer: Answer::Done };
         let Some(call) = self.open_call(then) else { return };
         self.take_binding(queue, binding, call);
+        self.wait_for_earlier(call);
         self.release(call, true);
     }
 
@@ -414,6 +429,13 @@ impl Broker {
             let unbound = entry.bindings.unbind_queue(queue, key, arguments);
             (unbound.existed, unbound.last_local)
         };
+        let to = if picks_one { Destination::Named(me) } else { Destination::Queue(queue) };
+        if existed
+            && entry.bindings.bindings_of(to).next().is_none()
+            && let Some(queue) = self.queues.get_mut(queue)
+        {
+            queue.bound_to.retain(|exchange| *exchange != binding.exchange);
+        }
         if news {
             self.tell_interest(call, binding, picks_one.then_some((me, "")), false);
         }

@@ -1,0 +1,10 @@
+//! The broker cores of several shards in one thread: what holds whatever the order in which their
+//! mail arrives.
+
+mod audit;
+mod client;
+mod cluster;
+
+mod consuming;
+mod routing;
+mod topology;

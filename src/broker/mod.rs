@@ -61,6 +61,7 @@ use crate::auth::{self, Access, Resource};
 use crate::command::{Answer, Command, Entity, Now, Refusal};
 use crate::ids::{
     ChannelId, ChannelRef, ConnectionId, ConnectionRef, ConsumerKey, ExchangeId, QueueId, ShardId,
+    VhostId,
 };
 use crate::message::PropertyReader;
 use crate::value::Value;

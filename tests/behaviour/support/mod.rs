@@ -9,6 +9,8 @@ pub(crate) mod handshake;
 pub(crate) mod methods;
 #[macro_use]
 pub(crate) mod setup;
+pub(crate) mod raw;
+pub(crate) mod siege;
 
 pub(crate) use broker::Broker;
 pub(crate) use client::{Client, Event};

@@ -1,6 +1,8 @@
 //! A message on its way in: exchange -> queues of this shard and shards with an interest ->
 //! appended here or mailed there; when it counts as stored.
 
+use std::rc::Rc;
+
 use super::Broker;
 use super::connections::Entered;
 use super::mail::{Mail, PendingId, Picks, Reported};
@@ -37,9 +39,18 @@ impl Broker {
         let Some(entry) = self.connections.get_mut(connection) else {
             return Err(Refusal::Unavailable("connection is closing".into()));
         };
-        let mut cache = std::mem::take(&mut entry.route);
         let plain = publish.extra_keys.is_empty() && publish.hidden_keys.is_empty();
-        let cached = plain && cache.fits(publish.exchange, publish.routing_key, self.revision);
+        let cached =
+            plain && entry.route.fits(publish.exchange, publish.routing_key, self.revision);
+        if cached && let Some((queue, name)) = entry.route.route.only_queue() {
+            // The commonest message of all: one queue of this shard, the route known.
+            let Some(message) = message_of(name, publish, now) else {
+                return Ok(Published::Overflowed);
+            };
+            let stored = self.enqueue(queue, message, now);
+            return Ok(if stored { Published::Stored } else { Published::Overflowed });
+        }
+        let mut cache = std::mem::take(&mut entry.route);
         let mut result = Ok(None);
         if !cached {
             cache.forget();
@@ -263,14 +274,7 @@ impl Broker {
 
     fn make_message(&self, route: &Route, publish: &Publish<'_>, now: Now) -> Option<Message> {
         let name = route.name.clone().unwrap_or_else(|| self.no_name.clone());
-        let message = Message::new(
-            name,
-            publish.routing_key,
-            publish.traits,
-            publish.properties,
-            publish.body.clone(),
-            now.wall_ms,
-        )?;
+        let message = message_of(name, publish, now)?;
         if publish.extra_keys.is_empty() {
             return Some(message);
         }
@@ -439,6 +443,18 @@ impl Broker {
         }
         accepted
     }
+}
+
+/// The message of a publish, without the further keys its sender chose.
+fn message_of(name: Rc<str>, publish: &Publish<'_>, now: Now) -> Option<Message> {
+    Message::new(
+        name,
+        publish.routing_key,
+        publish.traits,
+        publish.properties,
+        publish.body.clone(),
+        now.wall_ms,
+    )
 }
 
 /// A message that does not follow its exchange's bindings now.

@@ -6,5 +6,6 @@ mod client;
 mod cluster;
 
 mod consuming;
+mod credit;
 mod routing;
 mod topology;

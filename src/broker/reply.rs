@@ -3,15 +3,18 @@
 //! shard and carries a code that only this process can make, so that none can be forged or guessed
 //! (abuse row 40).
 
+use std::collections::HashMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
 use super::Broker;
+use super::connections::window_bytes;
 use super::deliver::SETTLED;
 use super::mail::Mail;
 use crate::command::{Answer, Delivery, Entity, Event, Now, Publish, Published, Refusal};
-use crate::ids::{ChannelRef, ConsumerKey, QueueId, QueueRef, ShardId};
+use crate::ids::{ChannelId, ChannelRef, ConsumerKey, QueueId, QueueRef, ShardId};
 use crate::message::Message;
 
 /// Reply addresses begin so.
@@ -37,6 +40,21 @@ fn code(secret: &[u8], place: &[u8]) -> [u8; CODE_BYTES] {
 }
 
 impl Broker {
+    /// A channel, or the whole connection, takes no replies any more.
+    pub(super) fn forget_replies(
+        replies: &mut HashMap<Box<str>, (ChannelRef, ConsumerKey), ahash::RandomState>,
+        of: &mut Vec<(ChannelId, Box<str>)>,
+        channel: Option<ChannelId>,
+    ) {
+        of.retain(|(at, address)| {
+            let goes = channel.is_none_or(|channel| channel == *at);
+            if goes {
+                replies.remove(address);
+            }
+            !goes
+        });
+    }
+
     /// Opens the reply address of a channel.
     pub(super) fn consume_replies(&mut self, at: ChannelRef, key: ConsumerKey) -> Answer {
         let connection = at.connection.connection;
@@ -53,6 +71,14 @@ impl Broker {
         let code = code(&self.secret, &place);
         place.extend_from_slice(&code);
         let address: Box<str> = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(&place)).into();
+        if let Some(entry) = self.connections.get_mut(connection) {
+            // One address per channel: an earlier one is void.
+            let earlier = entry.replies.iter().position(|(channel, _)| *channel == at.channel);
+            if let Some((_, earlier)) = earlier.map(|place| entry.replies.swap_remove(place)) {
+                self.replies.remove(&earlier);
+            }
+            entry.replies.push((at.channel, address.clone()));
+        }
         self.replies.insert(address.clone(), (at, key));
         Answer::ReplyTo { address }
     }
@@ -119,7 +145,12 @@ impl Broker {
             delivery_count: None,
             message: message.clone(),
         };
-        self.tell(at.connection.connection, Event::Delivery(delivery));
+        let connection = at.connection.connection;
+        if let Some(entry) = self.connections.get_mut(connection) {
+            // Its session reports it as written like any other delivery.
+            entry.window.in_flight += window_bytes(message);
+        }
+        self.tell(connection, Event::Delivery(delivery));
         true
     }
 }

@@ -7,5 +7,7 @@ mod cluster;
 
 mod consuming;
 mod credit;
+mod pressure;
+mod rights;
 mod routing;
 mod topology;

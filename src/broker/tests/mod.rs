@@ -5,6 +5,7 @@ mod audit;
 mod client;
 mod cluster;
 
+mod chaos;
 mod consuming;
 mod credit;
 mod pressure;

@@ -13,7 +13,7 @@ use crate::ids::{ConsumerKey, ConsumerRef, PublishSeq, QueueRef};
 use crate::value::{Table, Value};
 
 const CLIENTS: usize = 4;
-const OPERATIONS: usize = 250;
+const OPERATIONS: usize = 400;
 
 /// What one client has and waits for.
 #[derive(Debug)]
@@ -316,7 +316,7 @@ impl Chaos<'_> {
 
 #[test]
 fn whatever_happens_nothing_confirmed_is_lost_nothing_is_doubled_and_nothing_is_left() {
-    on_every_node(16, |c| {
+    on_every_node(30, |c| {
         let admin = c.connect(0);
         let lasting: Vec<_> = (0..3).map(|n| c.queue_on(n)).collect();
         for name in &lasting {

@@ -13,8 +13,8 @@ use super::queue::{DeadLetter, Effect, Enqueued, More, OutDelivery, Outlet};
 use super::slots::Slots;
 use crate::command::{Answer, Delivery, Event, Now, Refusal};
 use crate::ids::{
-    ChannelId, ChannelRef, ConnectionId, ConnectionRef, ConsumerId, DeliveryId, QueueId, QueueRef,
-    ShardId, VhostId,
+    ChannelId, ChannelRef, ConnectionId, ConnectionRef, ConsumerId, ConsumerRef, DeliveryId,
+    QueueId, QueueRef, ShardId, VhostId,
 };
 use crate::message::Message;
 
@@ -25,7 +25,7 @@ const DELIVERIES_PER_PASS: usize = 256;
 pub(super) const SETTLED: DeliveryId = super::queue::SETTLED_AT_ONCE;
 
 /// Tokens that a channel of this shard gets back.
-pub(super) type UnneededHere = ((ConnectionId, ChannelId), u32);
+pub(super) type UnneededHere = ((ConnectionId, ChannelId), ConsumerRef, u32);
 
 /// Where one queue's deliveries go during one pass.
 struct Way<'a> {
@@ -75,7 +75,9 @@ impl Outlet for Way<'_> {
         if to.connection.shard == self.shard {
             let Some(entry) = self.connections.get_mut(connection) else { return };
             entry.window.in_flight += bytes;
-            entry.delivered(to.channel);
+            if !out.no_settle {
+                entry.delivered(to.channel, out.key);
+            }
             entry.events.push(Event::Delivery(Delivery {
                 channel: to.channel,
                 consumer: Some(out.key),
@@ -110,21 +112,24 @@ impl Outlet for Way<'_> {
 
     fn want(&mut self, channel: ChannelRef, consumer: ConsumerId) -> u32 {
         let queue = QueueRef { shard: self.shard, queue: self.queue };
+        let consumer = ConsumerRef { queue, consumer };
         let to = (channel.connection.connection, channel.channel);
         if channel.connection.shard == self.shard {
             let entry = self.connections.get_mut(to.0);
-            return entry.map_or(0, |entry| entry.take_token(to.1, (queue, consumer)));
+            return entry.map_or(0, |entry| entry.take_token(to.1, consumer));
         }
-        self.post.send(channel.connection.shard, Mail::Want { channel: to, queue, consumer });
+        self.post.send(channel.connection.shard, Mail::Want { channel: to, consumer });
         0
     }
 
-    fn unneeded(&mut self, channel: ChannelRef, _consumer: ConsumerId, tokens: u32) {
+    fn unneeded(&mut self, channel: ChannelRef, consumer: ConsumerId, tokens: u32) {
         let channel_here = (channel.connection.connection, channel.channel);
         if channel.connection.shard == self.shard {
-            self.unneeded.push((channel_here, tokens));
+            let queue = QueueRef { shard: self.shard, queue: self.queue };
+            self.unneeded.push((channel_here, ConsumerRef { queue, consumer }, tokens));
         } else {
-            let mail = Mail::Unused { channel: channel_here, tokens };
+            let queue = self.queue;
+            let mail = Mail::Unused { channel: channel_here, queue, consumer, tokens };
             self.post.send(channel.connection.shard, mail);
         }
     }
@@ -137,8 +142,8 @@ impl Broker {
             while let Some((queue, vhost, effect)) = self.effects.pop_front() {
                 self.carry_out((queue, vhost), effect, now);
             }
-            while let Some((channel, tokens)) = self.unneeded.pop() {
-                self.unused(channel, tokens);
+            while let Some((channel, consumer, tokens)) = self.unneeded.pop() {
+                self.unused(channel, consumer, tokens);
             }
             if self.dirty.is_empty() {
                 break;
@@ -310,6 +315,7 @@ impl Broker {
         let taken = entry.queue.take(now, no_settle, &mut self.effects_now);
         self.memory.moved(before, entry.queue.memory_bytes());
         self.queue_effects(id);
+        self.mark_dirty(id);
         self.arm(id, now);
         let Some(taken) = taken else {
             self.answer(at, Answer::Empty);

@@ -336,6 +336,7 @@ impl Broker {
     fn consumer_gone(&mut self, at: ChannelRef, consumer: crate::ids::ConsumerKey) {
         let connection = at.connection.connection;
         if at.connection.shard == self.shard {
+            self.consumer_lost(connection, at.channel, consumer);
             self.tell(connection, Event::ConsumerGone { channel: at.channel, consumer });
         } else {
             let mail = Mail::ConsumerGone { connection, channel: at.channel, consumer };
@@ -427,9 +428,8 @@ impl Broker {
             return;
         };
         let removed = entry.queue.remove_consumer(consumer, now, &mut self.effects_now);
-        if let Some(removed) = removed {
+        if removed.is_some() {
             self.lift_footprint(at.connection, id, 1);
-            self.give_tokens_back(at, removed.tokens);
         }
         let then = Then::Answer { to: at, answer: Answer::Done };
         if let Some(call) = self.open_call(then) {

@@ -6,7 +6,7 @@ use super::Broker;
 use super::deliver::SETTLED;
 use super::mail::{Batch, Envelope, Mail, Parcel, PendingId, for_session};
 use crate::command::{Answer, Delivery, Event, Now};
-use crate::ids::{QueueRef, ShardId};
+use crate::ids::{ConsumerRef, QueueRef, ShardId};
 use crate::message::Message;
 
 impl Broker {
@@ -67,6 +67,7 @@ impl Broker {
                 self.connection_gone(connection, channel, call.map(|call| (from, call)), now);
             }
             Mail::ConsumerGone { connection, channel, consumer } => {
+                self.consumer_lost(connection, channel, consumer);
                 self.tell(connection, Event::ConsumerGone { channel, consumer });
             }
             Mail::ExchangeMade { id, vhost, spec, call } => {
@@ -87,9 +88,13 @@ impl Broker {
             Mail::Done { call, known } => self.release(call, known),
             Mail::Limited { queue, consumer, on } => self.set_limited(queue, consumer, on),
             Mail::Paused { queue, consumer, on } => self.consumer_paused(queue, consumer, on),
-            Mail::Want { channel, queue, consumer } => self.wanted(channel, queue, consumer),
+            Mail::Want { channel, consumer } => self.wanted(channel, consumer),
             Mail::Grant { queue, consumer, tokens } => self.granted(queue, consumer, tokens),
-            Mail::Unused { channel, tokens } => self.unused(channel, tokens),
+            Mail::Recall { queue, consumer } => self.recalled(queue, consumer),
+            Mail::Unused { channel, queue, consumer, tokens } => {
+                let queue = QueueRef { shard: from, queue };
+                self.unused(channel, ConsumerRef { queue, consumer }, tokens);
+            }
             Mail::Memory { bytes } => self.memory_told(from, bytes),
         }
     }
@@ -165,7 +170,12 @@ impl Broker {
                 }
                 let event = match left {
                     None => {
-                        self.channel_delivered(connection, channel);
+                        if let (Some(key), Some(entry)) = (
+                            consumer.filter(|_| id != SETTLED),
+                            self.connections.get_mut(connection),
+                        ) {
+                            entry.delivered(channel, key);
+                        }
                         Event::Delivery(delivery)
                     }
                     Some(left) => Event::Answer {

@@ -259,6 +259,29 @@ fn a_queue_forgets_exchanges_it_is_not_bound_to_any_more() {
     });
 }
 
+/// The declaration comes from the keeper, the binding from the owner: on a third shard the second
+/// may overtake the first.
+#[test]
+fn a_binding_that_overtakes_the_declaration_of_its_exchange_waits_for_it() {
+    on_every_node(20, |c| {
+        let (a, b) = (c.connect(0), c.connect(1));
+        let name = c.queue_on(1);
+        let owner = usize::from(c.placement.owner("/", &name).0);
+        c.done(a, queue(&name, &[]));
+        for kind in ["direct", "x-random"] {
+            c.start(a, ONE, exchange(kind, kind, &[]));
+            while !c.brokers[owner].vhosts[0].exchanges.contains_key(kind) {
+                c.step();
+            }
+            c.done(b, bind(&name, kind, "k"));
+            c.finish(a, ONE);
+            for client in [a, b] {
+                assert_eq!(c.offer(client, kind, "k", "m"), Fate::Stored);
+            }
+        }
+    });
+}
+
 #[test]
 fn what_another_unbinds_is_unbound_everywhere_when_mine_is_answered() {
     on_every_node(8, |c| {

@@ -265,10 +265,6 @@ impl BindingTable {
         self.queues.len() + self.exchanges.len() + self.named.len()
     }
 
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "listings for operators come with the management API")
-    )]
     /// Every binding, as this shard sees it.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Listed<'_>> {
         self.entries.iter().flat_map(|(place, entry)| {
@@ -291,10 +287,6 @@ impl BindingTable {
         local.map(|(_, entry)| (&*entry.key, entry.arguments()))
     }
 
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "listings for operators come with the management API")
-    )]
     /// The bindings of one destination, at the cost of these alone. Interests of a shard are not
     /// found so.
     pub(crate) fn bindings_of(&self, to: Destination) -> impl Iterator<Item = Listed<'_>> {

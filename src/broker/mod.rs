@@ -63,6 +63,7 @@ use crate::ids::{
     ChannelId, ChannelRef, ConnectionId, ConnectionRef, ConsumerKey, ExchangeId, QueueId, ShardId,
     VhostId,
 };
+use crate::limits;
 use crate::message::PropertyReader;
 use crate::value::Value;
 
@@ -162,7 +163,11 @@ impl Broker {
             shard: setup.shard,
             placement: setup.placement,
             queue_defaults: QueueDefaults {
-                prefetch: setup.limits.prefetch_default,
+                // 0 asks for no limit of its own; there always is one (abuse row 31).
+                prefetch: match setup.limits.prefetch_default {
+                    0 => limits::UNSETTLED_PER_CHANNEL_MAX,
+                    prefetch => prefetch,
+                },
                 consumer_timeout_ms: setup.limits.consumer_timeout_ms,
                 ..QueueDefaults::default()
             },

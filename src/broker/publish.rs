@@ -63,6 +63,27 @@ impl Broker {
         result
     }
 
+    /// Whether a publish to this exchange would be refused, for a session that holds it back.
+    ///
+    /// # Errors
+    /// As [`Broker::publish`], but for what only the message tells.
+    pub fn check_publish(&self, connection: ConnectionId, exchange: &str) -> Result<(), Refusal> {
+        let Some(entered) = self.connections.get(connection).and_then(|c| c.entered.as_ref())
+        else {
+            return Err(Refusal::Unavailable("no virtual host".into()));
+        };
+        self.permit(entered, Access::Write, Entity::Exchange, exchange)?;
+        if exchange.is_empty() {
+            return Ok(());
+        }
+        let id = self.exchange_id(entered.vhost, exchange);
+        match id.and_then(|id| self.exchanges.get(&id)) {
+            None => Err(Refusal::NotFound(Entity::Exchange, exchange.into())),
+            Some(entry) if entry.internal => Err(Refusal::InternalExchange(exchange.into())),
+            Some(_) => Ok(()),
+        }
+    }
+
     /// Fills the cache's route. `Some`: the message goes another way.
     fn find_route(
         &mut self,

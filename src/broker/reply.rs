@@ -11,7 +11,7 @@ use super::Broker;
 use super::deliver::SETTLED;
 use super::mail::Mail;
 use crate::command::{Answer, Delivery, Entity, Event, Now, Publish, Published, Refusal};
-use crate::ids::{ChannelRef, ConsumerKey, QueueId, QueueRef, ShardId};
+use crate::ids::{ChannelId, ChannelRef, ConnectionId, ConsumerKey, QueueId, QueueRef, ShardId};
 use crate::message::Message;
 
 /// Reply addresses begin so.
@@ -55,6 +55,12 @@ impl Broker {
         let address: Box<str> = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(&place)).into();
         self.replies.insert(address.clone(), (at, key));
         Answer::ReplyTo { address }
+    }
+
+    /// The channel takes no replies any more; its address is nobody's.
+    pub fn cancel_replies(&mut self, connection: ConnectionId, channel: ChannelId) {
+        let at = self.at(connection, channel);
+        self.replies.retain(|_, (owner, _)| *owner != at);
     }
 
     /// The shard an address points to, if this process made it.

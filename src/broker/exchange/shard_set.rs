@@ -35,10 +35,6 @@ impl ShardSet {
         present
     }
 
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "listings for operators come with the management API")
-    )]
     /// Whether the shard is in it.
     pub(crate) fn contains(&self, shard: ShardId) -> bool {
         self.0.get(usize::from(shard.0 / 64)).is_some_and(|word| word & (1 << (shard.0 % 64)) != 0)

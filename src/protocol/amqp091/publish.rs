@@ -305,7 +305,12 @@ impl Channel {
         let seq = match &mut self.mode {
             Mode::Plain => None,
             Mode::Confirm(confirms) => Some(confirms.assign()),
-            Mode::Transaction(transaction) => return transaction.hold(whole, vetted, link),
+            Mode::Transaction(transaction) => {
+                // What the commit would refuse is refused now, as without a transaction.
+                let refused = cx.broker.check_publish(link.id(), whole.exchange);
+                refused.map_err(|refusal| link.fault(refusal))?;
+                return transaction.hold(whole, vetted, link);
+            }
         };
         let publish = command::Publish {
             exchange: whole.exchange,

@@ -73,11 +73,9 @@ fn a_channel_is_transactional_or_confirming_but_not_both() {
 }
 
 #[test]
-fn a_commit_to_a_missing_exchange_closes_the_channel() {
+fn a_publish_to_a_missing_exchange_closes_the_channel_before_the_commit() {
     let mut client = transactional();
     client.publish(1, "missing", "q", b"1");
-    assert_eq!(client.heard(), []);
-    client.method(1, &Method::Tx(Tx::Commit));
-    let text = "channel.close 404 NOT_FOUND - no exchange 'missing' in vhost '/' (90, 20)";
+    let text = "channel.close 404 NOT_FOUND - no exchange 'missing' in vhost '/' (60, 40)";
     assert_eq!(client.heard(), [method(1, text)]);
 }

@@ -75,7 +75,9 @@ impl Outlet for Way<'_> {
         if to.connection.shard == self.shard {
             let Some(entry) = self.connections.get_mut(connection) else { return };
             entry.window.in_flight += bytes;
-            entry.delivered(to.channel);
+            if !out.no_settle {
+                entry.delivered(to.channel);
+            }
             entry.events.push(Event::Delivery(Delivery {
                 channel: to.channel,
                 consumer: Some(out.key),

@@ -165,7 +165,9 @@ impl Broker {
                 }
                 let event = match left {
                     None => {
-                        self.channel_delivered(connection, channel);
+                        if delivery.id != SETTLED {
+                            self.channel_delivered(connection, channel);
+                        }
                         Event::Delivery(delivery)
                     }
                     Some(left) => Event::Answer {

@@ -7,7 +7,9 @@ use std::collections::VecDeque;
 
 use super::Broker;
 use super::connections::Connection;
+use super::deliver::SETTLED;
 use super::mail::Mail;
+use crate::command::Event;
 use crate::ids::{ChannelId, ChannelRef, ConnectionId, ConsumerId, ConsumerRef, QueueId, QueueRef};
 
 /// One per channel with consumers or a limit, on its home shard.
@@ -50,9 +52,12 @@ impl Connection {
             credit.tokens = credit.tokens.saturating_sub(1);
         }
     }
-}
 
-impl Connection {
+    /// Deliveries to settle that the session has not taken yet.
+    fn deliveries_waiting(&self, channel: ChannelId) -> u32 {
+        let waits = |event: &&Event| matches!(event, Event::Delivery(d) if d.channel == channel && d.id != SETTLED);
+        u32::try_from(self.events.iter().filter(waits).count()).unwrap_or(u32::MAX)
+    }
     /// A consumer of this shard has work and no token: it gets one at once if the limit allows,
     /// else its name goes on the list.
     pub(super) fn take_token(&mut self, channel: ChannelId, who: (QueueRef, ConsumerId)) -> u32 {
@@ -88,11 +93,22 @@ impl Broker {
 
     /// Most deliveries that all consumers of this channel together may have unsettled; 0: no
     /// limit. In force at once for consumers of this shard; for others what is already on its way
-    /// still arrives.
-    pub fn limit_channel(&mut self, connection: ConnectionId, channel: ChannelId, limit: u32) {
+    /// still arrives. `unsettled`: how many the session has out; nobody counted them while there
+    /// was no limit.
+    pub fn limit_channel(
+        &mut self,
+        connection: ConnectionId,
+        channel: ChannelId,
+        limit: u32,
+        unsettled: u32,
+    ) {
+        let waiting = self.connections.get(connection).map_or(0, |c| c.deliveries_waiting(channel));
         let Some(credit) = self.credit(connection, channel) else { return };
         let was = credit.limit;
         credit.limit = limit;
+        if was == 0 {
+            credit.unsettled = unsettled.saturating_add(waiting);
+        }
         if (was == 0) != (limit == 0) {
             let consumers = credit.consumers.clone();
             if limit == 0 {

@@ -12,7 +12,7 @@ use crate::ids::{ConsumerKey, ConsumerRef};
 use crate::protocol::Context;
 
 use super::REPLY_QUEUE;
-use super::channel::{Channel, Flow, Replies, Then, unanswered};
+use super::channel::{Channel, Flow, Mode, Replies, Then, unanswered};
 use super::link::{Link, channel_id};
 use super::reply_code::{Fault, ReplyCode};
 use super::wire::method::{Basic, Method, basic};
@@ -113,12 +113,23 @@ impl Channel {
         }
         if qos.global {
             let limit = qos.prefetch_count.into();
-            cx.broker.limit_channel(link.id(), channel_id(self.number), limit);
+            let out = self.unsettled_of_consumers();
+            cx.broker.limit_channel(link.id(), channel_id(self.number), limit, out);
         } else {
             self.prefetch = qos.prefetch_count.into();
         }
         self.reply(&Method::Basic(Basic::QosOk), cx);
         Ok(Flow::Go)
+    }
+
+    /// What was fetched does not count (P68); what a transaction may yet give back does.
+    fn unsettled_of_consumers(&self) -> u32 {
+        let in_transaction = match &self.mode {
+            Mode::Transaction(transaction) => &transaction.settled[..],
+            Mode::Plain | Mode::Confirm(_) => &[],
+        };
+        let outs = self.unacked.iter().chain(in_transaction.iter().map(|(out, _)| out));
+        u32::try_from(outs.filter(|out| out.consumer.is_some()).count()).unwrap_or(u32::MAX)
     }
 
     pub(super) fn consume(

@@ -161,20 +161,33 @@ impl Broker {
     }
 
     fn deliver_from(&mut self, id: QueueId, now: Now) {
-        let Self { queues, connections, footprints, ready, post, effects_now, unneeded, .. } = self;
-        let Some(entry) = queues.get_mut(id) else { return };
+        let Some(entry) = self.queues.get_mut(id) else { return };
         entry.dirty = false;
+        if self.deliver_pass(id, now) == More::Yes {
+            self.mark_dirty(id);
+        }
+    }
+
+    /// Consumers come before whoever looks at a queue: a message that came earlier in this turn
+    /// is theirs, even if the end of the turn has not handed it out yet.
+    pub(super) fn deliver_first(&mut self, id: QueueId, now: Now) {
+        if self.queues.get(id).is_some_and(|entry| entry.dirty) {
+            // It stays in the list, whatever is left.
+            let _ = self.deliver_pass(id, now);
+        }
+    }
+
+    fn deliver_pass(&mut self, id: QueueId, now: Now) -> More {
+        let Self { queues, connections, footprints, ready, post, effects_now, unneeded, .. } = self;
+        let Some(entry) = queues.get_mut(id) else { return More::No };
         let mut way =
             Way { shard: self.shard, queue: id, connections, footprints, ready, post, unneeded };
         let before = entry.queue.memory_bytes();
         let more = entry.queue.deliver(now, DELIVERIES_PER_PASS, &mut way, effects_now);
         self.memory.moved(before, entry.queue.memory_bytes());
-        if more == More::Yes {
-            entry.dirty = true;
-            self.dirty.push(id);
-        }
         self.queue_effects(id);
         self.arm(id, now);
+        more
     }
 
     /// Moves what a queue just decided to the list of things to carry out: what has died has to
@@ -306,6 +319,7 @@ impl Broker {
                 return;
             }
         };
+        self.deliver_first(id, now);
         let Some(entry) = self.queues.get_mut(id) else { return };
         if entry.queue.is_single_active() {
             self.answer(at, Answer::Refused(Refusal::SingleActiveConsumer(name.into())));

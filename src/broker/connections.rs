@@ -100,7 +100,7 @@ impl Broker {
         else {
             return Err(Refusal::NotFound(Entity::Vhost, vhost.into()));
         };
-        if !auth::enter(identity, vhost).is_ok() {
+        if auth::enter(identity, vhost).is_err() {
             return Err(Refusal::VhostRefused(vhost.into()));
         }
         let id = VhostId(u32::try_from(index).unwrap_or(u32::MAX));

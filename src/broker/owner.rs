@@ -103,7 +103,7 @@ impl Broker {
                 self.cancel(at, consumer.queue.queue, consumer.consumer, now);
             }
             Command::Get { queue, no_settle } => {
-                self.request_get(at, vhost, &queue, no_settle, now)
+                self.request_get(at, vhost, &queue, no_settle, now);
             }
             // These are answered on the connection's own shard.
             Command::ConsumeReplies { .. } | Command::CloseChannel | Command::CloseConnection => {

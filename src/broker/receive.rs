@@ -52,7 +52,7 @@ impl Broker {
             | Mail::Reply { .. }
             | Mail::Delay { .. } => self.read_publish(from, mail, bytes, now),
             Mail::Deliver { .. } | Mail::Returned { .. } => {
-                self.read_delivery(from, mail, bytes, now)
+                self.read_delivery(from, mail, bytes, now);
             }
             Mail::Stored { pending, accepted, found } => self.stored(pending, accepted, found),
             Mail::Settle { queue, id, outcome } => self.settle_here(queue, id, outcome, now),

@@ -140,8 +140,8 @@ pub(crate) enum Mail {
         parcel: Parcel,
         wanted: Option<PendingId>,
     },
-    /// Back to the publisher's shard.
-    Stored { pending: PendingId, accepted: bool },
+    /// Back to the publisher's shard; `found`: a queue was there.
+    Stored { pending: PendingId, accepted: bool, found: bool },
     /// Back to the publisher's shard: no queue of that name.
     Returned { connection: ConnectionId, channel: ChannelId, parcel: Parcel },
     /// To a consumer's shard.

@@ -18,9 +18,19 @@ use crate::value::Value;
 /// A publish that other shards, or the storage, have still to report.
 #[derive(Debug)]
 pub(super) struct Pending {
-    report: Reported,
+    report: Option<Reported>,
     left: u32,
     accepted: bool,
+    /// Goes back to its publisher unless a queue is found.
+    unrouted: Option<Box<Unrouted>>,
+}
+
+/// A mandatory message of which several shards have to say whether they know a queue for it.
+#[derive(Debug)]
+struct Unrouted {
+    connection: ConnectionId,
+    channel: ChannelId,
+    message: Message,
 }
 
 impl Broker {
@@ -202,8 +212,16 @@ impl Broker {
             }
             return all;
         }
-        let wanted = report
-            .and_then(|report| self.pending.insert(Pending { report, left: 1, accepted: true }));
+        let several = publish.mandatory && route.by_name.len() > 1 && route.queues.is_empty();
+        let unrouted = several.then(|| {
+            let message = message.clone();
+            Box::new(Unrouted { connection, channel, message })
+        });
+        let wanted = if report.is_some() || unrouted.is_some() {
+            self.pending.insert(Pending { report, left: 1, accepted: true, unrouted })
+        } else {
+            None
+        };
         let mandatory = publish.mandatory.then_some((connection, channel));
         let keys = more_keys(publish);
         self.follow_far(route, &message, keys.as_deref(), mandatory, wanted);
@@ -212,7 +230,7 @@ impl Broker {
             accepted &= self.enqueue(*queue, message.clone(), now);
         }
         if let Some(pending) = wanted {
-            self.stored(pending, accepted);
+            self.stored(pending, accepted, !several);
         }
         Published::Pending
     }
@@ -253,7 +271,7 @@ impl Broker {
                 wanted,
             });
         }
-        // A message that also has other ways to go counts as routed.
+        // With several ways to go, all have to say that they lead nowhere: see `Unrouted`.
         let alone = route.by_name.len() == 1 && route.queues.is_empty();
         for (shard, name) in &route.by_name {
             mails += 1;
@@ -299,14 +317,24 @@ impl Broker {
     }
 
     /// One more place has stored (or refused) a pending publish.
-    pub(super) fn stored(&mut self, id: PendingId, accepted: bool) {
+    pub(super) fn stored(&mut self, id: PendingId, accepted: bool, found: bool) {
         let Some(pending) = self.pending.get_mut(id) else { return };
         pending.accepted &= accepted;
+        if found {
+            pending.unrouted = None;
+        }
         pending.left = pending.left.saturating_sub(1);
         if pending.left > 0 {
             return;
         }
-        if let Some(Pending { report, accepted, .. }) = self.pending.remove(id) {
+        let Some(Pending { report, accepted, unrouted, .. }) = self.pending.remove(id) else {
+            return;
+        };
+        if let Some(unrouted) = unrouted {
+            let Unrouted { connection, channel, message } = *unrouted;
+            self.tell(connection, Event::Returned { channel, message });
+        }
+        if let Some(report) = report {
             let event = Event::Stored { channel: report.channel, seq: report.seq, accepted };
             self.tell(report.connection, event);
         }
@@ -335,8 +363,8 @@ impl Broker {
             return Published::Stored;
         }
         let wanted = publish.seq.and_then(|seq| {
-            let report = Reported { connection, channel, seq };
-            self.pending.insert(Pending { report, left: 1, accepted: true })
+            let report = Some(Reported { connection, channel, seq });
+            self.pending.insert(Pending { report, left: 1, accepted: true, unrouted: None })
         });
         self.post.send_message(owner, &message, |parcel| Mail::Delay {
             exchange,

@@ -3,6 +3,7 @@
 //!
 //! One task per connection. May import `hub`, `protocol`, `limits`, `ringmq_shards`.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::net::Shutdown;
 use std::rc::Rc;
@@ -28,12 +29,19 @@ const OUTPUT_HIGH: usize = {
 /// acknowledge and beat its heart, a publisher that does not read its confirms comes to a stand.
 const OUTPUT_STOP: usize = 2 * OUTPUT_HIGH;
 
-/// Rounds of one poll before other tasks have their turn.
+/// Rounds of one poll before other tasks have their turn, or fewer when the turn has lasted long
+/// enough: a flooding publisher brings 64 KiB with each.
 const ROUNDS_PER_POLL: usize = 4;
+
+/// Places for events that an idle connection keeps (arbitrary: a few KiB).
+const EVENTS_KEPT: usize = 64;
 
 /// Serves a connection until it is over.
 pub(crate) async fn serve(hub: Rc<Hub>, socket: Socket, protocol: &'static Protocol) {
-    let (Ok(remote), Ok(local)) = (socket.peer_addr(), socket.local_addr()) else { return };
+    let (Ok(remote), Ok(local)) = (socket.peer_addr(), socket.local_addr()) else {
+        // Gone before it began. The shard that sent it here has counted it already.
+        return hub.tell_load();
+    };
     let main = &hub.config.main;
     // Options that the kernel refuses leave its defaults; the connection works without them.
     let _ = socket.set_nodelay(main.tcp_nodelay);
@@ -41,7 +49,7 @@ pub(crate) async fn serve(hub: Rc<Hub>, socket: Socket, protocol: &'static Proto
         let _ = socket.set_keepalive(alive.idle_s, alive.interval_s, alive.probes);
     }
     let attached = hub.broker.borrow_mut().attach();
-    let Some(id) = attached else { return };
+    let Some(id) = attached else { return hub.tell_load() };
     hub.note_load(hub.broker.borrow().connection_count());
     let peer = Peer {
         id,
@@ -56,7 +64,7 @@ pub(crate) async fn serve(hub: Rc<Hub>, socket: Socket, protocol: &'static Proto
         stream: Stream::from_socket(socket),
         input: ReadBuffer::new(hub.shard.buffers()),
         output: Output::new(hub.shard.buffers()),
-        events: Vec::new(),
+        events: VecDeque::new(),
         id,
         phase: Phase::Open { next: Next::Read { bytes_min: 1 } },
         unwritten: false,
@@ -95,7 +103,8 @@ struct Connection {
     stream: Stream,
     input: ReadBuffer,
     output: Output,
-    events: Vec<Event>,
+    /// Taken from the broker, not shown to the session yet: the output was full.
+    events: VecDeque<Event>,
     phase: Phase,
     /// The broker has not been told yet that the output was written.
     unwritten: bool,
@@ -114,11 +123,15 @@ impl Connection {
                 Phase::Farewell { .. } => self.farewell(task, now),
                 Phase::Over { .. } => return Poll::Ready(()),
             };
+            if let Phase::Over { .. } = self.phase {
+                return Poll::Ready(());
+            }
             if !worked {
-                if let Phase::Over { .. } = self.phase {
-                    return Poll::Ready(());
-                }
+                self.rest();
                 return Poll::Pending;
+            }
+            if self.hub.shard.need_yield() {
+                break;
             }
         }
         task.waker().wake_by_ref();
@@ -142,7 +155,12 @@ impl Connection {
             self.session.on_turn_end(&mut context);
         }
         self.hub.end_turn(now);
+        let before = bars(self.output.len());
         self.write(task, now);
+        // What was held back because of the output has no other waker than this.
+        worked |= bars(self.output.len()) < before;
+        // A farewell begins at once: nothing may come that would wake it.
+        worked |= !matches!(self.phase, Phase::Open { .. });
         if let Some(deadline) = self.session.deadline_ms() {
             self.hub.tick_at(self.id.connection, deadline);
         }
@@ -172,31 +190,33 @@ impl Connection {
         }
     }
 
-    /// Hands over what the broker says, unless the peer has enough to read as it is.
+    /// Hands over what the broker says, until the peer has enough to read. True: there was some.
     fn take_events(&mut self, now: Now) -> bool {
-        if self.output.len() >= OUTPUT_HIGH {
+        let Self { hub, session, output, events, .. } = self;
+        if output.len() >= OUTPUT_HIGH {
             return false;
         }
-        let mut events = std::mem::take(&mut self.events);
-        self.hub.broker.borrow_mut().take_events(self.id.connection, &mut events);
-        let any = !events.is_empty();
-        if any {
-            self.unwritten = true;
-            let mut broker = self.hub.broker.borrow_mut();
-            let mut context = Context { broker: &mut broker, out: &mut self.output, now };
-            let mut last = None;
-            for event in events.drain(..) {
-                if last != Some(Next::Close) {
-                    last = Some(self.session.on_event(event, &mut context));
-                }
-            }
-            drop(broker);
-            if let Some(next) = last {
-                self.follow(next, now);
-            }
+        let mut broker = hub.broker.borrow_mut();
+        if events.is_empty() {
+            // Neither way between the two collections copies: the memory goes round.
+            let mut taken = Vec::from(std::mem::take(events));
+            broker.take_events(self.id.connection, &mut taken);
+            *events = VecDeque::from(taken);
         }
-        self.events = events;
-        any
+        let mut last = None;
+        while output.len() < OUTPUT_HIGH
+            && let Some(event) = events.pop_front()
+        {
+            let mut context = Context { broker: &mut broker, out: output, now };
+            // After its end the session still gives back what comes.
+            let next = session.on_event(event, &mut context);
+            last = Some(if last == Some(Next::Close) { Next::Close } else { next });
+        }
+        drop(broker);
+        let Some(next) = last else { return false };
+        self.unwritten = true;
+        self.follow(next, now);
+        true
     }
 
     /// Reads what is there and feeds it. True: there may be more.
@@ -266,7 +286,7 @@ impl Connection {
 
     /// The peer's window is open again: owners of queues may send more.
     fn written(&mut self) {
-        if std::mem::take(&mut self.unwritten) {
+        if self.events.is_empty() && std::mem::take(&mut self.unwritten) {
             self.hub.broker.borrow_mut().drained(self.id.connection);
             self.hub.end_turn(self.hub.now());
         }
@@ -305,6 +325,14 @@ impl Connection {
         }
     }
 
+    /// Nothing to do until the next waker: gives back memory that only a busy connection needs.
+    fn rest(&mut self) {
+        self.input.release();
+        if self.events.is_empty() && self.events.capacity() > EVENTS_KEPT {
+            self.events = VecDeque::new();
+        }
+    }
+
     /// Gives back what is left.
     fn end(mut self) {
         let now = self.hub.now();
@@ -313,6 +341,10 @@ impl Connection {
         let why = lost.unwrap_or_else(|| "closed".into());
         let mut context = Context { broker: &mut broker, out: &mut self.output, now };
         self.session.on_lost(&why, &mut context);
+        // Deliveries among what it has not seen go back to their queues.
+        for event in self.events.drain(..) {
+            self.session.on_event(event, &mut context);
+        }
         broker.detach(self.id.connection, now);
         let count = broker.connection_count();
         drop(broker);
@@ -320,4 +352,9 @@ impl Connection {
         self.hub.note_load(count);
         self.hub.end_turn(now);
     }
+}
+
+/// How many of the two bars stand in the way of more output.
+const fn bars(output_len: usize) -> usize {
+    (output_len >= OUTPUT_HIGH) as usize + (output_len >= OUTPUT_STOP) as usize
 }

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context as TaskContext, Poll, Waker};
 
 use ringmq_shards::{Bound, Origin, Shard, Socket, Timers};
 
@@ -43,8 +43,7 @@ pub(crate) struct Hub {
     pub(crate) config: Rc<Config>,
     /// Who may log in.
     pub(crate) logins: Rc<RefCell<Logins>>,
-    /// Connections per shard, as far as they were told.
-    pub(crate) loads: RefCell<Vec<u32>>,
+    loads: RefCell<Vec<Load>>,
     /// Connections and listeners sent here that wait to be started.
     arrivals: RefCell<Vec<Crossing>>,
     told_load: Cell<u32>,
@@ -53,12 +52,27 @@ pub(crate) struct Hub {
     ticks: RefCell<Timers<ConnectionId>>,
     /// Scratch, reused.
     ready: RefCell<Vec<ConnectionId>>,
-    /// Wakes the task that reads the lanes, the one that watches the clock, the one that waits for
-    /// the stop.
+    /// Wakes the task that reads the lanes, the one that watches the clock, those that wait for the
+    /// stop.
     lanes_waker: Cell<Option<Waker>>,
     clock_waker: Cell<Option<Waker>>,
-    stop_waker: Cell<Option<Waker>>,
+    stop_wakers: RefCell<Vec<Waker>>,
     clock_set_ms: Cell<u64>,
+}
+
+/// How many connections a shard has.
+#[derive(Debug, Clone, Copy, Default)]
+struct Load {
+    /// As it said last.
+    told: u32,
+    /// Sent there since.
+    sent: u32,
+}
+
+impl Load {
+    const fn total(self) -> u32 {
+        self.told.saturating_add(self.sent)
+    }
 }
 
 /// How a connection's task is reached.
@@ -91,7 +105,7 @@ impl Hub {
             broker: RefCell::new(broker),
             config,
             logins: Rc::new(RefCell::new(logins)),
-            loads: RefCell::new(vec![0; shards]),
+            loads: RefCell::new(vec![Load::default(); shards]),
             arrivals: RefCell::new(Vec::new()),
             told_load: Cell::new(0),
             stopping: Cell::new(false),
@@ -100,7 +114,7 @@ impl Hub {
             ready: RefCell::new(Vec::new()),
             lanes_waker: Cell::new(None),
             clock_waker: Cell::new(None),
-            stop_waker: Cell::new(None),
+            stop_wakers: RefCell::new(Vec::new()),
             clock_set_ms: Cell::new(u64::MAX),
         })
     }
@@ -154,14 +168,12 @@ impl Hub {
                 if let Origin::Shard(from) = origin
                     && let Some(load) = self.loads.borrow_mut().get_mut(usize::from(from.0))
                 {
-                    *load = count;
+                    *load = Load { told: count, sent: 0 };
                 }
             }
             Crossing::Stop => {
                 self.stopping.set(true);
-                if let Some(waker) = self.stop_waker.take() {
-                    waker.wake();
-                }
+                self.stop_wakers.take().into_iter().for_each(Waker::wake);
                 self.wake_all();
             }
         }
@@ -189,17 +201,41 @@ impl Hub {
     pub(crate) fn note_load(&self, count: usize) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         if let Some(load) = self.loads.borrow_mut().get_mut(self.shard.id().index()) {
-            *load = count;
+            *load = Load { told: count, sent: 0 };
         }
         // Exact while there are few, within a sixteenth when there are many.
         if count.abs_diff(self.told_load.get()) > count / 16 {
             self.told_load.set(count);
-            for to in (0..self.shard.count()).filter_map(ShardId::from_index) {
-                if to != self.shard.id() {
-                    self.shard.mesh().send(to, Crossing::Load(count));
-                }
+            self.tell_load();
+        }
+    }
+
+    /// Tells the others how many connections are here, as last noted.
+    pub(crate) fn tell_load(&self) {
+        for to in (0..self.shard.count()).filter_map(ShardId::from_index) {
+            if to != self.shard.id() {
+                self.shard.mesh().send(to, Crossing::Load(self.told_load.get()));
             }
         }
+    }
+
+    /// Moves a connection to another shard. Counted at once, so that the next newcomer goes
+    /// elsewhere.
+    pub(crate) fn send_connection(&self, to: ShardId, socket: Socket, protocol: &'static Protocol) {
+        if let Some(load) = self.loads.borrow_mut().get_mut(to.index()) {
+            load.sent = load.sent.saturating_add(1);
+        }
+        self.shard.mesh().send(to, Crossing::Connection(socket, protocol));
+    }
+
+    /// Connections of all shards, as far as this one knows.
+    pub(crate) fn connections_everywhere(&self) -> u64 {
+        self.loads.borrow().iter().map(|load| u64::from(load.total())).sum()
+    }
+
+    /// Whether no shard has said that it has connections. That the last one is gone is always told.
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.loads.borrow().iter().all(|load| load.told == 0)
     }
 
     /// Where a new connection should live: here, unless this shard is clearly more crowded than
@@ -209,10 +245,10 @@ impl Hub {
         let here = self.shard.id();
         let candidates = loads.iter().enumerate().filter_map(|(index, load)| {
             let shard = ShardId::from_index(index)?;
-            placement.takes_connections(shard).then_some((*load, shard))
+            placement.takes_connections(shard).then_some((load.total(), shard))
         });
         let Some((least, shard)) = candidates.min() else { return here };
-        let mine = loads.get(here.index()).copied().unwrap_or_default();
+        let mine = loads.get(here.index()).copied().unwrap_or_default().total();
         let crowded = mine > least + least / 8;
         if placement.takes_connections(here) && !crowded { here } else { shard }
     }
@@ -322,15 +358,20 @@ impl Hub {
         }
     }
 
+    /// Ready when the node is told to stop.
+    pub(crate) fn poll_stopped(&self, context: &TaskContext<'_>) -> Poll<()> {
+        if self.stopping.get() {
+            return Poll::Ready(());
+        }
+        let mut wakers = self.stop_wakers.borrow_mut();
+        if !wakers.iter().any(|waker| waker.will_wake(context.waker())) {
+            wakers.push(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
     /// Resolves when the node is told to stop.
     pub(crate) async fn stopped(&self) {
-        poll_fn(|context| {
-            if self.stopping.get() {
-                return Poll::Ready(());
-            }
-            self.stop_waker.set(Some(context.waker().clone()));
-            Poll::Pending
-        })
-        .await;
+        poll_fn(|context| self.poll_stopped(context)).await;
     }
 }

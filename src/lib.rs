@@ -1,5 +1,65 @@
-//! RingMQ.
+//! RingMQ: one server for AMQP 0-9-1 (and later MQTT, STOMP, AMQP 1.0) on Linux, one thread per
+//! core, nothing shared between them, on io_uring.
+//!
+//! # The picture
+//!
+//! A node is N shards, each a pinned executor with its own listeners (`SO_REUSEPORT`), connections,
+//! sessions, exchanges and queues. What another shard owns is reached by mail over a lane; there is
+//! no lock and no shared counter. Messages live in memory for now; a queue reads and settles them by
+//! position through its `Store`, which is the seam for a log and segments on disk.
+//!
+//! # The way of a message
+//!
+//! `shards` fills a pooled buffer from the socket; `connection` feeds it to the
+//! session; the codec ([`protocol::amqp091::wire`]) makes frames of it; the session makes one call of
+//! [`broker::Broker::publish`]; the exchange gives local queues and shards with an interest; local
+//! queues append, other shards get one entry of this turn's batch and route once more to their own
+//! queues; at the end of the turn queues deliver to consumers with credit and room, here as an
+//! [`command::Event`], elsewhere by mail; the consumer's session writes frames into the output, which
+//! goes out in one write per turn. README.md has the same as a table; a test keeps it true.
+//!
+//! # Ownership
+//!
+//! - A queue belongs to the shard of its group, hash(vhost, name) mod G mod N
+//!   ([`broker::placement::Placement`]). Only the owner decides about it: its definition, bindings,
+//!   consumers, messages, deliveries that are out.
+//! - Every shard has every exchange. Shard 0, the keeper, gives them their numbers and the order in
+//!   which they come and go.
+//! - A binding lives on its queue's owner. Other shards have one bit per binding: that shard has at
+//!   least one queue bound so. Exchange types that pick one queue among all (consistent hash, random)
+//!   have every binding everywhere, by queue name.
+//! - An answer goes to the client when every shard has applied what it says: who has seen `bind-ok`
+//!   can publish from any connection and be routed.
+//!
+//! # Bounds
+//!
+//! Everything a peer can make grow has a limit, in [`limits`] or as a setting. A lane holds at most
+//! `LANE_BYTES_MAX`, what is on its way to one connection from one owner `LINK_BYTES_MAX`, an output
+//! `OUTPUT_BYTES_HIGH` before deliveries wait and twice that before reading stops. Messages in memory
+//! above `max_memory` hold publishers back, with notice to those who asked for it.
+//!
+//! # Which module may use which
+//!
+//! ```text
+//! main -> node -> hub, listener -> connection -> protocol -> broker -> exchange, queue
+//!                                                   \------> command, message, value, ids
+//! ```
+//!
+//! - `ringmq_shards` knows no protocol, exchange or queue. All `unsafe` and all of glommio are there.
+//! - `broker` speaks no protocol and has no socket and no clock. It refuses in its own words
+//!   ([`command::Refusal`]); each protocol translates in one exhaustive match.
+//! - `protocol::*::wire` is a pure function of its octets. Sessions do no I/O; time is an argument.
+//! - Only `connection` awaits with a session in hand; a borrow of the broker never lives across an
+//!   await.
+//! - Permissions are asked in one place, [`auth::authorise`].
+//!
+//! # What must stay absent
+//!
+//! No lock, no blocking call and no clock on a shard; no reference count of a single message that
+//! crosses cores; no panic that input, settings or a peer can cause; no allocation that a length field
+//! controls; no protocol word in `broker` or `shards`. `tests/tidy.rs` and the lints look after these.
 #![forbid(unsafe_code)]
+
 pub mod auth;
 pub mod broker;
 pub mod command;

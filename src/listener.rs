@@ -3,9 +3,11 @@
 //!
 //! May import `hub`, `connection`, `protocol`, `ringmq_shards`.
 
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 
-use ringmq_shards::{AcceptError, Bound, Listener};
+use ringmq_shards::{AcceptError, Bound, Listener, Socket};
 
 use crate::connection;
 use crate::hub::{Crossing, Hub};
@@ -23,48 +25,70 @@ pub(crate) async fn accept(hub: Rc<Hub>, bound: Bound, protocol: &'static Protoc
             return;
         }
     };
-    let mut refusals: u64 = 0;
-    while !hub.is_stopping() {
-        match listener.accept().await {
+    let mut refusals = Refusals::default();
+    // Ends with the listener closed: newcomers are refused while the others are seen off.
+    while let Some(accepted) = newcomer(&hub, &listener).await {
+        match accepted {
             Ok(socket) => {
                 if is_full(&hub) {
-                    tracing::warn!("connection refused: max_connections is reached");
-                    continue;
-                }
-                let to = hub.place_connection(hub.broker.borrow().placement());
-                if to == hub.shard.id() {
-                    start(&hub, socket, protocol);
+                    refusals.note("max_connections is reached");
                 } else {
-                    // Counted at once, so that the next newcomer goes elsewhere.
-                    if let Some(load) = hub.loads.borrow_mut().get_mut(to.index()) {
-                        *load += 1;
-                    }
-                    hub.shard.mesh().send(to, Crossing::Connection(socket, protocol));
+                    place(&hub, socket, protocol);
                 }
+                // A queue full of newcomers must not keep those that are here waiting.
+                hub.shard.yield_if_needed().await;
             }
             Err(error @ AcceptError::Other(_)) => {
                 tracing::error!(%error, "listener is broken");
                 return;
             }
             Err(error) => {
-                // One line for the first and then for each thousandth: a flood must not fill the log.
-                if refusals.is_multiple_of(1000) {
-                    tracing::warn!(%error, refusals, "cannot accept for now");
-                }
-                refusals += 1;
+                refusals.note(&error.to_string());
                 hub.shard.sleep(PAUSE_MS).await;
             }
         }
     }
 }
 
-fn is_full(hub: &Hub) -> bool {
-    let max = hub.config.main.max_connections;
-    let all: u64 = hub.loads.borrow().iter().map(|load| u64::from(*load)).sum();
-    max != 0 && all >= u64::from(max)
+/// The next connection; `None` when the node stops.
+async fn newcomer(hub: &Hub, listener: &Listener) -> Option<Result<Socket, AcceptError>> {
+    poll_fn(|context| match hub.poll_stopped(context) {
+        Poll::Ready(()) => Poll::Ready(None),
+        Poll::Pending => listener.poll_accept(context).map(Some),
+    })
+    .await
 }
 
-fn start(hub: &Rc<Hub>, socket: ringmq_shards::Socket, protocol: &'static Protocol) {
+/// Starts a connection here or sends it to where it is better off.
+fn place(hub: &Rc<Hub>, socket: Socket, protocol: &'static Protocol) {
+    let to = hub.place_connection(hub.broker.borrow().placement());
+    if to == hub.shard.id() {
+        start(hub, socket, protocol);
+    } else {
+        hub.send_connection(to, socket, protocol);
+    }
+}
+
+/// Connections that were not taken. One line for the first and then for each thousandth: a flood
+/// must not fill the log.
+#[derive(Debug, Default)]
+struct Refusals(u64);
+
+impl Refusals {
+    fn note(&mut self, why: &str) {
+        if self.0.is_multiple_of(1000) {
+            tracing::warn!(why, before = self.0, "connections are refused");
+        }
+        self.0 += 1;
+    }
+}
+
+fn is_full(hub: &Hub) -> bool {
+    let max = hub.config.main.max_connections;
+    max != 0 && hub.connections_everywhere() >= u64::from(max)
+}
+
+fn start(hub: &Rc<Hub>, socket: Socket, protocol: &'static Protocol) {
     hub.shard.spawn(connection::serve(hub.clone(), socket, protocol));
 }
 

@@ -6,6 +6,10 @@ use std::process::ExitCode;
 use ringmq::config::{self, Start};
 use ringmq::{logging, node};
 
+/// Messages come and go in millions per second and per core.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     ringmq_shards::abort_on_panic();
     let loaded = match config::load(std::env::args_os(), std::env::vars_os()) {

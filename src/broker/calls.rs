@@ -136,6 +136,7 @@ impl Broker {
         if let Answer::Consuming { consumer, .. } = &answer {
             self.consumer_started(connection, channel, *consumer);
         }
+        self.consumer_stopped(connection, channel);
         self.tell(connection, Event::Answer { channel, answer });
     }
 

@@ -151,6 +151,7 @@ impl Broker {
         entry.queue.on_time(now, &mut self.effects_now);
         self.memory.moved(before, entry.queue.memory_bytes());
         self.queue_effects(id);
+        self.mark_dirty(id);
         self.arm(id, now);
     }
 }

@@ -47,6 +47,8 @@ pub(super) struct Connection {
     /// Shards that may hold something of it.
     pub(super) touched: ShardSet,
     pub(super) route: RouteCache,
+    /// Addresses at which its channels take replies.
+    pub(super) replies: Vec<(ChannelId, Box<str>)>,
     /// Channels with consumers or a limit.
     pub(super) credits: Vec<ChannelCredit>,
 }
@@ -77,6 +79,7 @@ impl Broker {
             owed: Vec::new(),
             touched: ShardSet::EMPTY,
             route: RouteCache::default(),
+            replies: Vec::new(),
             credits: Vec::new(),
         })?;
         Some(ConnectionRef { shard: self.shard, connection })
@@ -111,7 +114,7 @@ impl Broker {
     /// The connection is over and its session has given back what it had out: everything else it
     /// left, here and elsewhere, goes. Its identity is not valid any more.
     pub fn detach(&mut self, connection: ConnectionId, now: Now) {
-        let Some(gone) = self.connections.remove(connection) else { return };
+        let Some(mut gone) = self.connections.remove(connection) else { return };
         let reference = ConnectionRef { shard: self.shard, connection };
         for shard in gone.touched.iter() {
             if shard == self.shard {
@@ -126,7 +129,7 @@ impl Broker {
             self.undeliverable(event, now);
         }
         self.forget_window(reference);
-        self.replies.retain(|_, (at, _)| at.connection.connection != connection);
+        Self::forget_replies(&mut self.replies, &mut gone.replies, None);
     }
 
     /// An event for a connection that is gone.
@@ -159,10 +162,9 @@ impl Broker {
         now: Now,
     ) -> Option<Answer> {
         let connection = at.connection.connection;
-        let touched = self.connections.get(connection)?.touched;
-        self.replies.retain(|_, (owner, _)| {
-            owner.connection != at.connection || channel.is_some_and(|c| owner.channel != c)
-        });
+        let entry = self.connections.get_mut(connection)?;
+        let touched = entry.touched;
+        Self::forget_replies(&mut self.replies, &mut entry.replies, channel);
         let call = self.open_call(Then::Answer { to: at, answer: Answer::Done })?;
         for shard in touched.iter() {
             self.expect(call);

@@ -13,8 +13,8 @@ use super::queue::{DeadLetter, Effect, Enqueued, More, OutDelivery, Outlet};
 use super::slots::Slots;
 use crate::command::{Answer, Delivery, Event, Now, Refusal};
 use crate::ids::{
-    ChannelId, ChannelRef, ConnectionId, ConnectionRef, ConsumerId, DeliveryId, QueueId, QueueRef,
-    ShardId, VhostId,
+    ChannelId, ChannelRef, ConnectionId, ConnectionRef, ConsumerId, ConsumerRef, DeliveryId,
+    QueueId, QueueRef, ShardId, VhostId,
 };
 use crate::message::Message;
 
@@ -25,7 +25,7 @@ const DELIVERIES_PER_PASS: usize = 256;
 pub(super) const SETTLED: DeliveryId = super::queue::SETTLED_AT_ONCE;
 
 /// Tokens that a channel of this shard gets back.
-pub(super) type UnneededHere = ((ConnectionId, ChannelId), u32);
+pub(super) type UnneededHere = ((ConnectionId, ChannelId), ConsumerRef, u32);
 
 /// Where one queue's deliveries go during one pass.
 struct Way<'a> {
@@ -75,7 +75,9 @@ impl Outlet for Way<'_> {
         if to.connection.shard == self.shard {
             let Some(entry) = self.connections.get_mut(connection) else { return };
             entry.window.in_flight += bytes;
-            entry.delivered(to.channel);
+            if !out.no_settle {
+                entry.delivered(to.channel, out.key);
+            }
             entry.events.push(Event::Delivery(Delivery {
                 channel: to.channel,
                 consumer: Some(out.key),
@@ -110,21 +112,24 @@ impl Outlet for Way<'_> {
 
     fn want(&mut self, channel: ChannelRef, consumer: ConsumerId) -> u32 {
         let queue = QueueRef { shard: self.shard, queue: self.queue };
+        let consumer = ConsumerRef { queue, consumer };
         let to = (channel.connection.connection, channel.channel);
         if channel.connection.shard == self.shard {
             let entry = self.connections.get_mut(to.0);
-            return entry.map_or(0, |entry| entry.take_token(to.1, (queue, consumer)));
+            return entry.map_or(0, |entry| entry.take_token(to.1, consumer));
         }
-        self.post.send(channel.connection.shard, Mail::Want { channel: to, queue, consumer });
+        self.post.send(channel.connection.shard, Mail::Want { channel: to, consumer });
         0
     }
 
-    fn unneeded(&mut self, channel: ChannelRef, _consumer: ConsumerId, tokens: u32) {
+    fn unneeded(&mut self, channel: ChannelRef, consumer: ConsumerId, tokens: u32) {
         let channel_here = (channel.connection.connection, channel.channel);
         if channel.connection.shard == self.shard {
-            self.unneeded.push((channel_here, tokens));
+            let queue = QueueRef { shard: self.shard, queue: self.queue };
+            self.unneeded.push((channel_here, ConsumerRef { queue, consumer }, tokens));
         } else {
-            let mail = Mail::Unused { channel: channel_here, tokens };
+            let queue = self.queue;
+            let mail = Mail::Unused { channel: channel_here, queue, consumer, tokens };
             self.post.send(channel.connection.shard, mail);
         }
     }
@@ -137,8 +142,8 @@ impl Broker {
             while let Some((queue, vhost, effect)) = self.effects.pop_front() {
                 self.carry_out((queue, vhost), effect, now);
             }
-            while let Some((channel, tokens)) = self.unneeded.pop() {
-                self.unused(channel, tokens);
+            while let Some((channel, consumer, tokens)) = self.unneeded.pop() {
+                self.unused(channel, consumer, tokens);
             }
             if self.dirty.is_empty() {
                 break;
@@ -156,20 +161,33 @@ impl Broker {
     }
 
     fn deliver_from(&mut self, id: QueueId, now: Now) {
-        let Self { queues, connections, footprints, ready, post, effects_now, unneeded, .. } = self;
-        let Some(entry) = queues.get_mut(id) else { return };
+        let Some(entry) = self.queues.get_mut(id) else { return };
         entry.dirty = false;
+        if self.deliver_pass(id, now) == More::Yes {
+            self.mark_dirty(id);
+        }
+    }
+
+    /// Consumers come before whoever looks at a queue: a message that came earlier in this turn
+    /// is theirs, even if the end of the turn has not handed it out yet.
+    pub(super) fn deliver_first(&mut self, id: QueueId, now: Now) {
+        if self.queues.get(id).is_some_and(|entry| entry.dirty) {
+            // It stays in the list, whatever is left.
+            let _ = self.deliver_pass(id, now);
+        }
+    }
+
+    fn deliver_pass(&mut self, id: QueueId, now: Now) -> More {
+        let Self { queues, connections, footprints, ready, post, effects_now, unneeded, .. } = self;
+        let Some(entry) = queues.get_mut(id) else { return More::No };
         let mut way =
             Way { shard: self.shard, queue: id, connections, footprints, ready, post, unneeded };
         let before = entry.queue.memory_bytes();
         let more = entry.queue.deliver(now, DELIVERIES_PER_PASS, &mut way, effects_now);
         self.memory.moved(before, entry.queue.memory_bytes());
-        if more == More::Yes {
-            entry.dirty = true;
-            self.dirty.push(id);
-        }
         self.queue_effects(id);
         self.arm(id, now);
+        more
     }
 
     /// Moves what a queue just decided to the list of things to carry out: what has died has to
@@ -301,6 +319,7 @@ impl Broker {
                 return;
             }
         };
+        self.deliver_first(id, now);
         let Some(entry) = self.queues.get_mut(id) else { return };
         if entry.queue.is_single_active() {
             self.answer(at, Answer::Refused(Refusal::SingleActiveConsumer(name.into())));
@@ -310,6 +329,7 @@ impl Broker {
         let taken = entry.queue.take(now, no_settle, &mut self.effects_now);
         self.memory.moved(before, entry.queue.memory_bytes());
         self.queue_effects(id);
+        self.mark_dirty(id);
         self.arm(id, now);
         let Some(taken) = taken else {
             self.answer(at, Answer::Empty);

@@ -15,8 +15,8 @@ use super::record;
 use super::slots::SlotId;
 use crate::command::{Answer, Command, Outcome};
 use crate::ids::{
-    ChannelId, ChannelRef, ConnectionId, ConnectionRef, ConsumerId, ConsumerKey, DeliveryId,
-    ExchangeId, PublishSeq, QueueId, QueueRef, VhostId,
+    ChannelId, ChannelRef, ConnectionId, ConnectionRef, ConsumerId, ConsumerKey, ConsumerRef,
+    DeliveryId, ExchangeId, PublishSeq, QueueId, QueueRef, VhostId,
 };
 use crate::message::Message;
 use crate::value::Table;
@@ -140,8 +140,8 @@ pub(crate) enum Mail {
         parcel: Parcel,
         wanted: Option<PendingId>,
     },
-    /// Back to the publisher's shard.
-    Stored { pending: PendingId, accepted: bool },
+    /// Back to the publisher's shard; `found`: a queue was there.
+    Stored { pending: PendingId, accepted: bool, found: bool },
     /// Back to the publisher's shard: no queue of that name.
     Returned { connection: ConnectionId, channel: ChannelId, parcel: Parcel },
     /// To a consumer's shard.
@@ -192,11 +192,13 @@ pub(crate) enum Mail {
     /// To an owner: this consumer takes nothing for now (or goes on).
     Paused { queue: QueueId, consumer: ConsumerId, on: bool },
     /// To a consumer's shard: there is work for it and no token.
-    Want { channel: (ConnectionId, ChannelId), queue: QueueRef, consumer: ConsumerId },
+    Want { channel: (ConnectionId, ChannelId), consumer: ConsumerRef },
     /// To an owner: tokens.
     Grant { queue: QueueId, consumer: ConsumerId, tokens: u32 },
+    /// To an owner: the consumer's tokens, as far as it has not used them, are wanted back.
+    Recall { queue: QueueId, consumer: ConsumerId },
     /// To a consumer's shard: tokens that found no message.
-    Unused { channel: (ConnectionId, ChannelId), tokens: u32 },
+    Unused { channel: (ConnectionId, ChannelId), queue: QueueId, consumer: ConsumerId, tokens: u32 },
     /// To all: memory that the sender's messages take.
     Memory { bytes: u64 },
 }

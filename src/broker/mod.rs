@@ -256,7 +256,7 @@ impl Broker {
             | Command::BindExchange { .. }
             | Command::UnbindExchange { .. } => KEEPER,
             Command::Cancel { consumer } => {
-                self.consumer_stopped(connection, *consumer);
+                self.consumer_stops(connection, channel, *consumer);
                 consumer.queue.shard
             }
             Command::DeclareQueue { name, .. } if name.is_empty() => self.home_of_new_queue(),
@@ -266,7 +266,10 @@ impl Broker {
             | Command::BindQueue { queue, .. }
             | Command::UnbindQueue { queue, .. }
             | Command::Get { queue, .. } => self.placement.owner(&entered.vhost_name, queue),
-            Command::Consume(consume) => self.placement.owner(&entered.vhost_name, &consume.queue),
+            Command::Consume(consume) => {
+                self.consumer_starts(connection, channel, consume.key);
+                self.placement.owner(&entered.vhost_name, &consume.queue)
+            }
         };
         let limited = self.is_limited(connection, channel);
         if let Some(entry) = self.connections.get_mut(connection) {

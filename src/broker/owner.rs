@@ -77,11 +77,14 @@ impl Broker {
                 self.answer(at, answer);
             }
             Command::DeleteQueue { name, if_unused, if_empty } => {
-                self.request_delete(at, vhost, &name, (if_unused, if_empty));
+                self.request_delete(at, vhost, &name, (if_unused, if_empty), now);
             }
             Command::PurgeQueue { name } => {
                 let answer = match self.usable(at, vhost, &name) {
-                    Ok(id) => Answer::Removed { messages: self.purge(id, now) },
+                    Ok(id) => {
+                        self.deliver_first(id, now);
+                        Answer::Removed { messages: self.purge(id, now) }
+                    }
                     Err(refusal) => Answer::Refused(refusal),
                 };
                 self.answer(at, answer);
@@ -182,6 +185,7 @@ impl Broker {
         passive: bool,
         now: Now,
     ) -> PlainAnswer {
+        self.deliver_first(id, now);
         let Some(entry) = self.queues.get_mut(id) else { return Answer::Done };
         // One connection's own queue and everybody's are no variants of each other (amqp.md P34).
         if !passive && entry.queue.exclusive() != spec.exclusive {
@@ -262,6 +266,7 @@ impl Broker {
         vhost: VhostId,
         name: &str,
         (if_unused, if_empty): (bool, bool),
+        now: Now,
     ) {
         let id = match self.usable(at, vhost, name) {
             Ok(id) => id,
@@ -275,6 +280,7 @@ impl Broker {
                 return;
             }
         };
+        self.deliver_first(id, now);
         let Some(entry) = self.queues.get(id) else { return };
         let messages = entry.queue.ready();
         let refusal = if if_unused && entry.queue.consumers() > 0 {
@@ -336,6 +342,7 @@ impl Broker {
     fn consumer_gone(&mut self, at: ChannelRef, consumer: crate::ids::ConsumerKey) {
         let connection = at.connection.connection;
         if at.connection.shard == self.shard {
+            self.consumer_lost(connection, at.channel, consumer);
             self.tell(connection, Event::ConsumerGone { channel: at.channel, consumer });
         } else {
             let mail = Mail::ConsumerGone { connection, channel: at.channel, consumer };
@@ -427,9 +434,8 @@ impl Broker {
             return;
         };
         let removed = entry.queue.remove_consumer(consumer, now, &mut self.effects_now);
-        if let Some(removed) = removed {
+        if removed.is_some() {
             self.lift_footprint(at.connection, id, 1);
-            self.give_tokens_back(at, removed.tokens);
         }
         let then = Then::Answer { to: at, answer: Answer::Done };
         if let Some(call) = self.open_call(then) {

@@ -1,6 +1,8 @@
 //! A message on its way in: exchange -> queues of this shard and shards with an interest ->
 //! appended here or mailed there; when it counts as stored.
 
+use std::rc::Rc;
+
 use super::Broker;
 use super::connections::Entered;
 use super::mail::{Mail, PendingId, Picks, Reported};
@@ -16,9 +18,19 @@ use crate::value::Value;
 /// A publish that other shards, or the storage, have still to report.
 #[derive(Debug)]
 pub(super) struct Pending {
-    report: Reported,
+    report: Option<Reported>,
     left: u32,
     accepted: bool,
+    /// Goes back to its publisher unless a queue is found.
+    unrouted: Option<Box<Unrouted>>,
+}
+
+/// A mandatory message of which several shards have to say whether they know a queue for it.
+#[derive(Debug)]
+struct Unrouted {
+    connection: ConnectionId,
+    channel: ChannelId,
+    message: Message,
 }
 
 impl Broker {
@@ -37,9 +49,18 @@ impl Broker {
         let Some(entry) = self.connections.get_mut(connection) else {
             return Err(Refusal::Unavailable("connection is closing".into()));
         };
-        let mut cache = std::mem::take(&mut entry.route);
         let plain = publish.extra_keys.is_empty() && publish.hidden_keys.is_empty();
-        let cached = plain && cache.fits(publish.exchange, publish.routing_key, self.revision);
+        let cached =
+            plain && entry.route.fits(publish.exchange, publish.routing_key, self.revision);
+        if cached && let Some((queue, name)) = entry.route.route.only_queue() {
+            // The commonest message of all: one queue of this shard, the route known.
+            let Some(message) = message_of(name, publish, now) else {
+                return Ok(Published::Overflowed);
+            };
+            let stored = self.enqueue(queue, message, now);
+            return Ok(if stored { Published::Stored } else { Published::Overflowed });
+        }
+        let mut cache = std::mem::take(&mut entry.route);
         let mut result = Ok(None);
         if !cached {
             cache.forget();
@@ -191,8 +212,16 @@ impl Broker {
             }
             return all;
         }
-        let wanted = report
-            .and_then(|report| self.pending.insert(Pending { report, left: 1, accepted: true }));
+        let several = publish.mandatory && route.by_name.len() > 1 && route.queues.is_empty();
+        let unrouted = several.then(|| {
+            let message = message.clone();
+            Box::new(Unrouted { connection, channel, message })
+        });
+        let wanted = if report.is_some() || unrouted.is_some() {
+            self.pending.insert(Pending { report, left: 1, accepted: true, unrouted })
+        } else {
+            None
+        };
         let mandatory = publish.mandatory.then_some((connection, channel));
         let keys = more_keys(publish);
         self.follow_far(route, &message, keys.as_deref(), mandatory, wanted);
@@ -201,7 +230,7 @@ impl Broker {
             accepted &= self.enqueue(*queue, message.clone(), now);
         }
         if let Some(pending) = wanted {
-            self.stored(pending, accepted);
+            self.stored(pending, accepted, !several);
         }
         Published::Pending
     }
@@ -242,7 +271,7 @@ impl Broker {
                 wanted,
             });
         }
-        // A message that also has other ways to go counts as routed.
+        // With several ways to go, all have to say that they lead nowhere: see `Unrouted`.
         let alone = route.by_name.len() == 1 && route.queues.is_empty();
         for (shard, name) in &route.by_name {
             mails += 1;
@@ -263,14 +292,7 @@ impl Broker {
 
     fn make_message(&self, route: &Route, publish: &Publish<'_>, now: Now) -> Option<Message> {
         let name = route.name.clone().unwrap_or_else(|| self.no_name.clone());
-        let message = Message::new(
-            name,
-            publish.routing_key,
-            publish.traits,
-            publish.properties,
-            publish.body.clone(),
-            now.wall_ms,
-        )?;
+        let message = message_of(name, publish, now)?;
         if publish.extra_keys.is_empty() {
             return Some(message);
         }
@@ -295,14 +317,24 @@ impl Broker {
     }
 
     /// One more place has stored (or refused) a pending publish.
-    pub(super) fn stored(&mut self, id: PendingId, accepted: bool) {
+    pub(super) fn stored(&mut self, id: PendingId, accepted: bool, found: bool) {
         let Some(pending) = self.pending.get_mut(id) else { return };
         pending.accepted &= accepted;
+        if found {
+            pending.unrouted = None;
+        }
         pending.left = pending.left.saturating_sub(1);
         if pending.left > 0 {
             return;
         }
-        if let Some(Pending { report, accepted, .. }) = self.pending.remove(id) {
+        let Some(Pending { report, accepted, unrouted, .. }) = self.pending.remove(id) else {
+            return;
+        };
+        if let Some(unrouted) = unrouted {
+            let Unrouted { connection, channel, message } = *unrouted;
+            self.tell(connection, Event::Returned { channel, message });
+        }
+        if let Some(report) = report {
             let event = Event::Stored { channel: report.channel, seq: report.seq, accepted };
             self.tell(report.connection, event);
         }
@@ -331,8 +363,8 @@ impl Broker {
             return Published::Stored;
         }
         let wanted = publish.seq.and_then(|seq| {
-            let report = Reported { connection, channel, seq };
-            self.pending.insert(Pending { report, left: 1, accepted: true })
+            let report = Some(Reported { connection, channel, seq });
+            self.pending.insert(Pending { report, left: 1, accepted: true, unrouted: None })
         });
         self.post.send_message(owner, &message, |parcel| Mail::Delay {
             exchange,
@@ -439,6 +471,18 @@ impl Broker {
         }
         accepted
     }
+}
+
+/// The message of a publish, without the further keys its sender chose.
+fn message_of(name: Rc<str>, publish: &Publish<'_>, now: Now) -> Option<Message> {
+    Message::new(
+        name,
+        publish.routing_key,
+        publish.traits,
+        publish.properties,
+        publish.body.clone(),
+        now.wall_ms,
+    )
 }
 
 /// A message that does not follow its exchange's bindings now.

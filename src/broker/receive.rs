@@ -6,7 +6,7 @@ use super::Broker;
 use super::deliver::SETTLED;
 use super::mail::{Batch, Envelope, Mail, Parcel, PendingId, for_session};
 use crate::command::{Answer, Delivery, Event, Now};
-use crate::ids::{QueueRef, ShardId};
+use crate::ids::{ConsumerRef, QueueRef, ShardId};
 use crate::message::Message;
 
 impl Broker {
@@ -38,9 +38,9 @@ impl Broker {
         })
     }
 
-    fn report(&mut self, to: ShardId, wanted: Option<PendingId>, accepted: bool) {
+    fn report(&mut self, to: ShardId, wanted: Option<PendingId>, accepted: bool, found: bool) {
         if let Some(pending) = wanted {
-            self.post.send(to, Mail::Stored { pending, accepted });
+            self.post.send(to, Mail::Stored { pending, accepted, found });
         }
     }
 
@@ -54,7 +54,7 @@ impl Broker {
             Mail::Deliver { .. } | Mail::Returned { .. } => {
                 self.read_delivery(from, mail, bytes, now);
             }
-            Mail::Stored { pending, accepted } => self.stored(pending, accepted),
+            Mail::Stored { pending, accepted, found } => self.stored(pending, accepted, found),
             Mail::Settle { queue, id, outcome } => self.settle_here(queue, id, outcome, now),
             Mail::Room { connection, bytes } => self.room(connection, bytes),
             Mail::Request { at, vhost, command, limited } => {
@@ -67,6 +67,7 @@ impl Broker {
                 self.connection_gone(connection, channel, call.map(|call| (from, call)), now);
             }
             Mail::ConsumerGone { connection, channel, consumer } => {
+                self.consumer_lost(connection, channel, consumer);
                 self.tell(connection, Event::ConsumerGone { channel, consumer });
             }
             Mail::ExchangeMade { id, vhost, spec, call } => {
@@ -87,9 +88,13 @@ impl Broker {
             Mail::Done { call, known } => self.release(call, known),
             Mail::Limited { queue, consumer, on } => self.set_limited(queue, consumer, on),
             Mail::Paused { queue, consumer, on } => self.consumer_paused(queue, consumer, on),
-            Mail::Want { channel, queue, consumer } => self.wanted(channel, queue, consumer),
+            Mail::Want { channel, consumer } => self.wanted(channel, consumer),
             Mail::Grant { queue, consumer, tokens } => self.granted(queue, consumer, tokens),
-            Mail::Unused { channel, tokens } => self.unused(channel, tokens),
+            Mail::Recall { queue, consumer } => self.recalled(queue, consumer),
+            Mail::Unused { channel, queue, consumer, tokens } => {
+                let queue = QueueRef { shard: from, queue };
+                self.unused(channel, ConsumerRef { queue, consumer }, tokens);
+            }
             Mail::Memory { bytes } => self.memory_told(from, bytes),
         }
     }
@@ -101,18 +106,20 @@ impl Broker {
                 let Some(message) = self.unpack(bytes, parcel) else { return };
                 let more = (keys.as_deref(), picks.as_deref());
                 let accepted = self.publish_mailed(from, exchange, &message, more, now);
-                self.report(from, wanted, accepted);
+                self.report(from, wanted, accepted, true);
             }
             Mail::PublishTo { queue, parcel, wanted } => {
                 let Some(message) = self.unpack(bytes, parcel) else { return };
                 let accepted = self.enqueue(queue, message, now);
-                self.report(from, wanted, accepted);
+                self.report(from, wanted, accepted, true);
             }
             Mail::PublishByName { vhost, queue, parcel, mandatory, wanted } => {
                 let Some(message) = self.unpack(bytes, parcel) else { return };
                 let name = queue.as_deref().unwrap_or_else(|| message.routing_key());
                 let mut accepted = true;
-                if let Some(id) = self.queue_id(vhost, name) {
+                let id = self.queue_id(vhost, name);
+                let found = id.is_some();
+                if let Some(id) = id {
                     accepted = self.enqueue(id, message, now);
                 } else if let Some((connection, channel)) = mandatory {
                     self.post.send_message(from, &message, |parcel| Mail::Returned {
@@ -121,7 +128,7 @@ impl Broker {
                         parcel,
                     });
                 }
-                self.report(from, wanted, accepted);
+                self.report(from, wanted, accepted, found);
             }
             Mail::Reply { parcel } => {
                 if let Some(message) = self.unpack(bytes, parcel) {
@@ -132,7 +139,7 @@ impl Broker {
                 if let Some(message) = self.unpack(bytes, parcel) {
                     self.delay(exchange, due_wall_ms, keys, message, now);
                 }
-                self.report(from, wanted, true);
+                self.report(from, wanted, true, true);
             }
             other => debug_assert!(false, "not a publish: {other:?}"),
         }
@@ -165,7 +172,12 @@ impl Broker {
                 }
                 let event = match left {
                     None => {
-                        self.channel_delivered(connection, channel);
+                        if let (Some(key), Some(entry)) = (
+                            consumer.filter(|_| id != SETTLED),
+                            self.connections.get_mut(connection),
+                        ) {
+                            entry.delivered(channel, key);
+                        }
                         Event::Delivery(delivery)
                     }
                     Some(left) => Event::Answer {

@@ -3,11 +3,14 @@
 //! shard and carries a code that only this process can make, so that none can be forged or guessed
 //! (abuse row 40).
 
+use std::collections::HashMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
 use super::Broker;
+use super::connections::window_bytes;
 use super::deliver::SETTLED;
 use super::mail::Mail;
 use crate::command::{Answer, Delivery, Entity, Event, Now, Publish, Published, Refusal};
@@ -37,6 +40,21 @@ fn code(secret: &[u8], place: &[u8]) -> [u8; CODE_BYTES] {
 }
 
 impl Broker {
+    /// A channel, or the whole connection, takes no replies any more.
+    pub(super) fn forget_replies(
+        replies: &mut HashMap<Box<str>, (ChannelRef, ConsumerKey), ahash::RandomState>,
+        of: &mut Vec<(ChannelId, Box<str>)>,
+        channel: Option<ChannelId>,
+    ) {
+        of.retain(|(at, address)| {
+            let goes = channel.is_none_or(|channel| channel == *at);
+            if goes {
+                replies.remove(address);
+            }
+            !goes
+        });
+    }
+
     /// Opens the reply address of a channel.
     pub(super) fn consume_replies(&mut self, at: ChannelRef, key: ConsumerKey) -> Answer {
         let connection = at.connection.connection;
@@ -53,14 +71,23 @@ impl Broker {
         let code = code(&self.secret, &place);
         place.extend_from_slice(&code);
         let address: Box<str> = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(&place)).into();
+        if let Some(entry) = self.connections.get_mut(connection) {
+            // One address per channel: an earlier one is void.
+            let earlier = entry.replies.iter().position(|(channel, _)| *channel == at.channel);
+            if let Some((_, earlier)) = earlier.map(|place| entry.replies.swap_remove(place)) {
+                self.replies.remove(&earlier);
+            }
+            entry.replies.push((at.channel, address.clone()));
+        }
         self.replies.insert(address.clone(), (at, key));
         Answer::ReplyTo { address }
     }
 
     /// The channel takes no replies any more; its address is nobody's.
     pub fn cancel_replies(&mut self, connection: ConnectionId, channel: ChannelId) {
-        let at = self.at(connection, channel);
-        self.replies.retain(|_, (owner, _)| *owner != at);
+        if let Some(entry) = self.connections.get_mut(connection) {
+            Self::forget_replies(&mut self.replies, &mut entry.replies, Some(channel));
+        }
     }
 
     /// The shard an address points to, if this process made it.
@@ -125,7 +152,12 @@ impl Broker {
             delivery_count: None,
             message: message.clone(),
         };
-        self.tell(at.connection.connection, Event::Delivery(delivery));
+        let connection = at.connection.connection;
+        if let Some(entry) = self.connections.get_mut(connection) {
+            // Its session reports it as written like any other delivery.
+            entry.window.in_flight += window_bytes(message);
+        }
+        self.tell(connection, Event::Delivery(delivery));
         true
     }
 }

@@ -73,6 +73,8 @@ impl Broker {
         let before = entry.queue.memory_bytes();
         let purged = entry.queue.purge();
         self.memory.moved(before, entry.queue.memory_bytes());
+        // Tokens of a channel's limit that nobody needs now go back.
+        self.mark_dirty(queue);
         self.arm(queue, now);
         purged
     }

@@ -7,24 +7,41 @@ use std::collections::VecDeque;
 
 use super::Broker;
 use super::connections::Connection;
+use super::consumer::ChannelShare;
 use super::mail::Mail;
-use crate::ids::{ChannelId, ChannelRef, ConnectionId, ConsumerId, ConsumerRef, QueueId, QueueRef};
+use crate::ids::{
+    ChannelId, ChannelRef, ConnectionId, ConsumerId, ConsumerKey, ConsumerRef, QueueId, QueueRef,
+};
 
-/// One per channel with consumers or a limit, on its home shard.
+/// One per channel that had consumers or a limit, on its home shard, in order of channels.
 #[derive(Debug)]
 pub(super) struct ChannelCredit {
     channel: ChannelId,
     /// 0: no limit.
     limit: u32,
-    /// Deliveries unsettled.
+    /// Deliveries unsettled, counted also without a limit: one may be set later.
     unsettled: u32,
-    /// Tokens out.
+    /// Tokens out, all members together.
     tokens: u32,
     /// Consumers with work and no token, first come first served.
-    wanting: VecDeque<(QueueRef, ConsumerId)>,
-    consumers: Vec<ConsumerRef>,
+    wanting: VecDeque<ConsumerRef>,
+    members: Vec<Member>,
+    /// The consumer that the command under way starts.
+    starting: Option<ConsumerKey>,
+    /// The consumer that the command under way stops.
+    stopping: Option<ConsumerRef>,
     /// The channel takes no deliveries for now.
     paused: bool,
+}
+
+/// A consumer of the channel.
+#[derive(Debug, Clone, Copy)]
+struct Member {
+    consumer: ConsumerRef,
+    key: ConsumerKey,
+    /// Tokens it has, as far as this shard knows: those that came back to it, in deliveries or
+    /// unused, are taken off on arrival. Whatever is left is free again when it is gone.
+    tokens: u32,
 }
 
 impl ChannelCredit {
@@ -35,31 +52,60 @@ impl ChannelCredit {
             unsettled: 0,
             tokens: 0,
             wanting: VecDeque::new(),
-            consumers: Vec::new(),
+            members: Vec::new(),
+            starting: None,
+            stopping: None,
             paused: false,
         }
     }
-}
 
-impl Connection {
-    /// A delivery for a consumer of this channel: costs nothing where no limit was ever set.
-    pub(super) fn delivered(&mut self, channel: ChannelId) {
-        if let Some(credit) = self.credits.iter_mut().find(|c| c.channel == channel && c.limit != 0)
-        {
-            credit.unsettled = credit.unsettled.saturating_add(1);
-            credit.tokens = credit.tokens.saturating_sub(1);
+    fn free(&self) -> u32 {
+        self.limit.saturating_sub(self.unsettled.saturating_add(self.tokens))
+    }
+
+    fn give(&mut self, to: ConsumerRef, tokens: u32) -> bool {
+        let Some(member) = self.members.iter_mut().find(|m| m.consumer == to) else { return false };
+        member.tokens = member.tokens.saturating_add(tokens);
+        self.tokens = self.tokens.saturating_add(tokens);
+        true
+    }
+
+    fn take(&mut self, of: impl Fn(&Member) -> bool, tokens: u32) {
+        if let Some(member) = self.members.iter_mut().find(|m| of(m)) {
+            let tokens = tokens.min(member.tokens);
+            member.tokens -= tokens;
+            self.tokens = self.tokens.saturating_sub(tokens);
         }
+    }
+
+    fn forget(&mut self, of: impl Fn(&Member) -> bool) {
+        let Some(place) = self.members.iter().position(of) else { return };
+        let gone = self.members.swap_remove(place);
+        self.tokens = self.tokens.saturating_sub(gone.tokens);
+        self.wanting.retain(|wanting| *wanting != gone.consumer);
     }
 }
 
 impl Connection {
+    fn credit(&mut self, channel: ChannelId) -> Option<&mut ChannelCredit> {
+        let place = self.credits.binary_search_by_key(&channel, |c| c.channel).ok()?;
+        self.credits.get_mut(place)
+    }
+
+    /// A delivery that has to be settled has come for a consumer of this channel.
+    pub(super) fn delivered(&mut self, channel: ChannelId, key: ConsumerKey) {
+        let Some(credit) = self.credit(channel) else { return };
+        credit.unsettled = credit.unsettled.saturating_add(1);
+        if credit.tokens > 0 {
+            credit.take(|member| member.key == key, 1);
+        }
+    }
+
     /// A consumer of this shard has work and no token: it gets one at once if the limit allows,
     /// else its name goes on the list.
-    pub(super) fn take_token(&mut self, channel: ChannelId, who: (QueueRef, ConsumerId)) -> u32 {
-        let Some(credit) = self.credits.iter_mut().find(|c| c.channel == channel) else { return 0 };
-        let out = credit.unsettled.saturating_add(credit.tokens);
-        if out < credit.limit {
-            credit.tokens += 1;
+    pub(super) fn take_token(&mut self, channel: ChannelId, who: ConsumerRef) -> u32 {
+        let Some(credit) = self.credit(channel) else { return 0 };
+        if credit.free() > 0 && credit.give(who, 1) {
             return 1;
         }
         if !credit.wanting.contains(&who) {
@@ -75,12 +121,20 @@ impl Broker {
         connection: ConnectionId,
         channel: ChannelId,
     ) -> Option<&mut ChannelCredit> {
+        self.connections.get_mut(connection)?.credit(channel)
+    }
+
+    fn make_credit(
+        &mut self,
+        connection: ConnectionId,
+        channel: ChannelId,
+    ) -> Option<&mut ChannelCredit> {
         let credits = &mut self.connections.get_mut(connection)?.credits;
-        let place = match credits.iter().position(|c| c.channel == channel) {
-            Some(place) => place,
-            None => {
-                credits.push(ChannelCredit::new(channel));
-                credits.len() - 1
+        let place = match credits.binary_search_by_key(&channel, |c| c.channel) {
+            Ok(place) => place,
+            Err(place) => {
+                credits.insert(place, ChannelCredit::new(channel));
+                place
             }
         };
         credits.get_mut(place)
@@ -90,17 +144,21 @@ impl Broker {
     /// limit. In force at once for consumers of this shard; for others what is already on its way
     /// still arrives.
     pub fn limit_channel(&mut self, connection: ConnectionId, channel: ChannelId, limit: u32) {
-        let Some(credit) = self.credit(connection, channel) else { return };
-        let was = credit.limit;
-        credit.limit = limit;
+        let Some(credit) = self.make_credit(connection, channel) else { return };
+        let was = std::mem::replace(&mut credit.limit, limit);
+        let members = credit.members.clone();
         if (was == 0) != (limit == 0) {
-            let consumers = credit.consumers.clone();
             if limit == 0 {
                 credit.tokens = 0;
+                credit.members.iter_mut().for_each(|member| member.tokens = 0);
                 credit.wanting.clear();
             }
-            for consumer in consumers {
-                self.limit_consumer(consumer, limit != 0);
+            for member in members {
+                self.limit_consumer(member.consumer, limit != 0);
+            }
+        } else if limit < was {
+            for member in members.iter().filter(|member| member.tokens > 0) {
+                self.recall(member.consumer);
             }
         }
         self.hand_out(connection, channel);
@@ -112,27 +170,82 @@ impl Broker {
         entry.is_some_and(|e| e.credits.iter().any(|c| c.channel == channel && c.limit != 0))
     }
 
-    /// Remembers a consumer of a channel, for limits that come later.
+    /// A consumer is asked for.
+    pub(super) fn consumer_starts(
+        &mut self,
+        connection: ConnectionId,
+        channel: ChannelId,
+        key: ConsumerKey,
+    ) {
+        if let Some(credit) = self.make_credit(connection, channel) {
+            credit.starting = Some(key);
+        }
+    }
+
+    /// Remembers a consumer of a channel, for its tokens and for limits that come later.
     pub(super) fn consumer_started(
         &mut self,
         connection: ConnectionId,
         channel: ChannelId,
         consumer: ConsumerRef,
     ) {
-        let Some(credit) = self.credit(connection, channel) else { return };
-        credit.consumers.push(consumer);
-        if credit.paused {
+        let Some(credit) = self.make_credit(connection, channel) else { return };
+        let Some(key) = credit.starting.take() else { return };
+        // Who was alone may have got more than it can use now.
+        let first = credit.members.first().copied();
+        credit.members.push(Member { consumer, key, tokens: 0 });
+        let (paused, two) = (credit.paused, credit.members.len() == 2);
+        if paused {
             self.pause_consumer(consumer, true);
+        }
+        if let Some(first) = first.filter(|first| two && first.tokens > 0) {
+            self.recall(first.consumer);
+        }
+    }
+
+    /// A consumer is cancelled. What is on its way to it may have taken its tokens, so they are
+    /// not free before the answer.
+    pub(super) fn consumer_stops(
+        &mut self,
+        connection: ConnectionId,
+        channel: ChannelId,
+        consumer: ConsumerRef,
+    ) {
+        if let Some(credit) = self.credit(connection, channel) {
+            credit.wanting.retain(|wanting| *wanting != consumer);
+            credit.stopping = Some(consumer);
+        }
+    }
+
+    /// The answer of a channel has come, and with it whatever was on its way before.
+    pub(super) fn consumer_stopped(&mut self, connection: ConnectionId, channel: ChannelId) {
+        let credit = self.credit(connection, channel);
+        let Some(credit) = credit else { return };
+        let Some(consumer) = credit.stopping.take() else { return };
+        credit.forget(|member| member.consumer == consumer);
+        self.hand_out(connection, channel);
+    }
+
+    /// A consumer's queue was deleted.
+    pub(super) fn consumer_lost(
+        &mut self,
+        connection: ConnectionId,
+        channel: ChannelId,
+        key: ConsumerKey,
+    ) {
+        if let Some(credit) = self.credit(connection, channel) {
+            credit.forget(|member| member.key == key);
+            self.hand_out(connection, channel);
         }
     }
 
     /// The channel stops, or goes on, taking deliveries; its consumers keep their places. What is
     /// on its way from other shards still arrives.
     pub fn pause_channel(&mut self, connection: ConnectionId, channel: ChannelId, pause: bool) {
-        let Some(credit) = self.credit(connection, channel) else { return };
+        let Some(credit) = self.make_credit(connection, channel) else { return };
         credit.paused = pause;
-        for consumer in credit.consumers.clone() {
-            self.pause_consumer(consumer, pause);
+        for member in credit.members.clone() {
+            self.pause_consumer(member.consumer, pause);
         }
     }
 
@@ -153,32 +266,15 @@ impl Broker {
         }
     }
 
-    /// Forgets a consumer; its tokens come back by themselves.
-    pub(super) fn consumer_stopped(&mut self, connection: ConnectionId, consumer: ConsumerRef) {
-        let Some(entry) = self.connections.get_mut(connection) else { return };
-        for credit in &mut entry.credits {
-            credit.consumers.retain(|c| *c != consumer);
-            credit.wanting.retain(|w| *w != (consumer.queue, consumer.consumer));
-        }
-    }
-
     pub(super) fn channel_closed(&mut self, connection: ConnectionId, channel: ChannelId) {
         if let Some(entry) = self.connections.get_mut(connection) {
             entry.credits.retain(|c| c.channel != channel);
         }
     }
 
-    /// A delivery for a consumer has arrived here.
-    pub(super) fn channel_delivered(&mut self, connection: ConnectionId, channel: ChannelId) {
-        if let Some(entry) = self.connections.get_mut(connection) {
-            entry.delivered(channel);
-        }
-    }
-
     /// A delivery of a consumer was settled.
     pub(super) fn channel_settled(&mut self, connection: ConnectionId, channel: ChannelId) {
-        let Some(entry) = self.connections.get_mut(connection) else { return };
-        let Some(credit) = entry.credits.iter_mut().find(|c| c.channel == channel) else { return };
+        let Some(credit) = self.credit(connection, channel) else { return };
         credit.unsettled = credit.unsettled.saturating_sub(1);
         if credit.limit != 0 && !credit.wanting.is_empty() {
             self.hand_out(connection, channel);
@@ -189,68 +285,97 @@ impl Broker {
     pub(super) fn wanted(
         &mut self,
         (connection, channel): (ConnectionId, ChannelId),
-        queue: QueueRef,
-        consumer: ConsumerId,
+        consumer: ConsumerRef,
     ) {
         let Some(credit) = self.credit(connection, channel) else { return };
         if credit.limit == 0 {
-            self.limit_consumer(ConsumerRef { queue, consumer }, false);
+            self.limit_consumer(consumer, false);
             return;
         }
-        if !credit.wanting.contains(&(queue, consumer)) {
-            credit.wanting.push_back((queue, consumer));
+        if !credit.wanting.contains(&consumer) {
+            credit.wanting.push_back(consumer);
         }
         self.hand_out(connection, channel);
     }
 
     /// Tokens that found no message.
-    pub(super) fn unused(&mut self, (connection, channel): (ConnectionId, ChannelId), tokens: u32) {
-        if let Some(credit) = self.credit(connection, channel) {
-            credit.tokens = credit.tokens.saturating_sub(tokens);
-        }
+    pub(super) fn unused(
+        &mut self,
+        (connection, channel): (ConnectionId, ChannelId),
+        consumer: ConsumerRef,
+        tokens: u32,
+    ) {
+        let Some(credit) = self.credit(connection, channel) else { return };
+        credit.take(|member| member.consumer == consumer, tokens);
         self.hand_out(connection, channel);
     }
 
-    /// Shares the free tokens among the consumers that want some.
+    /// Shares the free tokens among the consumers that want some. One alone gets all; of several
+    /// each gets one at a time, for a consumer that has all it may take itself would keep the rest
+    /// from the others.
     fn hand_out(&mut self, connection: ConnectionId, channel: ChannelId) {
         loop {
             let Some(credit) = self.credit(connection, channel) else { return };
-            let out = credit.unsettled.saturating_add(credit.tokens);
-            let free = credit.limit.saturating_sub(out);
-            let wanting = u32::try_from(credit.wanting.len()).unwrap_or(u32::MAX);
-            if free == 0 || wanting == 0 {
+            let free = credit.free();
+            if free == 0 {
                 return;
             }
-            let share = (free / wanting).max(1);
-            let Some((queue, consumer)) = credit.wanting.pop_front() else { return };
-            credit.tokens = credit.tokens.saturating_add(share);
-            if queue.shard == self.shard {
-                self.granted(queue.queue, consumer, share);
+            let Some(consumer) = credit.wanting.pop_front() else { return };
+            let tokens = if credit.members.len() > 1 { 1 } else { free };
+            if !credit.give(consumer, tokens) {
+                continue;
+            }
+            let ConsumerRef { queue: QueueRef { shard, queue }, consumer } = consumer;
+            if shard == self.shard {
+                self.granted(queue, consumer, tokens);
             } else {
-                let mail = Mail::Grant { queue: queue.queue, consumer, tokens: share };
-                self.post.send(queue.shard, mail);
+                self.post.send(shard, Mail::Grant { queue, consumer, tokens });
             }
         }
     }
 
-    /// Owner: tokens for a consumer.
+    /// Owner: tokens for a consumer. Those of one that is gone count as free at its channel's home
+    /// once that hears of it.
     pub(super) fn granted(&mut self, queue: QueueId, consumer: ConsumerId, tokens: u32) {
-        let Some(entry) = self.queues.get_mut(queue) else { return };
-        let at = entry.queue.consumer(consumer).map(|c| c.at);
-        if entry.queue.grant(consumer, tokens) {
+        if let Some(entry) = self.queues.get_mut(queue)
+            && entry.queue.grant(consumer, tokens)
+        {
             self.mark_dirty(queue);
-        } else if let Some(at) = at {
-            self.give_tokens_back(at, tokens);
+        }
+    }
+
+    fn recall(&mut self, consumer: ConsumerRef) {
+        let ConsumerRef { queue: QueueRef { shard, queue }, consumer } = consumer;
+        if shard == self.shard {
+            self.recalled(queue, consumer);
+        } else {
+            self.post.send(shard, Mail::Recall { queue, consumer });
+        }
+    }
+
+    /// Owner: a consumer's tokens go back; it asks again for what it can use.
+    pub(super) fn recalled(&mut self, queue: QueueId, consumer: ConsumerId) {
+        let Some(entry) = self.queues.get_mut(queue) else { return };
+        let Some(held) = entry.queue.consumer(consumer) else { return };
+        let (at, share) = (held.at, held.share);
+        if let ChannelShare::Tokens(tokens @ 1..) = share {
+            entry.queue.set_limited(consumer, false);
+            entry.queue.set_limited(consumer, true);
+            self.mark_dirty(queue);
+            let queue = QueueRef { shard: self.shard, queue };
+            self.give_tokens_back(at, ConsumerRef { queue, consumer }, tokens);
         }
     }
 
     /// Owner: tokens that a consumer has no use for.
-    pub(super) fn give_tokens_back(&mut self, at: ChannelRef, tokens: u32) {
+    fn give_tokens_back(&mut self, at: ChannelRef, consumer: ConsumerRef, tokens: u32) {
         let channel = (at.connection.connection, at.channel);
         if at.connection.shard == self.shard {
-            self.unneeded.push((channel, tokens));
-        } else if tokens > 0 {
-            self.post.send(at.connection.shard, Mail::Unused { channel, tokens });
+            self.unneeded.push((channel, consumer, tokens));
+        } else {
+            let (queue, consumer) = (consumer.queue.queue, consumer.consumer);
+            let mail = Mail::Unused { channel, queue, consumer, tokens };
+            self.post.send(at.connection.shard, mail);
         }
     }
 

@@ -19,6 +19,7 @@ pub(crate) struct Removed {
     #[cfg_attr(not(test), expect(dead_code, reason = "events for operators say it later"))]
     pub(crate) unsettled: u32,
     /// Tokens of its channel's limit that it did not use.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the channel takes them back by itself"))]
     pub(crate) tokens: u32,
 }
 

@@ -66,6 +66,11 @@ impl Seat {
         }
     }
 
+    /// A command has not been answered.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Takes events in; what came for a channel that is closing goes back.
     pub(super) fn note(&mut self, events: Vec<Event>) -> Vec<Held> {
         let mut late = Vec::new();

@@ -186,7 +186,7 @@ impl Cluster {
         true
     }
 
-    fn end_turn(&mut self, shard: usize) {
+    pub(super) fn end_turn(&mut self, shard: usize) {
         self.touched[shard] = false;
         let shards = self.brokers.len();
         let (broker, lanes) = (&mut self.brokers[shard], &mut self.lanes);

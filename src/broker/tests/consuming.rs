@@ -350,3 +350,24 @@ fn an_unused_queue_goes_at_its_time() {
         assert_eq!(c.offer(a, "amq.fanout", "", "m"), Fate::Returned);
     });
 }
+
+#[test]
+fn a_message_goes_to_the_consumer_and_not_to_whoever_looks_in_the_same_turn() {
+    on_every_node(SEEDS, |c| {
+        let (a, b) = (c.connect(0), c.connect(1));
+        let name = c.queue_on(1);
+        c.done(a, queue(&name, &[]));
+        c.consume(b, &name, 0);
+        c.send_all(a, "", &name, &numbers(1));
+        let get = Command::Get { queue: name.as_str().into(), no_settle: true };
+        assert!(matches!(c.execute(a, get), Answer::Empty));
+        c.send_all(a, "", &name, &numbers(1));
+        assert_eq!(c.ready(a, &name), 0);
+        c.send_all(a, "", &name, &numbers(1));
+        let purge = Command::PurgeQueue { name: name.as_str().into() };
+        assert!(matches!(c.execute(a, purge), Answer::Removed { messages: 0 }));
+        c.send_all(a, "", &name, &numbers(1));
+        assert!(matches!(c.execute(a, delete_queue(&name)), Answer::Removed { messages: 0 }));
+        assert_eq!(c.take(b).len(), 4);
+    });
+}

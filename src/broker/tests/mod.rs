@@ -1,10 +1,19 @@
 //! The broker cores of several shards in one thread: what holds whatever the order in which their
 //! mail arrives.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test names what it expects; whatever else comes fails it"
+)]
+
 mod audit;
 mod client;
 mod cluster;
 
+mod chaos;
 mod consuming;
+mod credit;
+mod pressure;
+mod rights;
 mod routing;
 mod topology;

@@ -1,5 +1,7 @@
 //! Publishing: what becomes of a message, how often it is reported, in what order it arrives.
 
+use std::collections::BTreeSet;
+
 use super::client::*;
 use super::cluster::on_every_node;
 use crate::command::{Command, Event, Publish, Published, Refusal};
@@ -39,13 +41,13 @@ fn a_mandatory_message_to_a_queue_that_is_not_there_is_returned_before_it_is_sto
     on_every_node(SEEDS, |c| {
         let clients: Vec<_> = (0..5).map(|n| c.connect(n)).collect();
         for client in &clients {
-            for n in 0..5 {
+            for (n, other) in clients.iter().enumerate() {
                 let name = c.queue_on(n);
                 assert_eq!(c.offer(*client, "", &name, "m"), Fate::Returned);
                 assert_eq!(c.fate(*client, publish("", &name, "m")), Fate::Stored);
-                c.done(clients[n], queue(&name, &[]));
+                c.done(*other, queue(&name, &[]));
                 assert_eq!(c.offer(*client, "", &name, "m"), Fate::Stored);
-                c.done(clients[n], delete_queue(&name));
+                c.done(*other, delete_queue(&name));
                 assert_eq!(c.offer(*client, "", &name, "m"), Fate::Returned);
             }
             for event in c.events(*client) {
@@ -144,7 +146,8 @@ fn messages_of_one_channel_to_one_queue_stay_in_order_on_every_path() {
             }
         }
         let got = c.take(clients[2]);
-        for queue in got.iter().map(|d| d.queue).collect::<std::collections::BTreeSet<_>>() {
+        let queues: BTreeSet<_> = got.iter().map(|d| d.queue).collect();
+        for queue in queues {
             let of_queue = got.iter().filter(|d| d.queue == queue).cloned();
             let bodies = bodies(&of_queue.collect::<Vec<_>>());
             for who in ["0", "1", "2"] {

@@ -259,6 +259,29 @@ fn a_queue_forgets_exchanges_it_is_not_bound_to_any_more() {
     });
 }
 
+/// The declaration comes from the keeper, the binding from the owner: on a third shard the second
+/// may overtake the first.
+#[test]
+fn a_binding_that_overtakes_the_declaration_of_its_exchange_waits_for_it() {
+    on_every_node(20, |c| {
+        let (a, b) = (c.connect(0), c.connect(1));
+        let name = c.queue_on(1);
+        let owner = usize::from(c.placement.owner("/", &name).0);
+        c.done(a, queue(&name, &[]));
+        for kind in ["direct", "x-random"] {
+            c.start(a, ONE, exchange(kind, kind, &[]));
+            while !c.brokers[owner].vhosts[0].exchanges.contains_key(kind) {
+                c.step();
+            }
+            c.done(b, bind(&name, kind, "k"));
+            c.finish(a, ONE);
+            for client in [a, b] {
+                assert_eq!(c.offer(client, kind, "k", "m"), Fate::Stored);
+            }
+        }
+    });
+}
+
 #[test]
 fn what_another_unbinds_is_unbound_everywhere_when_mine_is_answered() {
     on_every_node(8, |c| {
@@ -279,8 +302,8 @@ fn exchange_cycles_give_each_queue_one_copy() {
     on_every_node(SEEDS, |c| {
         let clients: Vec<_> = (0..5).map(|n| c.connect(n)).collect();
         let names: Vec<_> = (0..5).map(|n| c.queue_on(n)).collect();
-        for n in 0..5 {
-            c.done(clients[n], exchange(&format!("x{n}"), "fanout", &[]));
+        for (n, client) in clients.iter().enumerate() {
+            c.done(*client, exchange(&format!("x{n}"), "fanout", &[]));
         }
         for n in 0..5 {
             c.done(clients[n], queue(&names[n], &[]));
@@ -447,6 +470,27 @@ fn more_keys_that_name_the_same_queue_give_it_one_copy() {
             assert_eq!(c.fate(client, publish.clone()), Fate::Stored);
         }
         assert_eq!((c.drain(a, &one).len(), c.drain(a, &two).len()), (2, 2));
+    });
+}
+
+#[test]
+fn a_mandatory_message_with_more_keys_comes_back_only_if_none_leads_to_a_queue() {
+    on_every_node(SEEDS, |c| {
+        let (a, b) = (c.connect(0), c.connect(1));
+        let names: Vec<_> = (0..4).map(|n| c.queue_on(n)).collect();
+        let extra = [&*names[1], &names[2], &names[3]];
+        let offer = Publish { extra_keys: &extra, mandatory: true, ..publish("", &names[0], "m") };
+        for client in [a, b] {
+            assert_eq!(c.fate(client, offer.clone()), Fate::Returned);
+            c.seats[client.0].log.clear();
+            c.send(client, &offer).unwrap();
+            c.rest();
+            for name in &names {
+                c.done(a, queue(name, &[]));
+                assert_eq!(c.fate(client, offer.clone()), Fate::Stored);
+                c.done(b, delete_queue(name));
+            }
+        }
     });
 }
 

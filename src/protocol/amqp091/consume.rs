@@ -249,6 +249,7 @@ impl Channel {
             self.consumers.retire(key);
             if let Some(replies) = &mut self.replies {
                 replies.address = None;
+                cx.broker.cancel_replies(link.id(), channel_id(self.number));
             }
         }
         // An unknown tag is fine (P44): its queue may have just been deleted.

@@ -233,3 +233,40 @@ fn a_rejected_message_arrives_dead_with_its_history() {
     assert_eq!(headers.get("x-first-death-queue"), Some(&Value::text("q")));
     assert!(matches!(headers.get("x-death"), Some(Value::Array(deaths)) if deaths.len() == 1));
 }
+
+fn qos(prefetch_count: u16, global: bool) -> basic::Qos {
+    basic::Qos { prefetch_size: 0, prefetch_count, global }
+}
+
+/// P42
+#[test]
+fn a_limit_on_the_channel_counts_what_was_out_before_it() {
+    let mut client = consuming();
+    client.publish(1, "", "q", b"1");
+    client.method(1, &qos(2, true));
+    client.publish(1, "", "q", b"2");
+    client.publish(1, "", "q", b"3");
+    let delivered = |n: u64| format!("basic.deliver c {n} false q");
+    assert_eq!(methods(&mut client), [delivered(1), "basic.qos-ok".into(), delivered(2)]);
+    client.method(1, &ack(1, false));
+    assert_eq!(methods(&mut client), [delivered(3)]);
+}
+
+/// P42, P68
+#[test]
+fn neither_what_is_fetched_nor_what_needs_no_ack_takes_a_channels_credit() {
+    let mut client = Client::open();
+    client.method(1, &declare("q"));
+    client.method(1, &qos(1, true));
+    client.publish(1, "", "q", b"1");
+    client.method(1, &basic::Get { ticket: 0, queue: "q", no_ack: false });
+    client.method(1, &basic::Consume { no_ack: true, ..consume("q", "free") });
+    client.publish(1, "", "q", b"2");
+    client.method(1, &basic::Cancel { consumer_tag: "free", no_wait: true });
+    client.method(1, &consume("q", "c"));
+    client.publish(1, "", "q", b"3");
+    client.publish(1, "", "q", b"4");
+    let said = methods(&mut client);
+    let last: Vec<&str> = said.iter().rev().take(2).map(|s| &**s).collect();
+    assert_eq!(last, ["basic.deliver c 3 false q", "basic.consume-ok c"], "{said:?}");
+}

@@ -1,0 +1,136 @@
+//! Who may do what, and who gets replies.
+
+use super::client::*;
+use super::cluster::{Cluster, identity, on_every_node};
+use crate::command::{Answer, Command, Entity, Event, Publish, Published, Refusal};
+use crate::ids::ConsumerKey;
+use crate::value::{Table, Value};
+
+fn denied(access: &'static str, entity: Entity, name: &str) -> Refusal {
+    Refusal::AccessRefused { access, entity, name: name.into() }
+}
+
+#[test]
+fn every_path_asks_for_the_right_it_needs() {
+    use Entity::{Exchange, Queue};
+    on_every_node(1, |c| {
+        let admin = c.connect(0);
+        c.done(admin, exchange("ex", "direct", &[]));
+        c.done(admin, exchange("ey", "direct", &[]));
+        c.done(admin, queue("qu", &[]));
+        let nobody = c.connect_as(1, &identity("^conf", "^writ", "^read"));
+        let unbind_exchange = Command::UnbindExchange {
+            source: "read".into(),
+            destination: "ey".into(),
+            key: "".into(),
+            arguments: Table::default(),
+        };
+        let dead = [("x-dead-letter-exchange", Value::text("ex"))];
+        let alternate = [("alternate-exchange", Value::text("ex"))];
+        for (command, refusal) in [
+            (exchange("ez", "direct", &[]), denied("configure", Exchange, "ez")),
+            (exchange("conf", "direct", &alternate), denied("read", Exchange, "conf")),
+            (delete_exchange("ex"), denied("configure", Exchange, "ex")),
+            (link("ex", "ey", ""), denied("write", Exchange, "ey")),
+            (link("ex", "writ", ""), denied("read", Exchange, "ex")),
+            (unbind_exchange, denied("write", Exchange, "ey")),
+            (queue("q", &[]), denied("configure", Queue, "q")),
+            (queue("conf", &dead), denied("read", Queue, "conf")),
+            (queue("", &[]), denied("configure", Queue, "amq.gen-")),
+            (delete_queue("qu"), denied("configure", Queue, "qu")),
+            (Command::PurgeQueue { name: "qu".into() }, denied("read", Queue, "qu")),
+            (bind("qu", "read", ""), denied("write", Queue, "qu")),
+            (bind("writ", "ex", ""), denied("read", Exchange, "ex")),
+            (unbind("qu", "read", ""), denied("write", Queue, "qu")),
+            (Command::Get { queue: "qu".into(), no_settle: true }, denied("read", Queue, "qu")),
+        ] {
+            assert_eq!(c.refused(nobody, command), refusal);
+        }
+        let refused = c.send(nobody, &publish("ex", "k", "m"));
+        assert_eq!(refused, Err(denied("write", Exchange, "ex")));
+        let refused = c.send(nobody, &publish("", "qu", "m"));
+        assert_eq!(refused, Err(denied("write", Exchange, "")));
+        for command in [delete_exchange(""), bind("qu", "", ""), link("", "ex", "")] {
+            assert_eq!(c.refused(admin, command), Refusal::DefaultExchange);
+        }
+    });
+}
+
+#[test]
+fn a_vhost_without_rights_or_without_existence_can_not_be_entered() {
+    on_every_node(1, |c| {
+        let a = c.connect(0);
+        let (at, who) = (c.seats[a.0].at.connection, identity("", "", ""));
+        let broker = c.broker_of(a);
+        assert_eq!(broker.enter(at, &who, "other"), Err(Refusal::VhostRefused("other".into())));
+        let missing = Refusal::NotFound(Entity::Vhost, "none".into());
+        assert_eq!(broker.enter(at, &who, "none"), Err(missing));
+    });
+}
+
+fn replies(c: &mut Cluster, client: Client, channel: crate::ids::ChannelId, key: u32) -> Box<str> {
+    c.start(client, channel, Command::ConsumeReplies { key: ConsumerKey(key) });
+    match c.finish(client, channel) {
+        Answer::ReplyTo { address } => address,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_reply_address_works_from_every_shard() {
+    on_every_node(3, |c| {
+        let clients: Vec<_> = (0..5).map(|n| c.connect(n)).collect();
+        for (n, client) in clients.iter().enumerate() {
+            let address = replies(c, *client, ONE, 7);
+            for from in &clients {
+                let body = format!("{n}");
+                assert_eq!(c.fate(*from, publish("", &address, &body)), Fate::Stored);
+            }
+            let got = c.take(*client);
+            assert_eq!(got.len(), 5);
+            assert!(got.iter().all(|d| d.consumer == Some(ConsumerKey(7))));
+        }
+    });
+}
+
+#[test]
+fn a_forged_reply_address_is_refused_and_one_of_a_gone_consumer_leads_nowhere() {
+    on_every_node(3, |c| {
+        let (a, b) = (c.connect(0), c.connect(1));
+        let address = replies(c, a, ONE, 1);
+        for place in 25..address.len() {
+            let mut forged = address.clone().into_string().into_bytes();
+            forged[place] = if forged[place] == b'A' { b'B' } else { b'A' };
+            let forged = String::from_utf8(forged).unwrap();
+            let result = c.send(b, &publish("", &forged, "m"));
+            assert_eq!(result, Err(Refusal::NoSuchReplyConsumer), "{place}");
+        }
+        let other = replies(c, a, TWO, 2);
+        c.done(a, Command::CloseChannel);
+        assert_eq!(c.fate(b, publish("", &address, "m")), Fate::Stored);
+        assert_eq!(c.offer(a, "", &address, "m"), Fate::Returned);
+        assert!(c.take(a).is_empty());
+        assert_eq!(c.fate(b, publish("", &other, "m")), Fate::Stored);
+        assert_eq!(c.take(a).len(), 1);
+        c.drop_connection(a);
+        let new = c.connect(0);
+        let mandatory = Publish { mandatory: true, ..publish("", &other, "m") };
+        let sent = c.send(b, &mandatory).unwrap();
+        assert!(matches!(sent, Published::Stored | Published::Unroutable));
+        c.rest();
+        assert!(!c.events(new).iter().any(|e| matches!(e, Event::Delivery(_))));
+    });
+}
+
+#[test]
+fn a_channel_that_asks_for_replies_again_and_again_has_one_address() {
+    on_every_node(1, |c| {
+        let a = c.connect(0);
+        let first = replies(c, a, ONE, 1);
+        for n in 2..50 {
+            replies(c, a, ONE, n);
+        }
+        assert_eq!(c.brokers.iter().map(|b| b.replies.len()).sum::<usize>(), 1);
+        assert_eq!(c.offer(a, "", &first, "m"), Fate::Returned);
+    });
+}

@@ -198,7 +198,12 @@ impl Channel {
         if header.class != CONTENT_CLASS || header.weight != 0 {
             return Err(unexpected("content header of another class, or with a weight"));
         }
-        check_size(header.body_bytes, link.peer.config.amqp.message_bytes_max)?;
+        let size = check_size(header.body_bytes, link.peer.config.amqp.message_bytes_max);
+        if let Err(fault) = size {
+            // The connection goes on without it.
+            link.assembled(0);
+            return Err(fault);
+        }
         if header.body_bytes == 0 {
             link.assembled(0);
             return self.complete_address(&address, header.properties, Body::Slice(&[]), link, cx);

@@ -31,6 +31,7 @@ fn a_body_larger_than_allowed_is_refused_by_its_header() {
     let text = "channel.close 406 PRECONDITION_FAILED - message size 134217729 is larger than \
                 configured max size 134217728 (60, 40)";
     assert_eq!(client.heard(), [method(1, text)]);
+    assert_eq!(client.session.link.assemblies, 0, "nothing is looked after any more");
     let mut client = Client::open();
     client.say(&begun(1, 1 << 63));
     let said = client.heard();

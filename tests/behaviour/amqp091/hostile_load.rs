@@ -319,14 +319,28 @@ fn comes_to_a_stand(siege: &mut Siege, octets: &[u8]) {
     siege.must_have_gained_below(NOTHING_MIB);
 }
 
-/// Abuse row 45: who does not read its answers is not read either.
-#[test]
-fn publishes_whose_returns_are_not_read_come_to_a_stand() {
-    let mut siege = Siege::own(Options::default());
+/// Publishes of 8 KiB that come back.
+fn unroutable() -> Vec<u8> {
     let mut octets = Vec::new();
     let method = basic::Publish { mandatory: true, ..publish("", "nowhere") };
     frame::put_content(&mut octets, 1, &method, &NO_PROPERTIES, &[7; 8 * KIB], 131_072);
-    comes_to_a_stand(&mut siege, &octets.repeat(100));
+    octets.repeat(100)
+}
+
+/// Abuse row 45: who does not read its answers is not read either.
+#[test]
+fn publishes_whose_returns_are_not_read_come_to_a_stand() {
+    let mut siege = Siege::own(Setup::OneShard.options());
+    comes_to_a_stand(&mut siege, &unroutable());
+    siege.lift(NOTHING_MIB);
+}
+
+/// Abuse row 45: the same where another shard finds out that they have nowhere to go.
+#[test]
+#[ignore = "input is read on while events wait for the output to shrink"]
+fn publishes_that_another_shard_returns_come_to_a_stand() {
+    let mut siege = Siege::own(Setup::Apart.options());
+    comes_to_a_stand(&mut siege, &unroutable());
     siege.lift(NOTHING_MIB);
 }
 

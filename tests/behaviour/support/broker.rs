@@ -49,13 +49,15 @@ pub(crate) struct Options<'a> {
     pub(crate) shards: u16,
     /// Where queues live.
     pub(crate) placement: Placement,
+    /// Where it listens.
+    pub(crate) bind: &'a str,
     /// Further lines of the configuration file, sections included.
     pub(crate) config: &'a str,
 }
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { shards: 2, placement: Placement::Hash, config: "" }
+        Self { shards: 2, placement: Placement::Hash, bind: "127.0.0.1", config: "" }
     }
 }
 
@@ -95,7 +97,7 @@ impl Broker {
             .arg(&directory)
             .args([env!("CARGO_BIN_EXE_ringmq"), "--data-dir"])
             .arg(directory.join("data"))
-            .args(["--bind", "127.0.0.1", "--amqp-port", "0", "--no-pin"])
+            .args(["--bind", options.bind, "--amqp-port", "0", "--no-pin"])
             .args(["--shards", &options.shards.to_string()])
             .arg("--config")
             .arg(&config);

@@ -25,8 +25,9 @@ const OUTPUT_HIGH: usize = {
     }
 };
 
-/// Reads are taken in while the output is below this: a consumer that does not read may still
-/// acknowledge and beat its heart, a publisher that does not read its confirms comes to a stand.
+/// Reads are taken in while the output is below this: deliveries alone do not bring it there, so a
+/// consumer that does not read may still acknowledge and beat its heart, while a publisher that does
+/// not read its confirms comes to a stand.
 const OUTPUT_STOP: usize = 2 * OUTPUT_HIGH;
 
 /// Rounds of one poll before other tasks have their turn, or fewer when the turn has lasted long
@@ -65,6 +66,7 @@ pub(crate) async fn serve(hub: Rc<Hub>, socket: Socket, protocol: &'static Proto
         input: ReadBuffer::new(hub.shard.buffers()),
         output: Output::new(hub.shard.buffers()),
         events: VecDeque::new(),
+        backlog: 0,
         id,
         phase: Phase::Open { next: Next::Read { bytes_min: 1 } },
         unwritten: false,
@@ -105,6 +107,8 @@ struct Connection {
     output: Output,
     /// Taken from the broker, not shown to the session yet: the output was full.
     events: VecDeque<Event>,
+    /// What the broker says of their weight.
+    backlog: u64,
     phase: Phase,
     /// The broker has not been told yet that the output was written.
     unwritten: bool,
@@ -192,7 +196,7 @@ impl Connection {
 
     /// Hands over what the broker says, until the peer has enough to read. True: there was some.
     fn take_events(&mut self, now: Now) -> bool {
-        let Self { hub, session, output, events, .. } = self;
+        let Self { hub, session, output, events, backlog, .. } = self;
         if output.len() >= OUTPUT_HIGH {
             return false;
         }
@@ -200,6 +204,7 @@ impl Connection {
         if events.is_empty() {
             // Neither way between the two collections copies: the memory goes round.
             let mut taken = Vec::from(std::mem::take(events));
+            *backlog = broker.backlog(self.id.connection);
             broker.take_events(self.id.connection, &mut taken);
             *events = VecDeque::from(taken);
         }
@@ -219,10 +224,22 @@ impl Connection {
         true
     }
 
+    /// Whether the peer is not read: it has not taken the answers to what it has sent so far. Those
+    /// that wait for the output count as well, deliveries do not: whoever is slow to read them may
+    /// still settle, publish and beat its heart.
+    fn is_deaf(&self) -> bool {
+        if self.output.len() < OUTPUT_HIGH {
+            return false;
+        }
+        let here = if self.events.is_empty() { 0 } else { self.backlog };
+        let waiting = here.saturating_add(self.hub.broker.borrow().backlog(self.id.connection));
+        self.output.len() >= OUTPUT_STOP || waiting >= limits::OUTPUT_BYTES_HIGH
+    }
+
     /// Reads what is there and feeds it. True: there may be more.
     fn take_input(&mut self, task: &mut TaskContext<'_>, now: Now) -> bool {
         let Phase::Open { next: Next::Read { bytes_min } } = self.phase else { return false };
-        if self.output.len() >= OUTPUT_STOP {
+        if self.is_deaf() {
             return false;
         }
         let mut more = false;
@@ -268,7 +285,7 @@ impl Connection {
                 if self.output.len() <= OUTPUT_HIGH / 2 {
                     self.written();
                 }
-                if self.output.len() < before || self.output.len() < OUTPUT_STOP {
+                if self.output.len() < before || !self.is_deaf() {
                     self.stuck_since_ms = None;
                     return;
                 }

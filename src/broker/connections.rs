@@ -36,6 +36,8 @@ pub(super) struct Connection {
     /// Set by [`Broker::enter`].
     pub(super) entered: Option<Entered>,
     pub(super) events: Vec<Event>,
+    /// Octets among `events` that no window bounds: what becomes of the connection's own publishes.
+    backlog: u64,
     /// It is in the list of those to be woken.
     pub(super) ready: bool,
     /// It waits for [`Event::PublishResumed`].
@@ -67,12 +69,28 @@ pub(super) fn window_bytes(message: &crate::message::Message) -> u64 {
     FIXED + (message.properties().len() + message.body().len()) as u64
 }
 
+/// What an event weighs in the backlog of a connection: nothing if a window counts it.
+fn backlog_bytes(event: &Event) -> u64 {
+    let own = size_of::<Event>() as u64;
+    match event {
+        Event::Delivery(_) => 0,
+        Event::Returned { message, .. } => own + window_bytes(message),
+        Event::Answer { .. }
+        | Event::Stored { .. }
+        | Event::ConsumerGone { .. }
+        | Event::PublishResumed
+        | Event::Alarm(_)
+        | Event::Close { .. } => own,
+    }
+}
+
 impl Broker {
     /// Gives a new connection a place. `None` when the node's table is full.
     pub fn attach(&mut self) -> Option<ConnectionRef> {
         let connection = self.connections.insert(Connection {
             entered: None,
             events: Vec::new(),
+            backlog: 0,
             ready: false,
             paused: false,
             window: Window::default(),
@@ -182,6 +200,7 @@ impl Broker {
     /// Puts an event where the session finds it.
     pub(super) fn tell(&mut self, connection: ConnectionId, event: Event) {
         if let Some(entry) = self.connections.get_mut(connection) {
+            entry.backlog += backlog_bytes(&event);
             entry.events.push(event);
             if !entry.ready {
                 entry.ready = true;
@@ -203,6 +222,7 @@ impl Broker {
     pub fn take_events(&mut self, connection: ConnectionId, into: &mut Vec<Event>) {
         let Some(entry) = self.connections.get_mut(connection) else { return };
         entry.ready = false;
+        entry.backlog = 0;
         std::mem::swap(&mut entry.events, into);
         for event in &*into {
             if let Event::Delivery(delivery) = event {
@@ -214,6 +234,12 @@ impl Broker {
                 }
             }
         }
+    }
+
+    /// Octets of the events that wait for this connection, without deliveries: the answer to what
+    /// it sent. A connection whose output is full is to send no more when they are many.
+    pub fn backlog(&self, connection: ConnectionId) -> u64 {
+        self.connections.get(connection).map_or(0, |entry| entry.backlog)
     }
 
     /// The socket has taken what the session wrote: owners may send more.

@@ -265,9 +265,6 @@ impl Amqp {
     }
 
     fn open_channel(&mut self, number: u16, cx: &mut Context<'_>) -> Result<(), Fault> {
-        if !self.live.allow_open(cx.now.mono_ms) {
-            return Err(Fault::new(ReplyCode::NotAllowed, "channels are opened too often"));
-        }
         let Some(index) = usize::from(number).checked_sub(1) else { return Ok(()) };
         if self.slots.len() <= index {
             self.slots.resize_with(index.saturating_add(1), || Slot::Fresh);
@@ -276,6 +273,7 @@ impl Amqp {
         let seq_base = if let Slot::Closed { seq_base } = slot { *seq_base } else { 0 };
         *slot = Slot::Used(Box::new(Channel::new(number, seq_base)));
         self.open_count = self.open_count.saturating_add(1);
+        self.held_until_ms = self.live.note_open(cx.now.mono_ms);
         let ok = method::channel::OpenOk { channel_id: &[] };
         frame::put_method(cx.out.buffer(), number, &ok);
         Ok(())

@@ -85,9 +85,12 @@ impl Liveness {
         self.heartbeats.allow(now_ms)
     }
 
-    /// Counts a channel that is opened; `false` when there are too many (abuse row 28).
-    pub(super) const fn allow_open(&mut self, now_ms: u64) -> bool {
-        self.opens.allow(now_ms)
+    /// Counts a channel that is opened. With the last one of a second: when the next may be
+    /// opened. A client that waits for each answer can be as fast as that, so it is slowed, not
+    /// refused (abuse row 28).
+    pub(super) fn note_open(&mut self, now_ms: u64) -> Option<u64> {
+        let is_below = self.opens.allow(now_ms) && self.opens.count < self.opens.max;
+        (!is_below).then(|| self.opens.since_ms.saturating_add(1000))
     }
 
     const fn silence_ms_max(&self) -> u64 {
@@ -162,6 +165,10 @@ mod tests {
         }
         assert!(!live.allow_heartbeat(900));
         assert!(live.allow_heartbeat(1_900));
-        assert!(live.allow_open(900));
+        for _ in 1..CHANNEL_OPENS_PER_SECOND_MAX {
+            assert_eq!(live.note_open(900), None);
+        }
+        assert_eq!(live.note_open(900), Some(1_000));
+        assert_eq!(live.note_open(1_000), None);
     }
 }

@@ -94,6 +94,8 @@ pub(super) struct Amqp {
     pub(super) is_paused: bool,
     /// connection.blocked was sent (R47).
     pub(super) is_blocked: bool,
+    /// Until when nothing is read, since channels were opened too often.
+    pub(super) held_until_ms: Option<u64>,
     pub(super) live: Liveness,
     /// When unfinished bodies and forgotten deliveries are looked for next.
     look_ms: Option<u64>,
@@ -116,6 +118,7 @@ impl Amqp {
             unread: 0,
             is_paused: false,
             is_blocked: false,
+            held_until_ms: None,
             look_ms: None,
             out_before: 0,
         }
@@ -143,7 +146,11 @@ impl Amqp {
         match self.phase {
             Phase::Closed => Some(Next::Close),
             Phase::Refusing { .. } | Phase::Ending { .. } => Some(Next::Wait),
-            Phase::Running if self.waiting.is_some() || self.is_paused => Some(Next::Wait),
+            Phase::Running
+                if self.waiting.is_some() || self.is_paused || self.held_until_ms.is_some() =>
+            {
+                Some(Next::Wait)
+            }
             Phase::AwaitingHeader
             | Phase::AwaitingStartOk
             | Phase::AwaitingTuneOk
@@ -198,6 +205,7 @@ impl Amqp {
         if !is_read {
             self.live.heard(now_ms);
         }
+        self.held_until_ms = self.held_until_ms.filter(|until_ms| *until_ms > now_ms);
         match self.live.judge(now_ms, is_read) {
             Verdict::Fine => {}
             Verdict::Send => frame::put_heartbeat(cx.out.buffer()),
@@ -410,10 +418,10 @@ impl Session for Amqp {
             Phase::Refusing { until_ms, .. }
             | Phase::Ending { until_ms, .. }
             | Phase::Closing { until_ms } => Some(until_ms),
-            Phase::Running => match (self.live.deadline_ms(), self.look_ms) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            },
+            Phase::Running => {
+                let all = [self.live.deadline_ms(), self.look_ms, self.held_until_ms];
+                all.into_iter().flatten().min()
+            }
             Phase::Closed => None,
         }
     }

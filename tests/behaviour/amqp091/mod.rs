@@ -1,5 +1,10 @@
 //! AMQP 0-9-1.
 
+mod bounds_consumers;
+mod bounds_counts;
+mod bounds_gauge;
+mod bounds_memory;
+mod bounds_slow;
 mod first_steps;
 mod hostile_content;
 mod hostile_frames;
@@ -7,4 +12,7 @@ mod hostile_handshake;
 mod hostile_load;
 mod hostile_patience;
 mod hostile_topology;
+mod lifecycle;
+mod placement;
 mod process;
+mod shards;

@@ -49,15 +49,15 @@ pub(crate) struct Options<'a> {
     pub(crate) shards: u16,
     /// Where queues live.
     pub(crate) placement: Placement,
+    /// Where it listens.
+    pub(crate) bind: &'a str,
     /// Further lines of the configuration file, sections included.
     pub(crate) config: &'a str,
-    /// Address to listen on.
-    pub(crate) bind: &'a str,
 }
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { shards: 2, placement: Placement::Hash, config: "", bind: "127.0.0.1" }
+        Self { shards: 2, placement: Placement::Hash, bind: "127.0.0.1", config: "" }
     }
 }
 

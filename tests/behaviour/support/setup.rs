@@ -31,7 +31,7 @@ impl Setup {
             Self::FiveShards => (5, Placement::Hash),
             Self::Apart => (2, Placement::Apart),
         };
-        Options { shards, placement, config: "", bind: "127.0.0.1" }
+        Options { shards, placement, bind: "127.0.0.1", config: "" }
     }
 
     /// A broker of this test alone, with these further lines of configuration.

@@ -227,6 +227,7 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
             memory_bytes_max: plan.memory_bytes_max,
             queues_max: limit(main.max_queues),
             exchanges_max: limit(main.max_exchanges),
+            bindings_max: limit(main.max_bindings),
             prefetch_default: u32::from(main.default_consumer_prefetch),
             consumer_timeout_ms: main.consumer_timeout_ms,
         },

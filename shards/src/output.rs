@@ -23,6 +23,9 @@ pub struct Output {
     sent: usize,
     /// Bytes in `chunks` that are still to go.
     queued: usize,
+    /// The kernel took nothing at the last attempt. Until it does the tail stays open: attempts
+    /// come with every turn, and each would leave a chunk that is nearly empty.
+    stalled: bool,
     /// Where appending happens; comes after all chunks. Nothing of it was sent yet.
     tail: Vec<u8>,
 }
@@ -50,6 +53,7 @@ impl Output {
             chunks: VecDeque::new(),
             sent: 0,
             queued: 0,
+            stalled: false,
             tail: Vec::new(),
         }
     }
@@ -95,13 +99,13 @@ impl Output {
 
     /// The first bytes to send, contiguous; empty if nothing is left.
     pub fn front(&mut self) -> &[u8] {
-        self.close_tail();
+        self.offer_tail();
         self.chunks.front().and_then(|chunk| chunk.bytes().get(self.sent..)).unwrap_or_default()
     }
 
     /// Chunks to send, counting from the first.
     pub(crate) fn chunk_count(&mut self) -> usize {
-        self.close_tail();
+        self.offer_tail();
         self.chunks.len()
     }
 
@@ -126,7 +130,10 @@ impl Output {
 
     /// The first `count` bytes were sent.
     pub fn consume(&mut self, count: usize) {
-        self.close_tail();
+        self.stalled = false;
+        if self.chunks.is_empty() {
+            self.close_tail();
+        }
         debug_assert!(count <= self.queued, "only what is there can be sent");
         self.queued = self.queued.saturating_sub(count);
         self.sent += count;
@@ -155,9 +162,20 @@ impl Output {
 
     /// Forgets what was not sent: the connection is gone.
     pub fn clear(&mut self) {
-        let left = self.len();
-        self.consume(left);
+        self.close_tail();
+        self.consume(self.queued);
         self.release();
+    }
+
+    /// The kernel took nothing.
+    pub(crate) fn stall(&mut self) {
+        self.stalled = true;
+    }
+
+    fn offer_tail(&mut self) {
+        if self.chunks.is_empty() || !self.stalled {
+            self.close_tail();
+        }
     }
 
     fn close_tail(&mut self) {

@@ -121,7 +121,10 @@ impl Stream {
                     total += count;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    output.stall();
+                    return Poll::Pending;
+                }
             }
         }
         output.release();

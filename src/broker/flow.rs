@@ -3,32 +3,36 @@
 //! publishing connections are not read on.
 
 use super::Broker;
-use super::mail::Mail;
+use super::mail::{Census, Mail};
 use crate::command::{AlarmReason, Event};
 use crate::ids::{ConnectionId, ShardId};
 
-/// Memory that messages take.
+/// What counts against limits of the node: this shard's share, exactly, and what the others said
+/// of theirs.
 #[derive(Debug)]
 pub(super) struct Memory {
-    here: u64,
-    told: u64,
-    others: Vec<u64>,
+    here: Census,
+    told: Census,
+    others: Vec<Census>,
     max: u64,
     alarm: bool,
 }
 
 impl Memory {
     pub(super) fn new(shards: u16, max: u64) -> Self {
-        Self { here: 0, told: 0, others: vec![0; usize::from(shards)], max, alarm: false }
+        let others = vec![Census::default(); usize::from(shards)];
+        Self { here: Census::default(), told: Census::default(), others, max, alarm: false }
     }
 
     /// Something took `before` octets and takes `after` now.
     pub(super) fn moved(&mut self, before: u64, after: u64) {
-        self.here = self.here.saturating_add(after).saturating_sub(before);
+        self.here.memory_bytes =
+            self.here.memory_bytes.saturating_add(after).saturating_sub(before);
     }
 
-    fn total(&self) -> u64 {
-        self.others.iter().fold(self.here, |sum, bytes| sum.saturating_add(*bytes))
+    /// What the whole node has, as far as it was told.
+    fn total(&self, of: impl Fn(&Census) -> u64) -> u64 {
+        self.others.iter().fold(of(&self.here), |sum, census| sum.saturating_add(of(census)))
     }
 }
 
@@ -55,32 +59,44 @@ impl Broker {
 
     /// Octets of memory that messages of this shard take.
     pub fn memory_bytes(&self) -> u64 {
-        self.memory.here
+        self.memory.here.memory_bytes
     }
 
-    /// Once per turn: tells the others when the count moved by more than a 256th of the watermark,
-    /// and looks whether the alarm begins or ends (at nine tenths, so that it does not flicker).
+    /// Queues of the whole node, and bindings of its queues.
+    pub(super) fn node_counts(&self) -> (u64, u64) {
+        let others = |of: fn(&Census) -> u64| self.memory.others.iter().map(of).sum::<u64>();
+        let queues = self.queues.len() as u64;
+        (queues + others(|c| c.queues), self.bindings + others(|c| c.bindings))
+    }
+
+    /// Once per turn: tells the others when a count moved by more than a 256th of its limit, and
+    /// looks whether the alarm begins or ends (at nine tenths, so that it does not flicker).
     pub(super) fn report_memory(&mut self) {
-        let step = self.memory.max / 256;
-        if self.memory.here.abs_diff(self.memory.told) > step {
-            let bytes = self.memory.here;
-            self.memory.told = bytes;
+        let here = &mut self.memory.here;
+        (here.queues, here.bindings) = (self.queues.len() as u64, self.bindings);
+        let (here, told) = (self.memory.here, self.memory.told);
+        let far = |now: u64, then: u64, max: u64| now.abs_diff(then) > max / 256;
+        if far(here.memory_bytes, told.memory_bytes, self.memory.max)
+            || far(here.queues, told.queues, self.limits.queues_max as u64)
+            || far(here.bindings, told.bindings, self.limits.bindings_max as u64)
+        {
+            self.memory.told = here;
             for shard in self.post.others() {
-                self.post.send(shard, Mail::Memory { bytes });
+                self.post.send(shard, Mail::Census(here));
             }
         }
         self.judge_memory();
         self.resume_publishers();
     }
 
-    pub(super) fn memory_told(&mut self, from: ShardId, bytes: u64) {
+    pub(super) fn census_told(&mut self, from: ShardId, census: Census) {
         if let Some(slot) = self.memory.others.get_mut(usize::from(from.0)) {
-            *slot = bytes;
+            *slot = census;
         }
     }
 
     fn judge_memory(&mut self) {
-        let total = self.memory.total();
+        let total = self.memory.total(|census| census.memory_bytes);
         if !self.memory.alarm && total > self.memory.max {
             self.memory.alarm = true;
             tracing::warn!(

@@ -99,6 +99,17 @@ pub(crate) struct BindingSpec {
     pub(crate) arguments: Table,
 }
 
+/// What counts against limits of the whole node, as one shard has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Census {
+    /// Octets of memory that messages take.
+    pub(crate) memory_bytes: u64,
+    /// Queues.
+    pub(crate) queues: u64,
+    /// Bindings of its queues.
+    pub(crate) bindings: u64,
+}
+
 /// One sentence.
 #[derive(Debug)]
 pub(crate) enum Mail {
@@ -199,8 +210,8 @@ pub(crate) enum Mail {
     Recall { queue: QueueId, consumer: ConsumerId },
     /// To a consumer's shard: tokens that found no message.
     Unused { channel: (ConnectionId, ChannelId), queue: QueueId, consumer: ConsumerId, tokens: u32 },
-    /// To all: memory that the sender's messages take.
-    Memory { bytes: u64 },
+    /// To all: what the sender has.
+    Census(Census),
 }
 
 impl Mail {

@@ -19,6 +19,7 @@ pub(crate) mod consumer;
 mod deliver;
 pub(crate) mod exchange;
 mod flow;
+mod interest;
 pub(crate) mod mail;
 mod owner;
 pub mod placement;
@@ -89,10 +90,12 @@ pub struct Setup {
 pub struct NodeLimits {
     /// Octets of messages in memory above which publishers wait, for all shards together.
     pub memory_bytes_max: u64,
-    /// Queues per shard.
+    /// Queues in all, within a 256th.
     pub queues_max: usize,
     /// Exchanges in all.
     pub exchanges_max: usize,
+    /// Bindings of queues in all, within a 256th.
+    pub bindings_max: usize,
     /// Unsettled deliveries of a consumer that asks for no limit.
     pub prefetch_default: u32,
     /// Longest time a delivery may stay unsettled, where the queue does not say, milliseconds.
@@ -121,6 +124,8 @@ pub struct Broker {
     revision: u64,
 
     queues: Slots<QueueId, QueueEntry>,
+    /// Bindings of this shard's queues.
+    bindings: u64,
     footprints: HashMap<ConnectionRef, Footprint, ahash::RandomState>,
     connections: Slots<ConnectionId, Connection>,
     replies: HashMap<Box<str>, (ChannelRef, ConsumerKey), ahash::RandomState>,
@@ -182,6 +187,7 @@ impl Broker {
             early: Vec::new(),
             revision: 1,
             queues: Slots::default(),
+            bindings: 0,
             footprints: HashMap::default(),
             connections: Slots::default(),
             replies: HashMap::default(),

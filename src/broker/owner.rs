@@ -213,7 +213,7 @@ impl Broker {
         spec: QueueSpec<'_>,
         now: Now,
     ) -> Result<PlainAnswer, Refusal> {
-        if self.queues.len() >= self.limits.queues_max {
+        if self.node_counts().0 >= self.limits.queues_max as u64 {
             return Err(Refusal::LimitReached("queue limit is reached".into()));
         }
         let name: Box<str> = spec.name.into();

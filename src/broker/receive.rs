@@ -95,7 +95,7 @@ impl Broker {
                 let queue = QueueRef { shard: from, queue };
                 self.unused(channel, ConsumerRef { queue, consumer }, tokens);
             }
-            Mail::Memory { bytes } => self.memory_told(from, bytes),
+            Mail::Census(census) => self.census_told(from, census),
         }
     }
 

@@ -138,7 +138,7 @@ impl Broker {
         Ok(Published::Stored)
     }
 
-    /// Hands a reply to its channel. False: that consumer is gone.
+    /// Hands a reply to its channel. False: that consumer is gone, or does not read.
     pub(super) fn reply(&mut self, message: &Message) -> bool {
         let Some((at, key)) = self.replies.get(message.routing_key()).copied() else {
             return false;
@@ -154,6 +154,11 @@ impl Broker {
         };
         let connection = at.connection.connection;
         if let Some(entry) = self.connections.get_mut(connection) {
+            // There is no queue where a reply could wait: whoever does not read loses it, as a
+            // reply to somebody who is gone is lost.
+            if !entry.window.has_room() {
+                return false;
+            }
             // Its session reports it as written like any other delivery.
             entry.window.in_flight += window_bytes(message);
         }

@@ -12,7 +12,7 @@ use super::calls::Then;
 use super::exchange::{Destination, ExchangeType};
 use super::mail::{BindingSpec, CallId, ExchangeSpec, Mail, PlainAnswer};
 use crate::command::{Answer, Entity, Refusal};
-use crate::ids::{ChannelRef, ExchangeId, QueueId, QueueRef, ShardId, VhostId};
+use crate::ids::{ChannelRef, ExchangeId, QueueRef, ShardId, VhostId};
 use crate::value::{Table, Value};
 
 /// The shard that keeps the order of exchanges.
@@ -45,7 +45,7 @@ pub(super) struct ExchangeEntry {
     /// The last walk that came by.
     pub(super) walked: Cell<u64>,
     /// It had a binding: only then can it go with the last one (amqp.md P26).
-    was_bound: bool,
+    pub(super) was_bound: bool,
 }
 
 impl Broker {
@@ -222,6 +222,7 @@ impl Broker {
                     continue;
                 }
             };
+            self.bindings = self.bindings.saturating_sub(1);
             if let Some(queue) = self.queues.get_mut(queue) {
                 queue.bound_to.retain(|exchange| *exchange != id);
             }
@@ -352,128 +353,6 @@ impl Broker {
             self.exchange_lost_binding(binding.exchange, call);
         }
         true
-    }
-
-    /// Owner: binds a queue of this shard and tells the others if it is the first bound so.
-    pub(super) fn bind_queue(&mut self, at: ChannelRef, queue: QueueId, binding: BindingSpec) {
-        if let Err(refusal) = self.check_binding(binding.exchange, &binding.key, &binding.arguments)
-        {
-            self.answer(at, Answer::Refused(refusal));
-            return;
-        }
-        let me = QueueRef { shard: self.shard, queue };
-        let Some(queue_entry) = self.queues.get_mut(queue) else { return };
-        let Some(entry) = self.exchanges.get_mut(&binding.exchange) else { return };
-        self.revision += 1;
-        entry.was_bound = true;
-        let picks_one = entry.bindings.picks_one();
-        let source = entry.name.clone();
-        let (key, arguments) = (&*binding.key, &binding.arguments);
-        let news = if picks_one {
-            entry.bindings.bind_named(me, queue_entry.queue.name(), key, arguments)
-        } else {
-            entry.bindings.bind_queue(queue, key, arguments).first_local
-        };
-        if !queue_entry.bound_to.contains(&binding.exchange) {
-            queue_entry.bound_to.push(binding.exchange);
-        }
-        let name = picks_one.then(|| Box::from(queue_entry.queue.name()));
-        if !news {
-            self.answer_when_known(at, Answer::Done);
-            return;
-        }
-        let binding = Box::new(binding);
-        let then = Then::Bound { to: at, queue, exchange: source, binding: binding.clone() };
-        let Some(call) = self.open_call(then) else { return };
-        self.tell_interest(call, &binding, name.as_deref().map(|name| (me, name)), true);
-        self.release(call, true);
-    }
-
-    fn tell_interest(
-        &mut self,
-        call: CallId,
-        binding: &BindingSpec,
-        named: Option<(QueueRef, &str)>,
-        on: bool,
-    ) {
-        self.tell_others(call, |call| {
-            let binding = Box::new(binding.clone());
-            match named {
-                None => Mail::Interest { binding, on, call },
-                Some((queue, name)) => {
-                    Mail::NamedInterest { binding, queue, name: name.into(), on, call }
-                }
-            }
-        });
-    }
-
-    /// Owner: takes a binding back.
-    pub(super) fn unbind_queue(&mut self, at: ChannelRef, queue: QueueId, binding: &BindingSpec) {
-        let then = Then::Answer { to: at, answer: Answer::Done };
-        let Some(call) = self.open_call(then) else { return };
-        self.take_binding(queue, binding, call);
-        self.wait_for_earlier(call);
-        self.release(call, true);
-    }
-
-    fn take_binding(&mut self, queue: QueueId, binding: &BindingSpec, call: CallId) {
-        let me = QueueRef { shard: self.shard, queue };
-        let Some(entry) = self.exchanges.get_mut(&binding.exchange) else { return };
-        self.revision += 1;
-        let picks_one = entry.bindings.picks_one();
-        let (key, arguments) = (&*binding.key, &binding.arguments);
-        let (existed, news) = if picks_one {
-            let existed = entry.bindings.unbind_named(me, key, arguments);
-            (existed, existed)
-        } else {
-            let unbound = entry.bindings.unbind_queue(queue, key, arguments);
-            (unbound.existed, unbound.last_local)
-        };
-        let to = if picks_one { Destination::Named(me) } else { Destination::Queue(queue) };
-        if existed
-            && entry.bindings.bindings_of(to).next().is_none()
-            && let Some(queue) = self.queues.get_mut(queue)
-        {
-            queue.bound_to.retain(|exchange| *exchange != binding.exchange);
-        }
-        if news {
-            self.tell_interest(call, binding, picks_one.then_some((me, "")), false);
-        }
-        if existed {
-            self.exchange_lost_binding(binding.exchange, Some(call));
-        }
-    }
-
-    /// Owner: a binding that came too late, its exchange being gone.
-    pub(super) fn forget_binding(&mut self, queue: QueueId, binding: &BindingSpec) {
-        if let Some(call) = self.open_call(Then::Nothing) {
-            self.take_binding(queue, binding, call);
-            self.release(call, true);
-        }
-    }
-
-    /// Owner: a queue goes with all its bindings.
-    pub(super) fn unbind_all(&mut self, queue: QueueId, bound_to: &[ExchangeId], call: CallId) {
-        let me = QueueRef { shard: self.shard, queue };
-        self.revision += 1;
-        for exchange in bound_to {
-            let Some(entry) = self.exchanges.get_mut(exchange) else { continue };
-            if entry.bindings.picks_one() {
-                entry.bindings.remove_named(me);
-                let exchange = *exchange;
-                self.tell_others(call, |call| Mail::NamedGone { exchange, queue: me, call });
-            } else {
-                let mut gone = Vec::new();
-                entry.bindings.remove_queue(queue, |key, arguments| {
-                    let (key, arguments) = (key.into(), arguments.clone());
-                    gone.push(BindingSpec { exchange: *exchange, key, arguments });
-                });
-                for binding in gone {
-                    self.tell_interest(call, &binding, None, false);
-                }
-            }
-            self.exchange_lost_binding(*exchange, Some(call));
-        }
     }
 
     /// A shard's sentence about topology; also those that came before their exchange.

@@ -84,6 +84,7 @@ impl Cluster {
             assert!(broker.replies.is_empty() && broker.paused.is_empty(), "{shard:?}");
             assert!(broker.exchanges.values().all(|e| e.bindings.is_empty()), "{shard:?}");
             assert_eq!(broker.memory_bytes(), 0, "memory of {shard:?}");
+            assert_eq!(broker.bindings, 0, "bindings of {shard:?}");
         }
     }
 }

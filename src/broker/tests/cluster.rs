@@ -103,6 +103,7 @@ impl Cluster {
                     memory_bytes_max: shape.memory_bytes_max,
                     queues_max: 100_000,
                     exchanges_max: 10_000,
+                    bindings_max: 1_000_000,
                     prefetch_default: 65_535,
                     consumer_timeout_ms: None,
                 },

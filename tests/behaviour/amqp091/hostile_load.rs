@@ -269,7 +269,6 @@ fn a_consumer_that_does_not_read_harms_nobody() {
 
 /// Abuse row 44: direct replies have no queue to stay in.
 #[test]
-#[ignore = "replies wait for their channel without a window"]
 fn replies_to_a_client_that_does_not_read_take_no_memory() {
     for shards in [1, 2] {
         let mut siege = Siege::own(Options { shards, ..Options::default() });
@@ -337,7 +336,6 @@ fn publishes_whose_returns_are_not_read_come_to_a_stand() {
 
 /// Abuse row 45: the same where another shard finds out that they have nowhere to go.
 #[test]
-#[ignore = "input is read on while events wait for the output to shrink"]
 fn publishes_that_another_shard_returns_come_to_a_stand() {
     let mut siege = Siege::own(Setup::Apart.options());
     comes_to_a_stand(&mut siege, &unroutable());
@@ -346,7 +344,6 @@ fn publishes_that_another_shard_returns_come_to_a_stand() {
 
 /// Abuse row 45: answers of a few octets each, one per turn.
 #[test]
-#[ignore = "each turn with a stalled socket closes a chunk of output that is nearly empty"]
 fn requests_whose_answers_are_not_read_come_to_a_stand() {
     let mut siege = Siege::own(Options::default());
     let queue = unique("queue");

@@ -359,7 +359,6 @@ fn twenty_thousand_bindings_of_one_exchange_harm_nobody() {
 
 /// Abuse row 38
 #[test]
-#[ignore = "main.max_bindings is read and not yet obeyed"]
 fn bindings_of_the_whole_broker_are_limited() {
     let config = "max_bindings = 100";
     let siege = Siege::own(Options { config, ..Options::default() });

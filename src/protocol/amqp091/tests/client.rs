@@ -64,6 +64,7 @@ pub(super) fn broker() -> Broker {
             memory_bytes_max: u64::MAX,
             queues_max: 1000,
             exchanges_max: 1000,
+            bindings_max: 1_000_000,
             prefetch_default: 65_535,
             consumer_timeout_ms: Some(60_000),
         },

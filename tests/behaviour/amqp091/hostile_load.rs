@@ -337,7 +337,6 @@ fn publishes_whose_returns_are_not_read_come_to_a_stand() {
 
 /// Abuse row 45: the same where another shard finds out that they have nowhere to go.
 #[test]
-#[ignore = "input is read on while events wait for the output to shrink"]
 fn publishes_that_another_shard_returns_come_to_a_stand() {
     let mut siege = Siege::own(Setup::Apart.options());
     comes_to_a_stand(&mut siege, &unroutable());

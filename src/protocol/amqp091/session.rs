@@ -90,6 +90,9 @@ pub(super) struct Amqp {
     pub(super) waiting: Option<Waiting>,
     /// Octets of input that were left after the last call: what is beyond them is news.
     unread: usize,
+    /// Octets of input without which nothing new can be found in it. Who asks for fewer while a
+    /// frame is cut would look at the same octets again instead of waiting for the rest.
+    bytes_min: usize,
     /// The next publish waits until the broker says that it may come.
     pub(super) is_paused: bool,
     /// connection.blocked was sent (R47).
@@ -116,6 +119,7 @@ impl Amqp {
             open_count: 0,
             waiting: None,
             unread: 0,
+            bytes_min: 1,
             is_paused: false,
             is_blocked: false,
             held_until_ms: None,
@@ -161,7 +165,7 @@ impl Amqp {
     }
 
     fn next(&self) -> Next {
-        self.halted().unwrap_or(Next::Read { bytes_min: 1 })
+        self.halted().unwrap_or(Next::Read { bytes_min: self.bytes_min })
     }
 
     /// The frame at the front of the input, or the header before all frames.
@@ -365,6 +369,7 @@ impl Session for Amqp {
             }
         };
         self.unread = input.len().saturating_sub(taken);
+        self.bytes_min = if let Next::Read { bytes_min } = next { bytes_min } else { 1 };
         self.note_output(cx);
         (taken, next)
     }

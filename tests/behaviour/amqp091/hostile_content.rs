@@ -94,7 +94,7 @@ fn a_body_of_many_frames_is_the_same_in_every_queue() {
     let mut client = siege.attacker_as(&Login { frame_max: Some(4096), ..Login::default() });
     let exchange = unique("exchange");
     client.declare_exchange(1, &exchange, "fanout");
-    let queues = ["a", "b", "c"].map(|kind| unique(kind));
+    let queues = ["a", "b", "c"].map(unique);
     for queue in &queues {
         client.declare_exclusive(1, queue);
         client.bind(1, queue, &exchange, "");
@@ -334,7 +334,8 @@ fn an_address_for_replies_cannot_be_forged() {
     let middle = altered.len() - 20;
     altered[middle] = if altered[middle] == b'A' { b'B' } else { b'A' };
     let altered = String::from_utf8(altered).expect("text");
-    let cut = address[..address.len() - 1].to_owned();
+    let mut cut = address.clone();
+    cut.pop();
     let long = format!("{address}A");
     let names = [&altered, &cut, &long, "amq.rabbitmq.reply-to.", "amq.rabbitmq.reply-to.g2gCZAA"];
     for name in names {

@@ -11,6 +11,7 @@ mod hostile_frames;
 mod hostile_handshake;
 mod hostile_load;
 mod hostile_patience;
+mod hostile_rights;
 mod hostile_topology;
 mod lifecycle;
 mod placement;

@@ -110,8 +110,9 @@ impl Broker {
         let mut keeper = command.spawn().expect("sh starts");
         let lines = read_lines(&mut keeper, &directory.join("log"));
         let deadline = Instant::now() + PATIENCE;
-        let (mut pid, mut addr) = (None, None);
-        loop {
+        let (mut pid, mut addr, mut is_ready) = (None, None, false);
+        // The shell may come to its line after the broker has come to all of its own.
+        while !(is_ready && pid.is_some()) {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(line) = lines.recv_timeout(left) else {
                 let log = log_of(&directory);
@@ -122,8 +123,8 @@ impl Broker {
                 pid = number.parse().ok();
             } else if let Some(address) = line.strip_prefix("listening amqp ") {
                 addr = addr.or_else(|| address.trim().parse().ok());
-            } else if line.trim() == "ready" {
-                break;
+            } else {
+                is_ready |= line.trim() == "ready";
             }
         }
         let addr = addr.expect("a line 'listening amqp <address>' before 'ready'");

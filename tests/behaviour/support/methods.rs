@@ -152,6 +152,22 @@ impl Client {
         });
     }
 
+    /// Asks for a binding of a queue; for refusals.
+    pub(crate) fn send_bind(&mut self, channel: u16, queue: &str, exchange: &str, key: &str) {
+        let (ticket, routing_key, no_wait, arguments) = (0, key, false, TableRef::EMPTY);
+        let method = queue::Bind { ticket, queue, exchange, routing_key, no_wait, arguments };
+        self.send(channel, &method);
+    }
+
+    /// Asks for a binding from one exchange to another.
+    pub(crate) fn send_bind_exchange(&mut self, channel: u16, from: &str, to: &str, key: &str) {
+        let (ticket, routing_key, no_wait, arguments) = (0, key, false, TableRef::EMPTY);
+        let (source, destination) = (from, to);
+        let method =
+            exchange::Bind { ticket, destination, source, routing_key, no_wait, arguments };
+        self.send(channel, &method);
+    }
+
     /// Binds a queue.
     pub(crate) fn bind(&mut self, channel: u16, queue: &str, exchange: &str, routing_key: &str) {
         let (ticket, no_wait, arguments) = (0, false, TableRef::EMPTY);

@@ -1,13 +1,16 @@
 //! What a peer can make grow, and what happens at the bound.
 
+use ringmq_shards::{Buffers, Output};
+
 use super::client::{Client, Said, method};
+use crate::command::Event;
 use crate::limits::{
     ASSEMBLY_IDLE_MS_MAX, CHANNEL_OPENS_PER_SECOND_MAX, EMPTY_BODY_FRAMES_MAX,
     HEARTBEATS_PER_SECOND_MAX, TRANSACTION_BYTES_MAX,
 };
-use crate::protocol::Next;
 use crate::protocol::amqp091::wire::frame;
 use crate::protocol::amqp091::wire::method::{Channel, Method, Tx, basic, channel};
+use crate::protocol::{Context, Next, Session};
 
 fn begun(number: u16, body_bytes: u64) -> Vec<u8> {
     let mut octets = Vec::new();
@@ -148,4 +151,23 @@ fn a_transaction_holds_so_much_and_no_more() {
     assert_eq!(client.session.link.transaction_bytes, 0);
     client.method(1, &Method::Channel(Channel::CloseOk));
     client.open_channel(1);
+}
+
+/// A tick that asked for one octet more would find the same cut frame again, and nobody would wait
+/// for the rest of it.
+#[test]
+fn ticks_and_events_do_not_forget_how_much_is_missing() {
+    let mut client = Client::open();
+    client.say(&begun(1, 131_072 * 2));
+    client.say(&[3, 0, 1, 0, 0, 0, 9, b'x']);
+    let missing = Next::Read { bytes_min: 7 + 9 + 1 };
+    assert_eq!(client.next, missing);
+    let mut cx = Context {
+        broker: &mut client.broker,
+        out: &mut Output::new(&Buffers::new()),
+        now: client.now,
+    };
+    assert_eq!(client.session.on_tick(&mut cx).0, missing);
+    client.event(Event::PublishResumed);
+    assert_eq!(client.next, missing);
 }

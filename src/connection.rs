@@ -268,6 +268,15 @@ impl Connection {
         drop(broker);
         self.input.consume(taken);
         self.follow(next, now);
+        if let Phase::Open { next: Next::Read { bytes_min } } = &mut self.phase
+            && taken == 0
+            && !more
+        {
+            // An estimate that fell short, or one that an event has replaced: without a read that
+            // is pending nobody would wake this task.
+            *bytes_min = (*bytes_min).max(self.input.len() + 1);
+            return true;
+        }
         more || taken > 0
     }
 

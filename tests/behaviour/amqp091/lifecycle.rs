@@ -289,3 +289,36 @@ fn an_idle_connection_costs_little_memory() {
     assert!(each < BYTES_EACH_MAX, "{each} octets for each connection");
     drop(clients);
 }
+
+/// Abuse row 112: newcomers are closed, those that are there are served, nothing spins, and there
+/// is room again when others go.
+#[test]
+fn without_a_descriptor_newcomers_are_refused_and_nobody_else_notices() {
+    let broker = Broker::start(2);
+    let mut old = client(broker.addr());
+    let limit = format!("--nofile={}", descriptors(&broker) + 20);
+    let pid = broker.pid().to_string();
+    let set = Command::new("prlimit").args(["--pid", &pid, &limit]).status().expect("prlimit");
+    assert!(set.success());
+    let mut crowd: Vec<Client> = (0..60).map(|_| Client::connect(broker.addr())).collect();
+    old.declare_exclusive(1, "mine");
+    let before = processor_ticks(&broker);
+    let refused = crowd
+        .iter_mut()
+        .filter_map(|peer| (peer.next_event(Duration::from_millis(50)) == Event::End).then_some(()))
+        .count();
+    assert!(refused > 0, "nobody was refused");
+    let ticks = processor_ticks(&broker) - before;
+    assert!(ticks <= 100, "{ticks} ticks of 10 ms in about 3 s");
+    old.publish(1, "", "mine", b"still");
+    assert_eq!(old.get_when_there(1, "mine").body, b"still");
+    drop(crowd);
+    // The listener takes its pause first.
+    wait_until("there is room again", || {
+        let mut newcomer = Client::connect(broker.addr());
+        newcomer.send_raw(PROTOCOL_HEADER);
+        matches!(newcomer.next_event(PATIENCE), Event::Frame(_))
+    });
+    old.close();
+    broker.terminate();
+}

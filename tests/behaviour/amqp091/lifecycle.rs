@@ -278,7 +278,7 @@ fn connections_that_are_gone_leave_nothing_behind() {
 /// A connection that does nothing holds no buffers.
 #[test]
 fn an_idle_connection_costs_little_memory() {
-    const COUNT: u64 = 5000;
+    const COUNT: u64 = 2000;
     const BYTES_EACH_MAX: u64 = 16 * 1024;
     let broker = Broker::start(2);
     client(broker.addr()).close();

@@ -49,6 +49,8 @@ mod death;
 mod declare;
 mod deliver;
 mod dispatch;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod link;
 mod liveness;

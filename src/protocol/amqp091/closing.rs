@@ -90,6 +90,7 @@ impl Amqp {
         method: (u16, u16),
         cx: &mut Context<'_>,
     ) {
+        self.report_last(number, cx);
         let text = fault.text();
         let close = method::channel::Close {
             reply_code: fault.code.number(),
@@ -105,8 +106,16 @@ impl Amqp {
 
     /// channel.close-ok to the client; the number is free again.
     pub(super) fn confirm_close(&mut self, number: u16, cx: &mut Context<'_>) {
+        self.report_last(number, cx);
         frame::put_method(cx.out.buffer(), number, &Method::Channel(Channel::CloseOk));
         self.free(number);
+    }
+
+    /// What was stored while the broker wound the channel up is confirmed before the farewell.
+    fn report_last(&mut self, number: u16, cx: &mut Context<'_>) {
+        if let Some(channel) = self.channel(number).filter(|c| c.phase == channel::Phase::Ending) {
+            channel.report(cx);
+        }
     }
 
     /// The number may be opened again.
@@ -189,7 +198,10 @@ impl Amqp {
         }
         for slot in &mut self.slots {
             if let Slot::Used(channel) = slot {
-                channel.phase = channel::Phase::Ending;
+                // Of a channel that we have closed nothing more is told.
+                if channel.phase == channel::Phase::Open {
+                    channel.phase = channel::Phase::Ending;
+                }
                 channel.give_back(&mut self.link, cx);
             }
         }
@@ -199,6 +211,7 @@ impl Amqp {
 
     /// The broker has taken everything back, or has had time enough.
     pub(super) fn say_farewell(&mut self, cx: &mut Context<'_>) {
+        self.report_all(cx);
         let until_ms = cx.now.mono_ms.saturating_add(CLOSE_MS_MAX);
         match std::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::Ending { farewell: Farewell::CloseOk, .. } => {

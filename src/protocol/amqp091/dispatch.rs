@@ -300,6 +300,9 @@ impl Amqp {
     }
 
     pub(super) fn on_alarm(&mut self, alarm: Option<AlarmReason>, cx: &mut Context<'_>) {
+        if !matches!(self.phase, Phase::Running) {
+            return;
+        }
         if alarm.is_some() {
             // Clients that do not publish are not told (R47).
             if self.is_paused {

@@ -104,15 +104,17 @@ impl Link {
         fault_of(refusal, self.place())
     }
 
-    /// Counts octets of a body under assembly.
+    /// Counts a body under assembly, unless it is too much.
     pub(super) fn assemble(&mut self, octets: usize) -> Result<(), Fault> {
         let octets = u64::try_from(octets).unwrap_or(u64::MAX);
-        self.assembly_bytes = self.assembly_bytes.saturating_add(octets);
+        let total = self.assembly_bytes.saturating_add(octets);
         let max = assembly_bytes_max(self.peer.config.amqp.message_bytes_max);
-        if self.assembly_bytes > max {
+        if total > max {
             let detail = format!("more than {max} octets of unfinished messages");
             return Err(Fault::new(ReplyCode::ResourceError, detail));
         }
+        self.assembly_bytes = total;
+        self.assemblies = self.assemblies.saturating_add(1);
         Ok(())
     }
 

@@ -32,7 +32,7 @@
 //! | tune-ok with 0 | no limit | our limit (abuse row 10) |
 //! | connection.open of vhost "" | a vhost of that name | vhost "/" (P74) |
 //! | body larger than allowed | 406 | 406; from 2 GiB on 311 (P6, abuse row 15) |
-//! | unknown exchange type | 503; 406 in RabbitMQ's coming versions (R18) | 503 on the connection, as clients' suites expect |
+//! | unknown exchange type | 503 on the connection; 406 in RabbitMQ's coming versions (R18) | 406 on the channel, as pika's suite expects |
 //! | priority above 9 | invalid | taken as it is; the queue caps it (P77) |
 //! | basic.recover(requeue=false), immediate=true, prefetch_size | in the specification | 540, as RabbitMQ |
 //! | channel.flow(active=false) | 540 in RabbitMQ | deliveries of the channel pause |
@@ -49,6 +49,8 @@ mod death;
 mod declare;
 mod deliver;
 mod dispatch;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod link;
 mod liveness;

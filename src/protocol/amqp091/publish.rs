@@ -167,7 +167,7 @@ impl Channel {
             }
             Ahead::NeedMore(bytes_min) => Ok(Content::NeedMore(bytes_min)),
             Ahead::Other => {
-                link.assemblies = link.assemblies.saturating_add(1);
+                link.assemble(0)?;
                 self.assembly = Assembly::AwaitingHeader {
                     address: Address {
                         exchange: exchange.into(),
@@ -188,9 +188,7 @@ impl Channel {
         link: &mut Link,
         cx: &mut Context<'_>,
     ) -> Result<(), Fault> {
-        let Assembly::AwaitingHeader { address, .. } =
-            std::mem::replace(&mut self.assembly, Assembly::Idle)
-        else {
+        let Assembly::AwaitingHeader { address, .. } = self.take_assembly(link) else {
             return Err(unexpected("content header without a method that has content"));
         };
         let header = ContentHeader::decode(payload)
@@ -205,7 +203,6 @@ impl Channel {
             return Err(fault);
         }
         if header.body_bytes == 0 {
-            link.assembled(0);
             return self.complete_address(&address, header.properties, Body::Slice(&[]), link, cx);
         }
         link.assemble(header.properties.len())?;
@@ -234,7 +231,7 @@ impl Channel {
             mut body,
             empty_frames,
             progress_ms,
-        } = std::mem::replace(&mut self.assembly, Assembly::Idle)
+        } = self.take_assembly(link)
         else {
             return Err(unexpected("content body without a content header"));
         };
@@ -243,9 +240,7 @@ impl Channel {
             let detail = format!("{} octets of body where {missing} are missing", payload.len());
             return Err(Fault::new(ReplyCode::FrameError, detail));
         }
-        let held = block.len().saturating_add(body.len());
         if octets(payload.len()) == missing {
-            link.assembled(held);
             let body = if body.is_empty() {
                 Body::Slice(payload)
             } else {
@@ -259,7 +254,7 @@ impl Channel {
         if empty_frames > EMPTY_BODY_FRAMES_MAX {
             return Err(Fault::new(ReplyCode::FrameError, "too many empty body frames"));
         }
-        link.assemble(payload.len())?;
+        link.assemble(block.len().saturating_add(body.len()).saturating_add(payload.len()))?;
         reserve(&mut body, payload.len(), missing);
         body.extend_from_slice(payload);
         let progress_ms = if is_empty { progress_ms } else { cx.now.mono_ms };
@@ -270,13 +265,20 @@ impl Channel {
 
     /// Forgets a publish under assembly.
     pub(super) fn drop_assembly(&mut self, link: &mut Link) {
-        match std::mem::replace(&mut self.assembly, Assembly::Idle) {
+        self.take_assembly(link);
+    }
+
+    /// What is under assembly; it does not count any more, however this goes on.
+    fn take_assembly(&mut self, link: &mut Link) -> Assembly {
+        let assembly = std::mem::replace(&mut self.assembly, Assembly::Idle);
+        match &assembly {
             Assembly::Idle => {}
             Assembly::AwaitingHeader { .. } => link.assembled(0),
             Assembly::AwaitingBody { block, body, .. } => {
                 link.assembled(block.len().saturating_add(body.len()));
             }
         }
+        assembly
     }
 
     fn complete_address(

@@ -143,9 +143,7 @@ const fn kind(entity: Entity) -> &'static str {
 
 /// What the broker refused on a channel.
 pub(super) fn fault_of(refusal: Refusal, place: Place<'_>) -> Fault {
-    use ReplyCode::{
-        AccessRefused, CommandInvalid, NotAllowed, NotFound, PreconditionFailed, ResourceLocked,
-    };
+    use ReplyCode::{AccessRefused, NotAllowed, NotFound, PreconditionFailed, ResourceLocked};
     let Place { vhost, user } = place;
     let the = |entity, name: &str| format!("{} '{name}' in vhost '{vhost}'", kind(entity));
     let the_queue = |name: &str| the(Entity::Queue, name);
@@ -205,7 +203,7 @@ pub(super) fn fault_of(refusal: Refusal, place: Place<'_>) -> Fault {
             (PreconditionFailed, format!("invalid {what} '{argument}' for {thing}: {reason}"))
         }
         Refusal::UnknownExchangeType(name) => {
-            (CommandInvalid, format!("unknown exchange type '{name}'"))
+            (PreconditionFailed, format!("unknown exchange type '{name}'"))
         }
         Refusal::AccessRefused { access, entity, name } => (
             AccessRefused,

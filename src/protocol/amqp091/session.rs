@@ -13,7 +13,7 @@ use crate::limits::{HANDSHAKE_MS_MAX, OUTPUT_BYTES_HIGH};
 use crate::protocol::octets::Decoded;
 use crate::protocol::{Context, Next, Peer, Session};
 
-use super::channel::{Channel, Then};
+use super::channel::{Channel, Phase as ChannelPhase, Then};
 use super::closing::Farewell;
 use super::deliver::send_back;
 use super::link::Link;
@@ -145,6 +145,15 @@ impl Amqp {
         }
     }
 
+    /// The same, if the client may still be told something on it: after our close of the channel
+    /// or of the connection nothing follows (AMQP 0-9-1 1.5.2.5, 1.4.2.9).
+    fn listening(&mut self, number: u16) -> Option<(&mut Channel, &mut Link)> {
+        if matches!(self.phase, Phase::Closing { .. } | Phase::Closed) {
+            return None;
+        }
+        self.channel_and_link(number).filter(|(channel, _)| channel.phase != ChannelPhase::Closing)
+    }
+
     /// Why nothing is to be read at present, if so.
     fn halted(&self) -> Option<Next> {
         match self.phase {
@@ -164,7 +173,7 @@ impl Amqp {
         }
     }
 
-    fn next(&self) -> Next {
+    pub(super) fn next(&self) -> Next {
         self.halted().unwrap_or(Next::Read { bytes_min: self.bytes_min })
     }
 
@@ -303,7 +312,7 @@ impl Amqp {
             },
             Event::Answer { channel, answer } => self.on_broker_answer(channel.0, answer, cx),
             Event::Stored { channel, seq, accepted } => {
-                let Some((open, link)) = self.channel_and_link(channel.0) else { return };
+                let Some((open, link)) = self.listening(channel.0) else { return };
                 match open.on_stored(seq, accepted, link, cx) {
                     Ok(false) => {}
                     Ok(true) => self.commit_is_over(channel.0),
@@ -314,12 +323,12 @@ impl Amqp {
                 }
             }
             Event::Returned { channel, message } => {
-                if let Some((channel, link)) = self.channel_and_link(channel.0) {
+                if let Some((channel, link)) = self.listening(channel.0) {
                     channel.on_returned(&message, link, cx);
                 }
             }
             Event::ConsumerGone { channel, consumer } => {
-                if let Some((channel, link)) = self.channel_and_link(channel.0) {
+                if let Some((channel, link)) = self.listening(channel.0) {
                     channel.on_consumer_gone(consumer, link, cx);
                 }
             }

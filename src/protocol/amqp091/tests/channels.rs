@@ -203,8 +203,8 @@ fn exchanges_are_refused_in_known_words() {
     }
     let mut client = Client::open();
     client.method(1, &declare("x", "nonsense"));
-    let text = "connection.close 503 COMMAND_INVALID - unknown exchange type 'nonsense' (40, 10)";
-    assert_eq!(client.heard(), [method(0, text)]);
+    let text = "channel.close 406 PRECONDITION_FAILED - unknown exchange type 'nonsense' (40, 10)";
+    assert_eq!(client.heard(), [method(1, text)]);
 }
 
 /// P34, S35

@@ -41,6 +41,21 @@ fn a_body_larger_than_allowed_is_refused_by_its_header() {
     assert!(matches!(&said[..], [Said::Method(1, text)] if text.starts_with("channel.close 311")));
 }
 
+/// Abuse row 17: who is refused once may go on, and nothing of it counts.
+#[test]
+fn a_publish_that_is_refused_half_way_is_no_longer_under_assembly() {
+    let mut client = Client::open();
+    client.say(&begun(1, 134_217_729));
+    assert_eq!(client.session.link.assemblies, 0);
+    client.heard();
+    client.open_channel(2);
+    client.say(&[begun(2, 10), vec![3, 0, 2, 0, 0, 0, 3, 1, 2, 3, 0xCE]].concat());
+    assert_eq!((client.session.link.assemblies, client.session.link.assembly_bytes), (1, 5));
+    // A second header where a body is due ends the connection.
+    client.say(&begun(2, 10));
+    assert_eq!((client.session.link.assemblies, client.session.link.assembly_bytes), (0, 0));
+}
+
 /// Abuse row 18
 #[test]
 fn body_frames_without_octets_come_to_an_end() {

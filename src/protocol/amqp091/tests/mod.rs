@@ -4,6 +4,7 @@ mod channels;
 mod client;
 mod confirms;
 mod deliveries;
+mod fuzz;
 mod handshake;
 mod limits;
 mod noise;

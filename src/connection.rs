@@ -147,6 +147,7 @@ impl Connection {
         let mut worked = self.take_events(now);
         if self.hub.take_due(self.id.connection) {
             self.with_session(now, |session, context| session.on_tick(context).0);
+            worked = true;
         }
         if self.hub.is_stopping() && !self.told_stop {
             self.told_stop = true;

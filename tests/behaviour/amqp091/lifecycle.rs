@@ -254,8 +254,8 @@ fn connections_that_are_gone_leave_nothing_behind() {
     let broker = Broker::start(2);
     make_full_queue(&broker, 30);
     let round = || {
-        let clients: Vec<Client> =
-            (0..EACH).map(|number| stalled_client(&broker, number)).collect();
+        let mut clients: Vec<Client> = Vec::new();
+        clients.extend((0..EACH).map(|number| stalled_client(&broker, number)));
         for (number, client) in clients.into_iter().enumerate() {
             if number % 12 == 3 { client.close() } else { drop(client) }
         }

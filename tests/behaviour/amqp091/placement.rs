@@ -86,7 +86,7 @@ fn what_one_channel_publishes_to_a_queue_stays_in_order(stage: &Stage) {
             publisher.publish(1, "", &queue, &numbered(who * COUNT + number, 8));
         }
     }
-    let mut next = [0; CONNECTIONS as usize];
+    let mut next = vec![0; usize::try_from(CONNECTIONS).expect("few")];
     for _ in 0..COUNT * CONNECTIONS {
         let number = number_of(&consumer.expect_delivery(1).body);
         let who = usize::try_from(number / COUNT).expect("few");

@@ -76,8 +76,8 @@ fn a_flood_does_not_keep_others_waiting(stage: &Stage) {
             ..crate::support::methods::declare("flooded")
         },
     );
-    let floods: Vec<Flood> =
-        (0..2).map(|_| Flood::begin(&broker, "flooded", 100, u64::MAX)).collect();
+    let mut floods: Vec<Flood> = Vec::new();
+    floods.extend((0..2).map(|_| Flood::begin(&broker, "flooded", 100, u64::MAX)));
     let mut calm = client(broker.addr());
     calm.declare_exclusive(1, "calm");
     calm.consume(1, "calm");

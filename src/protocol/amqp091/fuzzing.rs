@@ -8,7 +8,7 @@
 //! | what must hold of what the session writes | `listener` |
 //! | methods and contents from any octets | `sayings` |
 //!
-//! The first octet of a script says what the connection is like ([`Shape`]); a script of odd length
+//! The first octet of a script says what the connection is like (`Shape`); a script of odd length
 //! ends with a broken connection, one of even length when everybody has come to rest.
 
 mod listener;

@@ -162,7 +162,7 @@ impl Amqp {
         }
     }
 
-    pub(super) fn next(&self) -> Next {
+    fn next(&self) -> Next {
         self.halted().unwrap_or(Next::Read { bytes_min: 1 })
     }
 

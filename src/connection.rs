@@ -259,9 +259,7 @@ impl Connection {
                     return false;
                 }
             }
-            if self.input.len() < bytes_min {
-                return more;
-            }
+            // Less than a whole frame is shown as well: it is a sign of life of a slow peer.
         }
         let mut broker = self.hub.broker.borrow_mut();
         let mut context = Context { broker: &mut broker, out: &mut self.output, now };

@@ -101,7 +101,7 @@ impl<'a> Script<'a> {
 }
 
 /// A client that sends any octets, cut anywhere. 0 to 199: so many octets, one more than that,
-/// from what follows. Others: as [`happen`].
+/// from what follows. Others: as `happen`.
 pub fn session_octets(input: &[u8]) {
     let mut script = Script(input);
     let mut rig = Rig::new(Shape(script.octet()));
@@ -120,7 +120,7 @@ pub fn session_octets(input: &[u8]) {
 }
 
 /// A client that sends whole frames: methods of all kinds with arguments that mean something, and
-/// contents. 0 to 199: a method, or a publish. Others: as [`happen`].
+/// contents. 0 to 199: a method, or a publish. Others: as `happen`.
 pub fn session_methods(input: &[u8]) {
     let mut script = Script(input);
     let shape = Shape(script.octet());

@@ -48,6 +48,12 @@ pub(crate) async fn serve(hub: Rc<Hub>, socket: Socket, protocol: &'static Proto
     let _ = socket.set_nodelay(main.tcp_nodelay);
     if let Some(alive) = main.tcp_keepalive {
         let _ = socket.set_keepalive(alive.idle_s, alive.interval_s, alive.probes);
+        // Octets that nobody acknowledges are given up as soon as silence is (abuse row 44).
+        let patience_s = alive.interval_s.saturating_mul(alive.probes).saturating_add(alive.idle_s);
+        let _ = socket.set_user_timeout_ms(Some(patience_s.saturating_mul(1000)));
+    }
+    if !main.tcp_congestion.is_empty() {
+        let _ = socket.set_congestion_control(&main.tcp_congestion);
     }
     let attached = hub.broker.borrow_mut().attach();
     let Some(id) = attached else { return hub.tell_load() };

@@ -45,6 +45,16 @@ pub enum NodeError {
         /// Why, and what helps.
         cause: Box<str>,
     },
+    /// A congestion control that the kernel does not have.
+    #[error(
+        "tcp_congestion = {wanted}: this kernel has {available} (modprobe tcp_{wanted} may add it)"
+    )]
+    Congestion {
+        /// What was asked for.
+        wanted: Box<str>,
+        /// What there is.
+        available: Box<str>,
+    },
     /// The data directory.
     #[error("cannot use data directory {path}: {cause}")]
     DataDir {
@@ -85,6 +95,7 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     let signals = Signals::block()
         .map_err(|cause| NodeError::System { what: "cannot block signals", cause })?;
     check_io_uring()?;
+    check_congestion(&config.main.tcp_congestion)?;
     make_data_dir(&config)?;
     let Directory { users, vhosts, not_loaded } = auth::load(&config.main)?;
     for note in notes {
@@ -129,6 +140,18 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     }
     announce(&plan, &running, &addresses, nofile.ok());
     running.join().map_err(|lost| NodeError::ShardLost(lost.shard))
+}
+
+/// A name that the kernel does not know would only be noticed by its absence.
+fn check_congestion(wanted: &str) -> Result<(), NodeError> {
+    const AVAILABLE: &str = "/proc/sys/net/ipv4/tcp_available_congestion_control";
+    // Where that cannot be read the kernel is asked with each connection.
+    let Ok(available) = std::fs::read_to_string(AVAILABLE) else { return Ok(()) };
+    if wanted.is_empty() || available.split_whitespace().any(|name| name == wanted) {
+        return Ok(());
+    }
+    let available = available.trim().into();
+    Err(NodeError::Congestion { wanted: wanted.into(), available })
 }
 
 fn make_data_dir(config: &Config) -> Result<(), NodeError> {

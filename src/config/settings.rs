@@ -191,8 +191,7 @@ pub const SETTINGS: &[Setting] = &[
         "",
         Field::Text(|c| &mut c.main.tcp_congestion),
         "Congestion control of client connections (for instance cubic); empty = the kernel's default.",
-    )
-    .not_yet(),
+    ),
     Setting::new(
         "main",
         "socket_buffer_size",

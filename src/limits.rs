@@ -24,9 +24,6 @@ pub const FRAME_BYTES_MIN: u32 = 4096;
 /// gets faster beyond this.
 pub const FRAME_BYTES_MAX: u32 = 16 * 1024 * 1024;
 
-/// Everything held for a connection that has not logged in (reliability.md 3.1, second principle).
-pub const BYTES_BEFORE_LOGIN_MAX: u64 = 64 * KIB;
-
 /// Failed logins a source may make at once (arbitrary: a person mistypes, a guesser does not
 /// stop at five).
 pub const LOGIN_FAILURES_MAX: u64 = 5;
@@ -48,16 +45,6 @@ pub const LOGIN_REFUSAL_DELAY_MS: u64 = 1_000;
 /// Names on the wire are short strings: one length octet (AMQP 0-9-1 4.2.5.3, P41).
 pub const NAME_BYTES_MAX: usize = 255;
 
-/// Tables within tables (abuse row 22).
-pub const TABLE_DEPTH_MAX: usize = 32;
-
-/// Entries in one table (abuse row 23).
-pub const TABLE_ENTRIES_MAX: usize = 1024;
-
-/// Words of property flags in a content header; one word has room for 15 properties and 14 exist
-/// (abuse row 25).
-pub const PROPERTY_FLAG_WORDS_MAX: usize = 2;
-
 /// Body frames in a row that bring no octet (abuse row 18).
 pub const EMPTY_BODY_FRAMES_MAX: u32 = 1000;
 
@@ -72,17 +59,9 @@ pub const ASSEMBLY_IDLE_MS_MAX: u64 = 30_000;
 /// nothing more is read (abuse rows 44 and 45).
 pub const OUTPUT_BYTES_HIGH: u64 = MIB;
 
-/// Output at which delivering and reading go on: half, so that a slow reader does not make the
-/// shard start and stop for each frame.
-pub const OUTPUT_BYTES_LOW: u64 = OUTPUT_BYTES_HIGH / 2;
-
 /// How long a connection may stay above [`OUTPUT_BYTES_HIGH`] while the peer reads nothing
 /// (abuse row 45).
 pub const OUTPUT_STUCK_MS_MAX: u64 = 60_000;
-
-/// Bodies above this are sent from where they are; smaller ones are copied into the output
-/// buffer, which is cheaper up to here (runtime.md sections 1 and 4).
-pub const OUTPUT_COPY_BYTES_MAX: u64 = 4 * KIB;
 
 /// How long we wait for the peer's answer to a close (abuse table, heading: close within 1 s).
 pub const CLOSE_MS_MAX: u64 = 1_000;
@@ -110,18 +89,7 @@ pub const HEARTBEATS_PER_SECOND_MAX: u32 = 100;
 pub const EXCHANGE_HOPS_MAX: usize = 64;
 
 /// Consumers of one queue (abuse row 29).
-pub const CONSUMERS_PER_QUEUE_MAX: usize = 100_000;
-
-/// Arguments of a headers binding are a table like any other; more than this many do not help to
-/// choose a queue (abuse row 38, arbitrary).
-pub const HEADERS_PER_BINDING_MAX: usize = 128;
-
-/// Weight of one queue in a consistent-hash exchange: its places on the ring (abuse row 38).
-pub const HASH_WEIGHT_MAX: u32 = 1000;
-
-/// Deaths a message remembers: one per queue and reason, so only a long chain of dead-letter
-/// queues comes near (arbitrary).
-pub const DEATHS_MAX: usize = 128;
+pub const CONSUMERS_PER_QUEUE_MAX: u32 = 100_000;
 
 // --- Between shards -----------------------------------------------------------------------------
 
@@ -169,9 +137,6 @@ const _: () = {
         "tune never makes the first frames illegal"
     );
     assert!(FRAME_BYTES_BEFORE_TUNE <= FRAME_BYTES_MAX);
-    assert!(BYTES_BEFORE_LOGIN_MAX >= 2 * 8192, "room for a frame in and an answer out");
-    assert!(OUTPUT_BYTES_LOW < OUTPUT_BYTES_HIGH, "starting again below where it stopped");
-    assert!(OUTPUT_COPY_BYTES_MAX < OUTPUT_BYTES_LOW);
     assert!(LINK_BYTES_MAX < LANE_BYTES_MAX, "no connection fills a lane alone");
     assert!(TRANSACTION_BYTES_MAX <= ASSEMBLY_BYTES_MAX, "what is held is at most what came in");
     assert!(LOGIN_FAILURES_MAX >= 1);

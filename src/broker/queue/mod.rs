@@ -54,6 +54,7 @@ use unsettled::UnsettledTable;
 use crate::broker::consumer::Consumer;
 use crate::command::Now;
 use crate::ids::{ConnectionRef, ConsumerId};
+use crate::limits;
 use crate::message::{DeathReason, Message};
 use crate::value::{Table, Value};
 
@@ -120,8 +121,8 @@ impl Default for QueueDefaults {
     fn default() -> Self {
         Self {
             queue_type: classic::TYPE.name.into(),
-            prefetch: 65_535,
-            consumers_max: 100_000,
+            prefetch: limits::UNSETTLED_PER_CHANNEL_MAX,
+            consumers_max: limits::CONSUMERS_PER_QUEUE_MAX,
             delivery_limit: DeliveryLimit::Times(20),
             consumer_timeout_ms: None,
         }

@@ -158,7 +158,11 @@ impl Broker {
         };
         let generated;
         if name.is_empty() {
-            generated = self.make_name(vhost);
+            let Some(name) = self.make_name(vhost) else {
+                let why = "no random numbers for the name of a queue";
+                return Answer::Refused(Refusal::Unavailable(why.into()));
+            };
+            generated = name;
             spec.name = &generated;
             spec.server_named = true;
         } else {
@@ -242,18 +246,15 @@ impl Broker {
         Ok(answer)
     }
 
-    /// A name nobody can guess, whose group lies on this shard if it owns queues.
-    fn make_name(&self, vhost: VhostId) -> Box<str> {
-        let vhost = self.vhosts.get(vhost.0 as usize).map(|v| v.name.clone()).unwrap_or_default();
-        let mut name = super::reply::random_name("amq.gen-");
-        // Each try hits with probability 1/shards; the bound only keeps the loop finite.
-        for _ in 0..64 * usize::from(self.placement.shards()) {
-            if self.placement.owner(&vhost, &name) == self.shard {
-                break;
-            }
-            name = super::reply::random_name("amq.gen-");
-        }
-        name
+    /// A name nobody can guess or has, whose group lies on this shard. `None`: random numbers are
+    /// none, for each try hits with probability 1/shards.
+    fn make_name(&self, vhost: VhostId) -> Option<Box<str>> {
+        let names = self.vhosts.get(vhost.0 as usize)?;
+        let tries = 64 * usize::from(self.placement.shards());
+        (0..tries).map(|_| super::reply::random_name("amq.gen-")).find(|name| {
+            self.placement.owner(&names.name, name) == self.shard
+                && !names.queues.contains_key(name)
+        })
     }
 
     pub(super) fn leave_footprint(&mut self, connection: ConnectionRef, queue: QueueId) {

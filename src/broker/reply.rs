@@ -28,8 +28,7 @@ const PLACE_BYTES: usize = 2 + 4 + 4 + 2 + 8;
 /// A name with 24 random octets behind the prefix.
 pub(super) fn random_name(prefix: &str) -> Box<str> {
     let mut octets = [0_u8; 24];
-    // Without a source of randomness names would collide, not be unsafe; the caller's tables
-    // refuse a duplicate.
+    // Without a source of randomness all names are the same; who makes a queue looks for that.
     let _ = getrandom::fill(&mut octets);
     format!("{prefix}{}", URL_SAFE_NO_PAD.encode(octets)).into()
 }

@@ -36,7 +36,6 @@
 //! | priority above 9 | invalid | taken as it is; the queue caps it (P77) |
 //! | basic.recover(requeue=false), immediate=true, prefetch_size | in the specification | 540, as RabbitMQ |
 //! | channel.flow(active=false) | 540 in RabbitMQ | deliveries of the channel pause |
-//! | publish in a transaction to a missing exchange | 404 at once | 404 at commit |
 //! | methods on a channel that the client closed | 504 | publish, ack, nack, reject are dropped (L9), others 504 |
 //! | one unanswered command per channel | | nothing more of the connection is read until it is answered (P73) |
 

@@ -31,6 +31,7 @@ mod cores;
 mod doorbell;
 mod limits;
 mod listener;
+pub mod log;
 mod mesh;
 mod output;
 mod panics;

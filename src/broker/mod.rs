@@ -33,6 +33,7 @@ mod route;
 mod settle;
 mod shared_credit;
 mod slots;
+mod storage;
 #[cfg(test)]
 mod tests;
 pub(crate) mod topic_tree;
@@ -138,6 +139,8 @@ pub struct Broker {
     /// Last routes of mailed messages, per sending shard.
     lane_routes: Vec<RouteCache>,
 
+    /// Nothing outlives the process without.
+    storage: Option<Box<storage::Storage>>,
     memory: flow::Memory,
     paused: Vec<ConnectionId>,
     timers: Timers<clockwork::Alarm>,
@@ -167,6 +170,7 @@ impl Broker {
         let mut broker = Self {
             shard: setup.shard,
             placement: setup.placement,
+            storage: None,
             queue_defaults: QueueDefaults {
                 // 0 asks for no limit of its own; there always is one (abuse row 31).
                 prefetch: match setup.limits.prefetch_default {

@@ -1,0 +1,32 @@
+//! Storage of one shard: an append-only log of opaque records, segments per queue for what outlives
+//! the log, and the jobs by which both reach the disk. It knows no message, only numbers and octets.
+//!
+//! Everything that decides is a state machine without I/O: it hands out [`Job`]s and is told of
+//! [`Done`]s. On a shard a driver carries jobs out (commits through the ring, everything slow on a
+//! thread of its own); in a test a simulated disk does, with losses and errors by seed.
+//!
+//! # Layout of the data directory
+//!
+//! ```text
+//! LOCK  BOOT  RESERVE                 one process; format, groups, boot number, clean mark; ballast
+//! shards/NN/log.BBBBBBBB-NNNNNNNN     log file N of boot B of shard NN: a header block, then batches
+//! shards/NN/check.BBBBBBBB-NNNNNNNN   checkpoint: what of the retired log files still counts
+//! queues/UUUUUUUUUUUUUUUU/seg.N       segment N of the queue with that uid: written once, synced, then mapped
+//! queues/UUUUUUUUUUUUUUUU/settled.N   which of its entries are done with
+//! quarantine/                         copies of damaged files
+//! ```
+//!
+//! # Numbers that are never used twice
+//!
+//! Each start of the process takes the next boot number, synced in BOOT before anything else is
+//! written. Log sequence numbers, positions in queues, queue uids and file numbers all begin anew
+//! at `boot << 40` (uids and files `boot << 32`), so whatever a crash made of the numbers before, none
+//! comes again (reliability.md 2.4, step 6, without having to know the highest).
+
+pub mod files;
+pub mod ids;
+pub mod job;
+
+pub use files::{Entry, Files};
+pub use ids::{LogFile, Lsn, QueueUid, SegmentId};
+pub use job::{DiskError, Done, Job, Mapped, Space};

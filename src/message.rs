@@ -209,6 +209,11 @@ impl Message {
         self.0.received_ms
     }
 
+    /// Whether it is the very same message, shared by reference count.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+
     /// A changed copy; the content is shared, not copied.
     #[must_use]
     pub fn with(&self, change: impl FnOnce(&mut Inner)) -> Self {

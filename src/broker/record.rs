@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use crate::message::{Body, Death, DeathHistory, DeathReason, Message, ProtocolTag, Traits};
+use crate::message::{BODY_APART_BYTES, Body, Death, DeathHistory, DeathReason, Message, ProtocolTag, Traits};
 
 const PERSISTENT: u8 = 1;
 const HAS_KEYS: u8 = 2;
@@ -18,9 +18,19 @@ const HAS_DEATHS: u8 = 4;
 
 /// Appends a record; the large body, if there is one, is handed back to travel beside it.
 pub(crate) fn write(message: &Message, out: &mut Vec<u8>) -> Option<Bytes> {
-    let traits = message.traits();
     let apart = message.body_apart().cloned();
     let body = if apart.is_some() { &[][..] } else { message.body() };
+    write_with(message, body, out);
+    apart
+}
+
+/// Appends a record with its body, however large.
+pub(crate) fn write_whole(message: &Message, out: &mut Vec<u8>) {
+    write_with(message, message.body(), out);
+}
+
+fn write_with(message: &Message, body: &[u8], out: &mut Vec<u8>) {
+    let traits = message.traits();
     let mut flags = 0;
     if traits.persistent {
         flags |= PERSISTENT;
@@ -51,7 +61,11 @@ pub(crate) fn write(message: &Message, out: &mut Vec<u8>) -> Option<Bytes> {
     if let Some(deaths) = message.deaths() {
         put_deaths(out, deaths);
     }
-    apart
+}
+
+/// Makes a message of what [`write_whole`] wrote.
+pub(crate) fn read_whole(record: &[u8], names: &mut impl FnMut(&str) -> Rc<str>) -> Option<Message> {
+    read(record, None, names)
 }
 
 /// Makes a message of a record. `names` gives the shared name of an exchange.
@@ -75,7 +89,11 @@ pub(crate) fn read(
     let properties = cursor.take(properties_bytes)?;
     let body = cursor.take(body_bytes)?;
     let traits = Traits { protocol, persistent: flags & PERSISTENT != 0, priority, expiration_ms };
-    let body = apart.map_or(Body::Slice(body), Body::Owned);
+    let body = match apart {
+        Some(apart) => Body::Owned(apart),
+        None if body.len() >= BODY_APART_BYTES => Body::Owned(Bytes::copy_from_slice(body)),
+        None => Body::Slice(body),
+    };
     let message = Message::new(names(exchange), key, traits, properties, body, received_ms)?;
     if flags & (HAS_KEYS | HAS_DEATHS) == 0 {
         return Some(message);

@@ -1,0 +1,396 @@
+//! The store of one queue: the newest messages in memory and in the log, older ones in segments.
+//! Nothing is kept per message that is in a segment.
+//!
+//! ```text
+//!   oldest                                                        newest
+//!   [segment][segment] ... [segment]  [ in memory ................. ]
+//!                                       ^ also in the log: `marks` say in which of its files
+//! ```
+//!
+//! May import `hot`, `shelf`, `entry`, `queue::store` and of `ringmq_shards` the log.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use ringmq_shards::log::{
+    DiskError, EntryHead, Job, LogFile, Mapped, QueueUid, Segment, SegmentId, SegmentSummary,
+    SegmentWriter, Settled, settled_file_bytes,
+};
+
+use super::entry::{self, Place, SettledRun};
+use super::hot::Hot;
+use super::shelf::Shelf;
+use crate::broker::queue::arguments::Durability;
+use crate::broker::queue::store::{Kept, Position, Read, Safe, Store};
+use crate::message::Message;
+
+/// Which messages of a queue outlive the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeps {
+    /// None: the queue does not either.
+    Nothing,
+    /// Those whose publisher asked for it.
+    Persistent,
+    /// All.
+    All,
+}
+
+/// Positions handed out at once in the log: one record for so many deliveries.
+const HANDED_OUT_STEP: u64 = 1_024;
+
+/// A queue with less than this in a file of the log that is to go has it written again; more
+/// becomes a segment.
+const CARRIED_BYTES_MAX: u64 = 64 * 1024;
+
+/// Flags of an entry in a segment.
+pub(crate) const GONE_AFTER_RESTART: u16 = 1;
+/// It has a time to live of its own.
+pub(crate) const MAY_EXPIRE: u16 = 2;
+
+/// Which file of the log has the messages in memory below a position (and not below the mark
+/// before).
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    below: u64,
+    file: LogFile,
+}
+
+/// A message that came back.
+#[derive(Debug, Clone, Copy)]
+struct Counted {
+    count: u32,
+    file: LogFile,
+}
+
+/// A segment of the queue.
+#[derive(Debug)]
+pub(super) struct Piece {
+    summary: SegmentSummary,
+    settled: Settled,
+    /// There while it is mapped.
+    segment: Option<Segment>,
+    /// It cannot be read: what is in it is lost until an operator repairs the file.
+    broken: bool,
+    wanted: Cell<bool>,
+    used: Cell<u64>,
+    hint: Cell<u32>,
+    /// Runs settled while it was not mapped.
+    deferred: Vec<(u64, u64)>,
+    /// The first file of the log with a settlement that its own file does not have.
+    unsaved_since: Option<LogFile>,
+    saving: bool,
+}
+
+/// What is on its way into a segment.
+#[derive(Debug)]
+enum Spill {
+    Idle,
+    Building { writer: SegmentWriter, from: u64, next: u64 },
+    Writing,
+}
+
+/// See the module. One per queue.
+#[derive(Debug)]
+pub(crate) struct DurableStore {
+    shelf: Rc<RefCell<Shelf>>,
+    uid: QueueUid,
+    group: u16,
+    keeps: Keeps,
+    durability: Durability,
+    /// The level of priority of a message, for runs.
+    hot: Hot,
+    tail: u64,
+    marks: VecDeque<Mark>,
+    pieces: Vec<Piece>,
+    segments_made: u64,
+    spill: Spill,
+    /// Messages in memory below this are to move into segments.
+    spill_below: u64,
+    listed: bool,
+    counts: BTreeMap<u64, Counted>,
+    /// Messages below this may have been out.
+    handed_below: u64,
+    handed_logged: u64,
+    handed_file: Option<LogFile>,
+    touched: Option<LogFile>,
+}
+
+/// What a store is made with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StoreSpec {
+    pub(crate) uid: QueueUid,
+    pub(crate) group: u16,
+    pub(crate) keeps: Keeps,
+    pub(crate) durability: Durability,
+    /// The first position it gives.
+    pub(crate) first: u64,
+}
+
+impl DurableStore {
+    pub(super) fn new(shelf: Rc<RefCell<Shelf>>, spec: StoreSpec) -> Self {
+        Self {
+            shelf,
+            uid: spec.uid,
+            group: spec.group,
+            keeps: spec.keeps,
+            durability: spec.durability,
+            hot: Hot::default(),
+            tail: spec.first,
+            marks: VecDeque::new(),
+            pieces: Vec::new(),
+            // Beyond those of every earlier boot, like positions.
+            segments_made: spec.first,
+            spill: Spill::Idle,
+            spill_below: 0,
+            listed: false,
+            counts: BTreeMap::new(),
+            handed_below: 0,
+            handed_logged: 0,
+            handed_file: None,
+            touched: None,
+        }
+    }
+
+    pub(super) const fn uid(&self) -> QueueUid {
+        self.uid
+    }
+
+    fn keeps(&self, message: &Message) -> bool {
+        match self.keeps {
+            Keeps::Nothing => false,
+            Keeps::Persistent => message.traits().persistent,
+            Keeps::All => true,
+        }
+    }
+
+    fn mark(&mut self, below: u64, file: LogFile) {
+        match self.marks.back_mut() {
+            Some(mark) if mark.file == file => mark.below = below,
+            Some(_) | None => self.marks.push_back(Mark { below, file }),
+        }
+    }
+
+    fn piece_index(&self, at: u64) -> Option<usize> {
+        let next = self.pieces.partition_point(|piece| piece.summary.first <= at);
+        let index = next.checked_sub(1)?;
+        (at <= self.pieces.get(index)?.summary.last).then_some(index)
+    }
+
+    fn want(&self, piece: &Piece) {
+        if !piece.wanted.replace(true) {
+            self.shelf.borrow_mut().wanted.push(piece.summary.id);
+        }
+    }
+
+    fn read_piece(&self, index: usize, at: u64) -> Read {
+        let Some(piece) = self.pieces.get(index) else { return Read::Gone };
+        if piece.broken {
+            return Read::Gone;
+        }
+        let Some(segment) = &piece.segment else {
+            self.want(piece);
+            return Read::Later;
+        };
+        let Some(place) = segment.find_near(piece.hint.get(), at) else { return Read::Gone };
+        if piece.settled.is_settled(place) {
+            return Read::Gone;
+        }
+        piece.hint.set(place);
+        let mut shelf = self.shelf.borrow_mut();
+        piece.used.set(shelf.turn);
+        let kept = segment.read(place).ok().and_then(|octets| {
+            let arrived_ms = segment.head(place)?.arrived_ms;
+            Some(Kept { message: shelf.read_message(octets)?, arrived_ms })
+        });
+        drop(shelf);
+        // The one after it is mapped before it is needed.
+        if place >= segment.count() / 2
+            && let Some(next) = self.pieces.get(index + 1)
+            && next.segment.is_none()
+            && !next.broken
+        {
+            self.want(next);
+        }
+        kept.map_or(Read::Gone, Read::Here)
+    }
+
+    fn settle_in_piece(&mut self, index: usize, from: u64, to: u64) {
+        let Some(piece) = self.pieces.get_mut(index) else { return };
+        let (first, last) = (piece.summary.first, piece.summary.last);
+        if from <= first && last < to {
+            piece.settled.settle_range(0, piece.summary.count);
+        } else if let Some(segment) = &piece.segment {
+            if to == from + 1 {
+                if let Some(place) = segment.find_near(piece.hint.get(), from) {
+                    piece.settled.settle(place);
+                }
+            } else {
+                let (start, end) = (segment.place_from(from), segment.place_from(to));
+                piece.settled.settle_range(start, end);
+            }
+        } else if !piece.broken {
+            piece.deferred.push((from, to));
+            if !piece.wanted.replace(true) {
+                self.shelf.borrow_mut().wanted.push(piece.summary.id);
+            }
+        }
+        self.after_settling(index);
+    }
+
+    /// A segment whose last message is settled goes.
+    fn after_settling(&mut self, index: usize) {
+        let Some(piece) = self.pieces.get_mut(index) else { return };
+        let mut shelf = self.shelf.borrow_mut();
+        if piece.settled.left() == 0 {
+            if self.keeps != Keeps::Nothing {
+                shelf.jobs.push(Job::DropSegment { segment: piece.summary.id });
+            }
+            drop(shelf);
+            self.pieces.remove(index);
+            return;
+        }
+        if piece.unsaved_since.is_none() && self.keeps != Keeps::Nothing {
+            piece.unsaved_since = Some(shelf.touch(self.uid, &mut self.touched));
+        }
+    }
+
+    /// Whether the queue has more in memory than it may.
+    fn watch_growth(&mut self) {
+        if self.listed {
+            return;
+        }
+        let mut shelf = self.shelf.borrow_mut();
+        if self.keeps != Keeps::Nothing && self.hot.memory_bytes() > shelf.sizes.queue_memory_max {
+            self.listed = true;
+            shelf.growing.push(self.uid);
+        }
+    }
+}
+
+impl Store for DurableStore {
+    fn append(&mut self, message: Message, arrived_ms: u64) -> (Position, Safe) {
+        let at = self.tail;
+        self.tail += 1;
+        let mut safe = Safe::Now;
+        if self.keeps(&message) {
+            let mut shelf = self.shelf.borrow_mut();
+            let place = Place { queue: self.uid, position: at, arrived_ms };
+            let (lsn, file) = shelf.message(self.group, place, &message);
+            shelf.touch_file(file, self.uid, &mut self.touched);
+            drop(shelf);
+            self.mark(at + 1, file);
+            safe = match self.durability {
+                Durability::Sync => Safe::Synced(lsn),
+                Durability::Interval { .. } | Durability::Os => Safe::Written(lsn),
+            };
+        }
+        self.hot.push(at, Kept { message, arrived_ms });
+        self.watch_growth();
+        (Position::new(at), safe)
+    }
+
+    fn read(&self, at: Position) -> Read {
+        let at = at.get();
+        if let Some(kept) = self.hot.get(at) {
+            return Read::Here(kept.clone());
+        }
+        match self.piece_index(at) {
+            Some(index) => self.read_piece(index, at),
+            None => Read::Gone,
+        }
+    }
+
+    fn settle(&mut self, at: Position) {
+        self.settle_run(at, at.next());
+    }
+
+    fn settle_run(&mut self, from: Position, to: Position) {
+        let (from, to) = (from.get(), to.get());
+        if from >= to {
+            return;
+        }
+        if self.keeps != Keeps::Nothing {
+            let run = SettledRun { group: self.group, queue: self.uid, from, to };
+            self.shelf.borrow_mut().settle(run);
+        }
+        if !self.counts.is_empty() {
+            let gone: Vec<u64> = self.counts.range(from..to).map(|(at, _)| *at).collect();
+            for at in gone {
+                self.counts.remove(&at);
+            }
+        }
+        if to == from + 1 && self.hot.remove(from).is_some() {
+            return;
+        }
+        let mut next = from;
+        while let Some((at, _)) = self.hot.next_from(next).filter(|(at, _)| *at < to) {
+            self.hot.remove(at);
+            next = at + 1;
+        }
+        // From the back, since a piece may go.
+        let mut end = self.pieces.partition_point(|piece| piece.summary.first < to);
+        while let Some(index) = end.checked_sub(1)
+            && self.pieces.get(index).is_some_and(|piece| piece.summary.last >= from)
+        {
+            self.settle_in_piece(index, from, to);
+            end = index;
+        }
+    }
+
+    fn returned(&mut self, at: Position, count: u32) {
+        if count == 0 || self.keeps == Keeps::Nothing {
+            return;
+        }
+        let (uid, at) = (self.uid, at.get());
+        let mut shelf = self.shelf.borrow_mut();
+        shelf.log.append(u32::from(self.group), entry::RETURNED, 0, |out| {
+            entry::write_returned(uid, at, count, out);
+        });
+        let file = shelf.touch(uid, &mut self.touched);
+        drop(shelf);
+        self.counts.insert(at, Counted { count, file });
+    }
+
+    fn handed_out(&mut self, at: Position) {
+        let below = at.get() + 1;
+        if below <= self.handed_below {
+            return;
+        }
+        self.handed_below = below;
+        if below > self.handed_logged && self.keeps != Keeps::Nothing {
+            self.log_handed_out(below.saturating_add(HANDED_OUT_STEP));
+        }
+    }
+
+    fn tail(&self) -> Position {
+        Position::new(self.tail)
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.hot.memory_bytes()
+    }
+
+    fn as_durable(&mut self) -> Option<&mut DurableStore> {
+        Some(self)
+    }
+}
+
+impl DurableStore {
+    fn log_handed_out(&mut self, below: u64) {
+        let uid = self.uid;
+        let mut shelf = self.shelf.borrow_mut();
+        shelf.log.append(u32::from(self.group), entry::HANDED_OUT, 0, |out| {
+            entry::write_handed_out(uid, below, out);
+        });
+        self.handed_file = Some(shelf.touch(uid, &mut self.touched));
+        self.handed_logged = below;
+    }
+
+    /// At an orderly stop: what exactly was out.
+    pub(super) fn log_exact_mark(&mut self) {
+        if self.keeps != Keeps::Nothing && self.handed_below > 0 {
+            self.log_handed_out(self.handed_below);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What the log's records say: messages, how they ended, and what else has to outlive the process.
+//! Octets <-> values, little-endian; the log around them has the checksums.
+//!
+//! May import `record`, `message` and of `ringmq_shards` the names of things on disk.
+
+use std::rc::Rc;
+
+use ringmq_shards::log::{Lsn, QueueUid};
+
+use crate::broker::record;
+use crate::message::Message;
+
+/// A message has come into a queue: uid, position, arrival, the message.
+pub(crate) const MESSAGE: u16 = 1;
+/// The message of an earlier record has come into one more queue: uid, position, arrival, its lsn.
+pub(crate) const AGAIN: u16 = 2;
+/// Messages of queues of one group are done with: any number of (uid, first position, count).
+pub(crate) const SETTLED: u16 = 3;
+/// A message came back and that counts: uid, position, count.
+pub(crate) const RETURNED: u16 = 4;
+/// Messages below a position may have been out: uid, position.
+pub(crate) const HANDED_OUT: u16 = 5;
+/// A definition, see `broker::definitions`.
+pub(crate) const DEFINITION: u16 = 6;
+
+/// Neighbouring positions of one queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SettledRun {
+    /// The queue's group.
+    pub(crate) group: u16,
+    /// The queue.
+    pub(crate) queue: QueueUid,
+    /// The first.
+    pub(crate) from: u64,
+    /// The one after the last.
+    pub(crate) to: u64,
+}
+
+/// Where a message stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The queue.
+    pub(crate) queue: QueueUid,
+    /// The position.
+    pub(crate) position: u64,
+    /// When it came, monotonic milliseconds.
+    pub(crate) arrived_ms: u64,
+}
+
+/// What a record says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Saying<'a> {
+    /// See [`MESSAGE`]; `message` is for [`read_message`].
+    Message { place: Place, message: &'a [u8] },
+    /// See [`AGAIN`].
+    Again { place: Place, of: Lsn },
+    /// See [`SETTLED`].
+    Settled(Vec<SettledRun>),
+    /// See [`RETURNED`].
+    Returned { queue: QueueUid, position: u64, count: u32 },
+    /// See [`HANDED_OUT`].
+    HandedOut { queue: QueueUid, below: u64 },
+    /// See [`DEFINITION`].
+    Definition(&'a [u8]),
+}
+
+fn put_place(place: Place, out: &mut Vec<u8>) {
+    out.extend_from_slice(&place.queue.0.to_le_bytes());
+    out.extend_from_slice(&place.position.to_le_bytes());
+    out.extend_from_slice(&place.arrived_ms.to_le_bytes());
+}
+
+/// Writes a [`MESSAGE`].
+pub(crate) fn write_message(place: Place, message: &Message, out: &mut Vec<u8>) {
+    put_place(place, out);
+    record::write_whole(message, out);
+}
+
+/// Writes an [`AGAIN`].
+pub(crate) fn write_again(place: Place, of: Lsn, out: &mut Vec<u8>) {
+    put_place(place, out);
+    out.extend_from_slice(&of.0.to_le_bytes());
+}
+
+/// Writes one run of a [`SETTLED`]; the group is the record's.
+pub(crate) fn write_run(run: SettledRun, out: &mut Vec<u8>) {
+    out.extend_from_slice(&run.queue.0.to_le_bytes());
+    out.extend_from_slice(&run.from.to_le_bytes());
+    out.extend_from_slice(&run.to.saturating_sub(run.from).to_le_bytes());
+}
+
+/// Writes a [`RETURNED`].
+pub(crate) fn write_returned(queue: QueueUid, position: u64, count: u32, out: &mut Vec<u8>) {
+    out.extend_from_slice(&queue.0.to_le_bytes());
+    out.extend_from_slice(&position.to_le_bytes());
+    out.extend_from_slice(&count.to_le_bytes());
+}
+
+/// Writes a [`HANDED_OUT`].
+pub(crate) fn write_handed_out(queue: QueueUid, below: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(&queue.0.to_le_bytes());
+    out.extend_from_slice(&below.to_le_bytes());
+}
+
+/// Reads any of them. `None`: no record of ours, which the caller reports.
+pub(crate) fn read(kind: u16, group: u16, payload: &[u8]) -> Option<Saying<'_>> {
+    let mut cursor = Cursor(payload);
+    let saying = match kind {
+        MESSAGE => {
+            let place = cursor.place()?;
+            return Some(Saying::Message { place, message: cursor.0 });
+        }
+        AGAIN => Saying::Again { place: cursor.place()?, of: Lsn(cursor.u64()?) },
+        SETTLED => {
+            let mut runs = Vec::new();
+            while !cursor.0.is_empty() {
+                let (queue, from) = (QueueUid(cursor.u64()?), cursor.u64()?);
+                let to = from.checked_add(cursor.u64()?)?;
+                runs.push(SettledRun { group, queue, from, to });
+            }
+            Saying::Settled(runs)
+        }
+        RETURNED => Saying::Returned {
+            queue: QueueUid(cursor.u64()?),
+            position: cursor.u64()?,
+            count: cursor.u32()?,
+        },
+        HANDED_OUT => Saying::HandedOut { queue: QueueUid(cursor.u64()?), below: cursor.u64()? },
+        DEFINITION => return Some(Saying::Definition(cursor.0)),
+        _ => return None,
+    };
+    cursor.0.is_empty().then_some(saying)
+}
+
+/// Makes a message of what [`write_message`] wrote of it, or a segment keeps.
+pub(crate) fn read_message(
+    octets: &[u8],
+    names: &mut impl FnMut(&str) -> Rc<str>,
+) -> Option<Message> {
+    record::read_whole(octets, names)
+}
+
+struct Cursor<'a>(&'a [u8]);
+
+impl Cursor<'_> {
+    fn u64(&mut self) -> Option<u64> {
+        let (front, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(u64::from_le_bytes(*front))
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        let (front, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(u32::from_le_bytes(*front))
+    }
+
+    fn place(&mut self) -> Option<Place> {
+        Some(Place {
+            queue: QueueUid(self.u64()?),
+            position: self.u64()?,
+            arrived_ms: self.u64()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::queue::testing::message;
+
+    const PLACE: Place = Place { queue: QueueUid(7), position: 1 << 41, arrived_ms: 3 };
+
+    #[test]
+    fn a_message_comes_back_as_it_was() {
+        let mut out = Vec::new();
+        let original = message("hello");
+        write_message(PLACE, &original, &mut out);
+        let Some(Saying::Message { place, message }) = read(MESSAGE, 0, &out) else { panic!() };
+        assert_eq!(place, PLACE);
+        assert_eq!(read_message(message, &mut |n| n.into()), Some(original));
+    }
+
+    #[test]
+    fn the_other_sayings_come_back_and_are_refused_when_cut() {
+        let mut out = Vec::new();
+        write_again(PLACE, Lsn(9), &mut out);
+        assert_eq!(read(AGAIN, 0, &out), Some(Saying::Again { place: PLACE, of: Lsn(9) }));
+        assert_eq!(read(AGAIN, 0, &out[1..]), None);
+        out.clear();
+        let runs = [(1, 0, 5), (1, 9, 10), (2, 1 << 40, (1 << 40) + 3)];
+        let runs = runs.map(|(queue, from, to)| SettledRun { group: 4, queue: QueueUid(queue), from, to });
+        runs.iter().for_each(|run| write_run(*run, &mut out));
+        assert_eq!(read(SETTLED, 4, &out), Some(Saying::Settled(runs.to_vec())));
+        assert_eq!(read(SETTLED, 4, &out[..out.len() - 1]), None);
+        out.clear();
+        write_returned(QueueUid(1), 5, 6, &mut out);
+        let back = Saying::Returned { queue: QueueUid(1), position: 5, count: 6 };
+        assert_eq!(read(RETURNED, 0, &out), Some(back));
+        assert_eq!(read(99, 0, &out), None);
+        out.clear();
+        write_handed_out(QueueUid(1), 5, &mut out);
+        let back = Saying::HandedOut { queue: QueueUid(1), below: 5 };
+        assert_eq!(read(HANDED_OUT, 0, &out), Some(back));
+        out.push(0);
+        assert_eq!(read(HANDED_OUT, 0, &out), None);
+    }
+}

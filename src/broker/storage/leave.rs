@@ -1,0 +1,182 @@
+//! Leaving the oldest file of the log, so that the log keeps to its size.
+//!
+//! ```text
+//!   too large ──> queues leave ──> checkpoint ──> all of it durable ──> the file is used again
+//! ```
+//!
+//! After a start all files of earlier boots are left in the same way, as if they were one.
+
+use ringmq_shards::log::{DiskError, Job, LogFile, Lsn, QueueUid};
+
+use super::{Broker, Storage};
+use crate::broker::mail::Mail;
+use crate::broker::topology::KEEPER;
+
+/// Queues asked in one turn.
+const QUEUES_PER_TURN: usize = 256;
+
+/// One at a time.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    file: LogFile,
+    /// Queues that still need it.
+    queues: Vec<QueueUid>,
+    /// Those of them that have to be asked again when the disk has done something.
+    waiting: Vec<QueueUid>,
+    checkpoint: Checkpoint,
+    /// Set when all have left: what they wrote has to be durable.
+    last: Option<Lsn>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Checkpoint {
+    /// The definitions have to be written.
+    Wanted,
+    Writing,
+    Done,
+}
+
+impl Leaving {
+    /// Whether the log has to be synced for it.
+    pub(super) const fn wants_sync(&self) -> bool {
+        self.last.is_some()
+    }
+}
+
+impl Storage {
+    /// Everything that recovery found in the log moves into this boot's files. `queues`: those
+    /// with something in it.
+    pub(super) fn adopt(&mut self, queues: Vec<QueueUid>) {
+        self.adopted = false;
+        self.shelf.borrow_mut().carry_left = u64::MAX;
+        self.leaving = Some(Leaving {
+            file: earlier_boots(self.boot),
+            queues,
+            waiting: Vec::new(),
+            checkpoint: Checkpoint::Wanted,
+            last: None,
+        });
+    }
+
+    fn start_leaving(&mut self) {
+        let mut shelf = self.shelf.borrow_mut();
+        if shelf.log.total_bytes() <= shelf.sizes.log_bytes_max {
+            return;
+        }
+        let current = shelf.log.file_of_open_batch();
+        let Some(oldest) = shelf.log.oldest().filter(|oldest| oldest.file < current) else {
+            return;
+        };
+        if shelf.log.written() < oldest.last {
+            return;
+        }
+        let queues = shelf.touched.remove(&oldest.file).unwrap_or_default();
+        shelf.carry_left = shelf.sizes.log_file_bytes / 8;
+        let checkpoint = match self.new_definition {
+            Some(lsn) if lsn <= oldest.last => Checkpoint::Wanted,
+            Some(_) | None => Checkpoint::Done,
+        };
+        let file = oldest.file;
+        self.leaving = Some(Leaving { file, queues, waiting: Vec::new(), checkpoint, last: None });
+    }
+}
+
+/// The number that all files of earlier boots are below or at.
+pub(super) const fn earlier_boots(boot: u32) -> LogFile {
+    LogFile(LogFile::first_of(boot).0.saturating_sub(1))
+}
+
+impl Broker {
+    pub(super) fn leave_oldest(&mut self) {
+        let Some(storage) = &mut self.storage else { return };
+        if storage.leaving.is_none() {
+            storage.start_leaving();
+        }
+        let Some(mut leaving) = storage.leaving.take() else { return };
+        if std::mem::take(&mut storage.progress) {
+            leaving.queues.append(&mut leaving.waiting);
+        }
+        if leaving.checkpoint == Checkpoint::Wanted {
+            leaving.checkpoint = Checkpoint::Writing;
+            self.write_checkpoint(leaving.file);
+        }
+        let part = leaving.queues.len().saturating_sub(QUEUES_PER_TURN);
+        for uid in leaving.queues.split_off(part) {
+            let file = leaving.file;
+            // A queue that is gone needs nothing.
+            if self.with_store(uid, |store| store.leave(file)) == Some(false) {
+                leaving.waiting.push(uid);
+            }
+        }
+        let Some(storage) = &mut self.storage else { return };
+        let mut shelf = storage.shelf.borrow_mut();
+        let all = leaving.queues.is_empty() && leaving.waiting.is_empty();
+        if all && leaving.checkpoint == Checkpoint::Done && leaving.last.is_none() {
+            leaving.last = Some(shelf.log.last());
+        }
+        if leaving.last.is_none_or(|last| last > shelf.log.durable()) {
+            drop(shelf);
+            storage.leaving = Some(leaving);
+            return;
+        }
+        let shelf = &mut *shelf;
+        if storage.adopted {
+            shelf.log.retire(leaving.file, &mut shelf.jobs);
+        } else {
+            storage.adopted = true;
+            let shard = self.shard;
+            if shard == KEEPER {
+                self.adopted_by(shard);
+            } else {
+                self.post.send(KEEPER, Mail::Adopted);
+            }
+        }
+    }
+
+    /// Keeper: a shard needs nothing of earlier boots any more.
+    pub(in crate::broker) fn adopted_by(&mut self, _shard: crate::ids::ShardId) {
+        self.adopters += 1;
+        if self.adopters < u32::from(self.placement.shards()) {
+            return;
+        }
+        if let Some(storage) = &self.storage {
+            let boot = storage.boot;
+            storage.shelf.borrow_mut().jobs.push(Job::DropEarlierBoots { boot });
+        }
+    }
+
+    /// Everything durable that this shard owns, for when the records that made it are gone.
+    fn write_checkpoint(&mut self, oldest: LogFile) {
+        let Some(storage) = &mut self.storage else { return };
+        storage.new_definition = None;
+        let (file, boot) = match oldest {
+            file if file < LogFile::first_of(storage.boot) => {
+                (LogFile::first_of(storage.boot), storage.boot)
+            }
+            file => (file.next(), storage.boot),
+        };
+        let mut writer = super::recovery::CheckpointWriter::new(boot);
+        self.definitions(&mut |group, definition| writer.add(group, definition));
+        if let Some(storage) = &self.storage {
+            let bytes = writer.finish();
+            storage.shelf.borrow_mut().jobs.push(Job::WriteCheckpoint { file, bytes });
+        }
+    }
+
+    pub(super) fn checkpoint_written(&mut self, result: Result<(), DiskError>) {
+        match result {
+            Ok(()) => {
+                if let Some(leaving) = self.storage.as_mut().and_then(|s| s.leaving.as_mut()) {
+                    leaving.checkpoint = Checkpoint::Done;
+                }
+            }
+            Err(error) if error.is_full() => {
+                // Again when there is space; until then the log grows.
+                if let Some(leaving) = self.storage.as_mut().and_then(|s| s.leaving.as_mut()) {
+                    leaving.checkpoint = Checkpoint::Wanted;
+                }
+            }
+            Err(error) => self.fail_storage(error),
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! What of this shard outlives the process: the shard's log, the stores of its queues, and what
+//! waits for them. State only: [`Job`]s go out and [`Done`]s come back.
+//!
+//! # When is a message safe?
+//!
+//! A publish is a record of the log. Once per turn [`Broker::flush_storage`] hands what has
+//! gathered to the disk if no commit is under way; the next batch fills meanwhile (group commit).
+//! When the commit is done, whoever waited for it is told. Who waits for nothing (no confirms, a
+//! transient message) is told at once and its record goes with the next commit or after
+//! [`LAZY_MS`].
+//!
+//! # What happens when the log grows
+//!
+//! Above `log_bytes_max` its oldest file is left: each queue with something in it moves that into a
+//! segment or writes it again, segments save which of their entries are settled, definitions go
+//! into a checkpoint; when all that is durable, the file is used again. See `leave.rs`.
+//!
+//! May import the rest of the broker and of `ringmq_shards` the log.
+
+pub(crate) mod durable;
+pub(crate) mod entry;
+mod failure;
+mod hot;
+mod keep_house;
+mod leave;
+pub(crate) mod recovery;
+pub(crate) mod shelf;
+mod restore;
+mod space;
+mod spill;
+pub(crate) mod waits;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use ringmq_shards::log::{DiskError, Done, Job, Log, LogSetup, Lsn, QueueUid};
+
+use self::durable::{DurableStore, Keeps, StoreSpec};
+use self::shelf::{Shelf, Sizes};
+use self::waits::{Waiter, Waits};
+use super::Broker;
+use super::clockwork::Alarm;
+use super::mail::{CallId, Mail};
+use super::queue::arguments::Durability;
+use super::queue::store::Safe;
+use crate::command::{Event, Now};
+use crate::ids::{QueueId, ShardId};
+
+/// Records that nobody waits for are committed after this, milliseconds, or when there are many.
+const LAZY_MS: u64 = 50;
+
+/// Octets of such records that make a commit of their own.
+const LAZY_BYTES: usize = 256 * 1024;
+
+/// After so long without a commit the log notes how much of it is durable, milliseconds
+/// (reliability.md 2.3, "residual hole").
+const IDLE_MS: u64 = 100;
+
+/// Octets waiting to be written above which publishers are held back.
+const BEHIND_BYTES: usize = 8 << 20;
+
+/// What a shard's storage is made with.
+#[derive(Debug, Clone)]
+pub struct StorageSetup {
+    /// Number of the data directory.
+    pub dir_id: u64,
+    /// Number of this start of the process.
+    pub boot: u32,
+    /// Groups of the data directory.
+    pub groups: u16,
+    /// Sizes an operator chooses.
+    pub sizes: Sizes,
+    /// Free disk space below which publishing is refused, octets.
+    pub free_disk_min: u64,
+    /// Free disk space below which the log warns, octets.
+    pub free_disk_warn: u64,
+}
+
+/// See the module. One per shard.
+#[derive(Debug)]
+pub(crate) struct Storage {
+    shelf: Rc<RefCell<Shelf>>,
+    boot: u32,
+    /// Queues by their name on disk.
+    queues: HashMap<QueueUid, QueueId, ahash::RandomState>,
+    waits: Waits,
+    leaving: Option<leave::Leaving>,
+    /// The first definition that no checkpoint has.
+    new_definition: Option<Lsn>,
+    space: space::SpaceWatch,
+    /// The disk has failed: nothing is stored any more.
+    failed: Option<DiskError>,
+    /// When a batch that nobody waits for is committed at the latest.
+    due_ms: Option<u64>,
+    /// When the log was last busy, for the mark of an idle log.
+    busy_ms: u64,
+    marked: bool,
+    timer_ms: Option<u64>,
+    /// Something was finished since queues were asked to leave a file.
+    progress: bool,
+    /// Nothing of earlier boots is needed any more once this says so.
+    adopted: bool,
+}
+
+impl Storage {
+    pub(super) fn new(shard: ShardId, setup: &StorageSetup) -> Self {
+        let log = Log::new(LogSetup {
+            shard: u32::from(shard.0),
+            dir_id: setup.dir_id,
+            boot: setup.boot,
+            file_bytes: setup.sizes.log_file_bytes,
+            groups: u32::from(setup.groups),
+        });
+        Self {
+            shelf: Rc::new(RefCell::new(Shelf::new(log, setup.sizes))),
+            boot: setup.boot,
+            queues: HashMap::default(),
+            waits: Waits::default(),
+            leaving: None,
+            new_definition: None,
+            space: space::SpaceWatch::new(setup),
+            failed: None,
+            due_ms: None,
+            busy_ms: 0,
+            marked: true,
+            timer_ms: None,
+            progress: false,
+            adopted: true,
+        }
+    }
+
+    /// Appends a definition (`broker::definitions` wrote it) for a group.
+    pub(super) fn append_definition(&mut self, group: u16, definition: &[u8]) -> Lsn {
+        let mut shelf = self.shelf.borrow_mut();
+        let lsn = shelf.log.append(u32::from(group), entry::DEFINITION, 0, |out| {
+            out.extend_from_slice(definition);
+        });
+        self.new_definition.get_or_insert(lsn);
+        lsn
+    }
+
+    /// A store for a queue of this shard.
+    pub(super) fn make_store(
+        &self,
+        uid: QueueUid,
+        group: u16,
+        keeps: Keeps,
+        durability: Durability,
+    ) -> DurableStore {
+        let first = u64::from(self.boot) << ringmq_shards::log::ids::BOOT_SHIFT;
+        let spec = StoreSpec { uid, group, keeps, durability, first };
+        DurableStore::new(self.shelf.clone(), spec)
+    }
+
+    /// Says which queue has the store.
+    pub(super) fn attach(&mut self, uid: QueueUid, queue: QueueId) {
+        self.queues.insert(uid, queue);
+    }
+
+    /// The queue is gone; its files go when that is durable.
+    pub(super) fn detach(&mut self, uid: QueueUid, gone: Option<Lsn>) {
+        self.queues.remove(&uid);
+        match gone {
+            Some(lsn) => {
+                self.waits.add(Safe::Synced(lsn), Waiter::Files(uid));
+            }
+            // Nothing of a queue that does not outlive the process is left but mappings.
+            None => {}
+        }
+    }
+
+    /// Whether publishers are to wait for the disk.
+    pub(super) fn is_behind(&self) -> bool {
+        self.shelf.borrow().log.queued_bytes() > BEHIND_BYTES
+    }
+
+    /// Whether the disk has too little space to take more.
+    pub(super) const fn is_full(&self) -> bool {
+        self.space.is_low()
+    }
+}
+
+impl Broker {
+    /// A call is not ended before this record is durable.
+    pub(super) fn hold_until_durable(&mut self, call: CallId, lsn: Lsn) {
+        self.expect(call);
+        if let Some(storage) = &mut self.storage {
+            storage.waits.add(Safe::Synced(lsn), Waiter::Call(call));
+        }
+    }
+
+    /// Tells `waiter` when a record is as safe as was promised; false: it is already.
+    pub(super) fn wait_for(&mut self, safe: Safe, waiter: Waiter) -> bool {
+        self.storage.as_mut().is_some_and(|storage| storage.waits.add(safe, waiter))
+    }
+
+    fn serve(&mut self, waiter: Waiter, accepted: bool) {
+        match waiter {
+            Waiter::Publish(report) => {
+                let event = Event::Stored { channel: report.channel, seq: report.seq, accepted };
+                self.tell(report.connection, event);
+            }
+            Waiter::Pending(pending) => self.stored(pending, accepted, false),
+            Waiter::Remote { shard, pending, found } => {
+                self.post.send(shard, Mail::Stored { pending, accepted, found });
+            }
+            Waiter::Call(call) => {
+                // What could not be stored is not answered: the process ends.
+                if accepted {
+                    self.release(call, true);
+                }
+            }
+            Waiter::Files(queue) => {
+                if accepted && let Some(storage) = &self.storage {
+                    storage.shelf.borrow_mut().jobs.push(Job::DropQueue { queue });
+                }
+            }
+        }
+    }
+
+    /// Tells those whose records are safe now.
+    fn serve_waits(&mut self) {
+        while let Some(storage) = &mut self.storage {
+            let (durable, written) = {
+                let shelf = storage.shelf.borrow();
+                (shelf.log.durable(), shelf.log.written())
+            };
+            let Some(waiter) = storage.waits.next(durable, written) else { break };
+            self.serve(waiter, true);
+        }
+    }
+
+    /// The disk has done something.
+    pub fn on_disk(&mut self, done: Done, now: Now) {
+        let Some(storage) = &mut self.storage else { return };
+        storage.progress = true;
+        match done {
+            Done::Commit { .. } | Done::MakeLog { .. } | Done::DropLog { .. } => {
+                let made = matches!(done, Done::MakeLog { .. });
+                let mut shelf = storage.shelf.borrow_mut();
+                let result = shelf.log.finished(done);
+                if made {
+                    shelf.jobs.push(Job::Measure);
+                }
+                drop(shelf);
+                storage.busy_ms = now.mono_ms;
+                match result {
+                    Ok(()) => self.serve_waits(),
+                    Err(error) => self.fail_storage(error),
+                }
+            }
+            Done::WriteSegment { segment, bytes, result } => {
+                let mut shelf = storage.shelf.borrow_mut();
+                shelf.spare = Some(bytes);
+                shelf.jobs.push(Job::Measure);
+                drop(shelf);
+                self.segment_written(segment, result);
+            }
+            Done::Map { segment, result } => self.segment_mapped(segment, result, now),
+            Done::WriteSettled { segment, result } => match result {
+                Ok(()) => {
+                    self.with_store(segment.queue, |store| store.settled_saved(segment));
+                }
+                Err(error) => self.fail_storage(error),
+            },
+            Done::WriteCheckpoint { result, .. } => self.checkpoint_written(result),
+            Done::DropSegment { result, .. }
+            | Done::DropQueue { result, .. }
+            | Done::DropEarlierBoots { result } => {
+                if let Err(error) = result {
+                    tracing::warn!(%error, "a file that nobody needs stays");
+                }
+            }
+            Done::Measure { result } => self.space_measured(result),
+            Done::Reserve { held, result } => {
+                storage.space.reserve(held, &result);
+            }
+        }
+    }
+
+    /// Calls with the store of a queue; its memory is counted anew.
+    fn with_store<T>(
+        &mut self,
+        uid: QueueUid,
+        act: impl FnOnce(&mut DurableStore) -> T,
+    ) -> Option<T> {
+        let id = self.storage.as_ref()?.queues.get(&uid).copied()?;
+        let entry = self.queues.get_mut(id)?;
+        let before = entry.queue.memory_bytes();
+        let result = act(entry.queue.store_mut().as_durable()?);
+        let after = entry.queue.memory_bytes();
+        self.memory.moved(before, after);
+        Some(result)
+    }
+
+    /// Once per turn, after all else: what has gathered goes to the disk if it is time.
+    pub fn flush_storage(&mut self, now: Now) {
+        if self.storage.as_ref().is_none_or(|storage| storage.failed.is_some()) {
+            return;
+        }
+        self.keep_house(now);
+        let Some(storage) = &mut self.storage else { return };
+        let mut shelf = storage.shelf.borrow_mut();
+        let shelf = &mut *shelf;
+        shelf.log_settled();
+        let log = &mut shelf.log;
+        let leaves = storage.leaving.as_ref().is_some_and(leave::Leaving::wants_sync);
+        if storage.waits.for_sync() || leaves {
+            log.flush(true, &mut shelf.jobs);
+        } else if storage.waits.for_write() {
+            log.flush(false, &mut shelf.jobs);
+        }
+        let gathered = log.batch_bytes();
+        if gathered == 0 && !log.needs_sync() {
+            storage.due_ms = None;
+        } else {
+            let due = *storage.due_ms.get_or_insert(now.mono_ms + LAZY_MS);
+            storage.marked = false;
+            if now.mono_ms >= due {
+                log.flush(true, &mut shelf.jobs);
+                storage.due_ms = None;
+            } else if gathered >= LAZY_BYTES {
+                log.flush(false, &mut shelf.jobs);
+            }
+        }
+        let idle = log.batch_bytes() == 0 && !log.is_committing();
+        if idle && !storage.marked && now.mono_ms >= storage.busy_ms + IDLE_MS {
+            storage.marked = true;
+            log.idle_mark(&mut shelf.jobs);
+        }
+        let mut deadline = storage.due_ms;
+        if !storage.marked {
+            let mark = storage.busy_ms.max(now.mono_ms) + IDLE_MS;
+            deadline = Some(deadline.map_or(mark, |due| due.min(mark)));
+        }
+        if let Some(next) = storage.space.deadline() {
+            deadline = Some(deadline.map_or(next, |due| due.min(next)));
+        }
+        if let Some(deadline) = deadline
+            && storage.timer_ms.is_none_or(|set| deadline < set || set <= now.mono_ms)
+        {
+            storage.timer_ms = Some(deadline);
+            self.timers.insert(deadline, Alarm::Storage);
+        }
+    }
+
+    /// A timer of the storage has come: the flush at the end of this turn does the work.
+    pub(super) fn storage_time(&mut self) {
+        if let Some(storage) = &mut self.storage {
+            storage.timer_ms = None;
+        }
+    }
+
+    /// What the disk is to do, in order.
+    pub fn collect_jobs(&mut self, mut begin: impl FnMut(Job)) {
+        if let Some(storage) = &mut self.storage {
+            storage.shelf.borrow_mut().jobs.drain(..).for_each(&mut begin);
+        }
+    }
+}

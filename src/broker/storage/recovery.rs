@@ -1,0 +1,404 @@
+//! What a start finds on the disk: the definitions, and per queue what is alive of its messages.
+//! Reads through [`Files`] only, so that a simulated disk does as well; runs before any shard does.
+//!
+//! All logs of all earlier boots are replayed, boots in order, within a boot shard by shard (a queue
+//! lives on one shard per boot). A checkpoint of a boot comes before its records: it has what
+//! records that are gone said, and whatever records that are still there say again is said later.
+//!
+//! May import `entry`, `definitions` and of `ringmq_shards` the log.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bytes::Bytes;
+use ringmq_shards::log::{
+    BOOT_SHIFT, Files, Image, LogFile, Lsn, QueueUid, Record, Report, SegmentId, SegmentSummary,
+    Settled, record, recover,
+};
+
+use super::entry::{self, Saying};
+use crate::broker::definitions::{Catalogue, Definition};
+
+/// A message that was found in the log.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) arrived_ms: u64,
+    pub(crate) octets: Bytes,
+}
+
+/// A segment that was found.
+#[derive(Debug)]
+pub(crate) struct FoundSegment {
+    pub(crate) summary: SegmentSummary,
+    pub(crate) settled: Settled,
+    /// What is not settled: neighbours of one class.
+    pub(crate) runs: Vec<ringmq_shards::log::Run>,
+}
+
+/// What is left of a queue's messages.
+#[derive(Debug, Default)]
+pub(crate) struct Remains {
+    pub(crate) messages: BTreeMap<u64, Found>,
+    pub(crate) segments: Vec<FoundSegment>,
+    pub(crate) counts: BTreeMap<u64, u32>,
+    pub(crate) handed_below: u64,
+    settled: Vec<(u64, u64)>,
+}
+
+/// What is reported of a recovery.
+#[derive(Debug, Default)]
+pub struct RecoveryReport {
+    /// One line for each thing that was wrong.
+    pub findings: Vec<String>,
+    /// Messages that were stored and cannot be read any more, as far as they can be counted.
+    pub lost: u64,
+    /// Records read.
+    pub records: u64,
+    /// Octets of log read.
+    pub log_bytes: u64,
+    /// Segments found.
+    pub segments: u64,
+    /// Whether some definitions may be missing.
+    definitions_damaged: bool,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    pub(crate) catalogue: Catalogue,
+    pub(crate) queues: HashMap<QueueUid, Remains, ahash::RandomState>,
+    /// What there is to say about it.
+    pub report: RecoveryReport,
+    /// Directories of queues that no definition names.
+    pub(crate) orphans: Vec<QueueUid>,
+    last_body: Option<(Lsn, Bytes)>,
+    first_lsn: Option<Lsn>,
+}
+
+/// Tells how far a recovery is: done, of how many, what.
+pub type Progress<'a> = &'a mut dyn FnMut(usize, usize, &str);
+
+impl Recovery {
+    /// Reads everything below the data directory that boots before `boot` have left.
+    ///
+    /// # Errors
+    /// When a directory cannot be listed. A file that cannot be read is reported and left out.
+    pub fn read(files: &mut dyn Files, boot: u32, progress: Progress<'_>) -> std::io::Result<Self> {
+        let mut recovery = Self::default();
+        let logs = list_logs(files, boot)?;
+        let total = logs.values().map(|shard| shard.logs.len()).sum();
+        let mut done = 0;
+        for ((_, shard), found) in &logs {
+            if let Some((file, path)) = found.checkpoints.last_key_value() {
+                recovery.read_checkpoint(files, *file, path);
+            }
+            let mut images = Vec::new();
+            for (file, path) in &found.logs {
+                match files.read(path) {
+                    Ok(octets) => images.push((*file, Bytes::from(octets))),
+                    Err(error) => recovery.report.add(format!("{path}: {error}: left out")),
+                }
+                done += 1;
+                progress(done, total, path);
+            }
+            recovery.replay(*shard, &images);
+        }
+        recovery.find_segments(files, progress)?;
+        recovery.conclude();
+        Ok(recovery)
+    }
+
+    fn read_checkpoint(&mut self, files: &mut dyn Files, file: LogFile, path: &str) {
+        let octets = match files.read(path) {
+            Ok(octets) => octets,
+            Err(error) => {
+                self.report.definitions_damaged = true;
+                self.report.add(format!("{path}: {error}: left out"));
+                return;
+            }
+        };
+        let mut rest = &*octets;
+        loop {
+            match record::decode(rest) {
+                record::Decoded::Record { record, taken } => {
+                    if u64::from(record.head.boot) == file.boot() {
+                        self.define(record.payload, path);
+                    }
+                    rest = rest.get(taken..).unwrap_or_default();
+                }
+                record::Decoded::End => return,
+                record::Decoded::Invalid(why) => {
+                    if !rest.is_empty() {
+                        self.report.definitions_damaged = true;
+                        self.report.add(format!("{path}: damaged, {} octets: {why:?}", rest.len()));
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn define(&mut self, octets: &[u8], from: &str) {
+        match Definition::read(octets) {
+            Some(definition) => self.catalogue.apply(definition),
+            None => {
+                self.report.definitions_damaged = true;
+                self.report.add(format!("{from}: a definition that is not understood"));
+            }
+        }
+    }
+
+    fn replay(&mut self, shard: u32, images: &[(LogFile, Bytes)]) {
+        let views: Vec<Image<'_>> =
+            images.iter().map(|(file, octets)| Image { file: *file, bytes: octets }).collect();
+        self.first_lsn = None;
+        self.last_body = None;
+        let whole: HashMap<LogFile, &Bytes> = images.iter().map(|(f, o)| (*f, o)).collect();
+        let report = recover(&views, &mut |record, file| {
+            let Some(image) = whole.get(&file) else { return };
+            self.take(record, image, shard);
+        });
+        self.note(shard, &report);
+    }
+
+    fn note(&mut self, shard: u32, report: &Report) {
+        self.report.log_bytes += report.bytes();
+        self.report.lost += report.lost();
+        self.report.definitions_damaged |= report.lost() > 0;
+        for finding in report.findings() {
+            self.report.add(format!("log of shard {shard}: {finding}"));
+        }
+    }
+
+    fn take(&mut self, record: &Record<'_>, image: &Bytes, shard: u32) {
+        self.report.records += 1;
+        let head = record.head;
+        self.first_lsn.get_or_insert(head.lsn);
+        let group = u16::try_from(head.group).unwrap_or(u16::MAX);
+        if head.kind == 0 {
+            return;
+        }
+        match entry::read(head.kind, group, record.payload) {
+            Some(Saying::Message { place, message }) => {
+                let octets = image.slice_ref(message);
+                self.last_body = Some((head.lsn, octets.clone()));
+                let found = Found { arrived_ms: place.arrived_ms, octets };
+                self.remains(place.queue).messages.insert(place.position, found);
+            }
+            Some(Saying::Again { place, of }) => match &self.last_body {
+                Some((lsn, octets)) if *lsn == of => {
+                    let found = Found { arrived_ms: place.arrived_ms, octets: octets.clone() };
+                    self.remains(place.queue).messages.insert(place.position, found);
+                }
+                // Its message is in a file that was left: so it is elsewhere too.
+                Some(_) | None if self.first_lsn.is_some_and(|first| of < first) => {}
+                Some(_) | None => self.report.lost += 1,
+            },
+            Some(Saying::Settled(runs)) => {
+                for run in runs {
+                    self.remains(run.queue).settle(run.from, run.to);
+                }
+            }
+            Some(Saying::Returned { queue, position, count }) => {
+                self.remains(queue).counts.insert(position, count);
+            }
+            Some(Saying::HandedOut { queue, below }) => {
+                let remains = self.remains(queue);
+                // An orderly stop says less than the step before it.
+                remains.handed_below = below;
+            }
+            Some(Saying::Definition(octets)) => {
+                self.define(octets, &format!("log of shard {shard}"));
+            }
+            None => self.report.add(format!(
+                "log of shard {shard}: record {} of kind {} is not understood",
+                head.lsn.0, head.kind
+            )),
+        }
+    }
+
+    fn remains(&mut self, queue: QueueUid) -> &mut Remains {
+        self.queues.entry(queue).or_default()
+    }
+
+    fn find_segments(
+        &mut self,
+        files: &mut dyn Files,
+        progress: Progress<'_>,
+    ) -> std::io::Result<()> {
+        let dirs = files.list("queues")?;
+        let total = dirs.len();
+        for (done, dir) in dirs.into_iter().enumerate() {
+            let Some(uid) = QueueUid::from_name(&dir.name).filter(|_| dir.is_dir) else { continue };
+            if !self.catalogue.has_queue(uid) {
+                self.orphans.push(uid);
+                continue;
+            }
+            let path = format!("queues/{}", dir.name);
+            for file in files.list(&path)? {
+                let Some(number) = file.name.strip_prefix("seg.").and_then(|n| n.parse().ok())
+                else {
+                    continue;
+                };
+                let id = SegmentId { queue: uid, number };
+                self.find_segment(files, id, &format!("{path}/{}", file.name), file.bytes);
+            }
+            progress(done + 1, total, &path);
+        }
+        Ok(())
+    }
+
+    fn find_segment(&mut self, files: &mut dyn Files, id: SegmentId, path: &str, bytes: u64) {
+        self.report.segments += 1;
+        let settled_path = format!("queues/{}/settled.{}", id.queue, id.number);
+        let mut read = |offset: u64, len: usize| files.read_at(path, offset, len);
+        let tables = match ringmq_shards::log::Tables::read(id, bytes, &mut read) {
+            Ok(tables) => tables,
+            Err(error) => {
+                self.report.add(format!("{path}: {error}: its messages are left out"));
+                return;
+            }
+        };
+        let summary = tables.summary();
+        let mut settled = match files.read(&settled_path).map(|o| Settled::decode(&o, summary.count)) {
+            Ok(Ok(settled)) => settled,
+            Ok(Err(error)) => {
+                self.report.add(format!("{settled_path}: {error}: all counts as not settled"));
+                Settled::new(summary.count)
+            }
+            Err(error) => {
+                self.report.add(format!("{settled_path}: {error}: all counts as not settled"));
+                Settled::new(summary.count)
+            }
+        };
+        let remains = self.queues.entry(id.queue).or_default();
+        for (from, to) in &remains.settled {
+            let (start, end) = (tables.place_from(*from), tables.place_from(*to));
+            settled.settle_range(start, end);
+        }
+        let runs = settled.unsettled_runs(&tables);
+        remains.segments.push(FoundSegment { summary, settled, runs });
+    }
+
+    /// What is in a segment counts there only; queues that nobody declared are nobody's.
+    fn conclude(&mut self) {
+        let catalogue = &self.catalogue;
+        self.queues.retain(|uid, _| catalogue.has_queue(*uid));
+        for remains in self.queues.values_mut() {
+            remains.segments.sort_by_key(|segment| segment.summary.first);
+            for segment in &remains.segments {
+                let summary = segment.summary;
+                let inside: Vec<u64> = remains
+                    .messages
+                    .range(summary.first..=summary.last)
+                    .map(|(at, _)| *at)
+                    .collect();
+                for at in inside {
+                    remains.messages.remove(&at);
+                }
+            }
+        }
+        if self.report.definitions_damaged && !self.orphans.is_empty() {
+            let count = self.orphans.len();
+            self.report.add(format!(
+                "{count} directories of queues are not named by any definition; as definitions are \
+                 damaged they stay"
+            ));
+            self.orphans.clear();
+        }
+    }
+}
+
+impl Remains {
+    fn settle(&mut self, from: u64, to: u64) {
+        if to == from.saturating_add(1) {
+            self.messages.remove(&from);
+            self.counts.remove(&from);
+        } else {
+            let gone: BTreeSet<u64> = self.messages.range(from..to).map(|(at, _)| *at).collect();
+            for at in gone {
+                self.messages.remove(&at);
+            }
+            let gone: Vec<u64> = self.counts.range(from..to).map(|(at, _)| *at).collect();
+            for at in gone {
+                self.counts.remove(&at);
+            }
+        }
+        match self.settled.last_mut() {
+            Some((_, end)) if *end == from => *end = to,
+            Some(_) | None => self.settled.push((from, to)),
+        }
+    }
+}
+
+impl RecoveryReport {
+    fn add(&mut self, finding: String) {
+        self.findings.push(finding);
+    }
+}
+
+/// The files of one shard and boot.
+#[derive(Debug, Default)]
+struct ShardFiles {
+    logs: BTreeMap<LogFile, String>,
+    checkpoints: BTreeMap<LogFile, String>,
+}
+
+/// By boot, then shard.
+fn list_logs(
+    files: &mut dyn Files,
+    boot: u32,
+) -> std::io::Result<BTreeMap<(u64, u32), ShardFiles>> {
+    let mut found: BTreeMap<(u64, u32), ShardFiles> = BTreeMap::new();
+    for dir in files.list("shards")? {
+        let Some(shard) = dir.name.parse::<u32>().ok().filter(|_| dir.is_dir) else { continue };
+        let path = format!("shards/{}", dir.name);
+        for file in files.list(&path)? {
+            let path = format!("{path}/{}", file.name);
+            let log = LogFile::from_name(&file.name, "log.");
+            let checkpoint = LogFile::from_name(&file.name, "check.");
+            if let Some(log) = log.filter(|log| log.boot() < u64::from(boot)) {
+                found.entry((log.boot(), shard)).or_default().logs.insert(log, path);
+            } else if let Some(file) = checkpoint.filter(|file| file.boot() < u64::from(boot)) {
+                let files = found.entry((file.boot(), shard)).or_default();
+                files.checkpoints.insert(file, path);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Writes a checkpoint: definitions as records, without a place in any log.
+#[derive(Debug)]
+pub(crate) struct CheckpointWriter {
+    boot: u32,
+    lsn: Lsn,
+    octets: Vec<u8>,
+}
+
+impl CheckpointWriter {
+    pub(crate) fn new(boot: u32) -> Self {
+        let lsn = Lsn(u64::from(boot) << BOOT_SHIFT);
+        Self { boot, lsn, octets: Vec::new() }
+    }
+
+    pub(crate) fn add(&mut self, group: u32, definition: &Definition) {
+        self.lsn = self.lsn.next();
+        let start = record::begin(&mut self.octets);
+        definition.write(&mut self.octets);
+        let head = record::Head {
+            lsn: self.lsn,
+            durable: self.lsn,
+            boot: self.boot,
+            group,
+            gseq: 0,
+            epoch: 0,
+            kind: entry::DEFINITION,
+            flags: 0,
+        };
+        record::finish(&mut self.octets, start, &head);
+    }
+
+    pub(crate) fn finish(self) -> Vec<u8> {
+        self.octets
+    }
+}

@@ -1,0 +1,125 @@
+//! A queue's store from what recovery found of it.
+//!
+//! May import `recovery`, `durable`, `spill`.
+
+use std::cell::Cell;
+
+use super::durable::{Counted, DurableStore, GONE_AFTER_RESTART, MAY_EXPIRE, Mark, Piece};
+use super::leave::earlier_boots;
+use super::recovery::{FoundSegment, Remains};
+use super::spill::{class_of, priority_of};
+use crate::broker::queue::store::Kept;
+
+/// Neighbouring messages of one priority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RestoredRun {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    pub(crate) priority: Option<u8>,
+    pub(crate) body_bytes: u64,
+    pub(crate) may_expire: bool,
+}
+
+/// What the queue has to know of its messages.
+#[derive(Debug, Default)]
+pub(crate) struct Restored {
+    /// In order of position.
+    pub(crate) runs: Vec<RestoredRun>,
+    /// Those that came back and how often that counted.
+    pub(crate) counts: Vec<(u64, u32)>,
+    /// Messages below this may have been out.
+    pub(crate) handed_below: u64,
+    /// Records that are no message.
+    pub(crate) unreadable: u64,
+}
+
+impl DurableStore {
+    /// Takes what is left of the queue's messages.
+    pub(super) fn refill(&mut self, remains: Remains) -> Restored {
+        let mut restored = Restored { handed_below: remains.handed_below, ..Restored::default() };
+        let file = earlier_boots(self.boot());
+        for found in remains.segments {
+            self.take_segment(found, &mut restored);
+        }
+        let mut last = None;
+        for (at, found) in remains.messages {
+            let message = self.shelf.borrow_mut().read_message(&found.octets);
+            let Some(message) = message else {
+                restored.unreadable += 1;
+                continue;
+            };
+            let traits = message.traits();
+            restored.push(RestoredRun {
+                from: at,
+                to: at + 1,
+                priority: traits.priority,
+                body_bytes: message.body().len() as u64,
+                may_expire: traits.expiration_ms.is_some(),
+            });
+            self.hot.push(at, Kept { message, arrived_ms: found.arrived_ms });
+            last = Some(at);
+        }
+        if let Some(last) = last {
+            self.marks.push_back(Mark { below: last + 1, file });
+        }
+        for (at, count) in remains.counts {
+            restored.counts.push((at, count));
+            self.counts.insert(at, Counted { count, file });
+        }
+        self.handed_below = remains.handed_below;
+        self.handed_logged = remains.handed_below;
+        self.handed_file = (remains.handed_below > 0).then_some(file);
+        restored.runs.sort_by_key(|run| run.from);
+        restored
+    }
+
+    fn take_segment(&mut self, found: FoundSegment, restored: &mut Restored) {
+        let FoundSegment { summary, mut settled, runs } = found;
+        for run in runs {
+            if run.flags & GONE_AFTER_RESTART != 0 {
+                settled.settle_range(run.first, run.end);
+                continue;
+            }
+            restored.push(RestoredRun {
+                from: run.from,
+                to: run.to,
+                priority: priority_of(run.class),
+                body_bytes: run.weight,
+                may_expire: run.flags & MAY_EXPIRE != 0,
+            });
+        }
+        let mut piece = Piece::new(summary, settled);
+        // Settlements may be in the log that is left now.
+        piece.unsaved_since = Some(earlier_boots(self.boot()));
+        piece.wanted = Cell::new(false);
+        let index = self.pieces.partition_point(|other| other.summary.first < summary.first);
+        let empty = piece.settled.left() == 0;
+        self.pieces.insert(index, piece);
+        if empty {
+            self.after_settling(index);
+        }
+    }
+
+    /// Whether there is anything that earlier boots' files must not go before.
+    pub(super) fn has_earlier(&self) -> bool {
+        !self.marks.is_empty()
+            || !self.counts.is_empty()
+            || self.handed_file.is_some()
+            || self.pieces.iter().any(|piece| piece.unsaved_since.is_some())
+    }
+}
+
+impl Restored {
+    fn push(&mut self, run: RestoredRun) {
+        if let Some(last) = self.runs.last_mut()
+            && last.to == run.from
+            && class_of(last.priority) == class_of(run.priority)
+            && last.may_expire == run.may_expire
+        {
+            last.to = run.to;
+            last.body_bytes += run.body_bytes;
+            return;
+        }
+        self.runs.push(run);
+    }
+}

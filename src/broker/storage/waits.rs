@@ -1,0 +1,105 @@
+//! Who waits for the disk: publishes to be confirmed and calls to be answered, in the order of
+//! their records, so that one step of the log serves a whole row of them.
+//!
+//! May import `mail` and of `ringmq_shards` the log's numbers.
+
+use std::collections::VecDeque;
+
+use ringmq_shards::log::{Lsn, QueueUid};
+
+use crate::broker::mail::{CallId, PendingId, Reported};
+use crate::broker::queue::store::Safe;
+use crate::ids::ShardId;
+
+/// One that waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Waiter {
+    /// A publish of a connection of this shard.
+    Publish(Reported),
+    /// A publish that waits for other places too.
+    Pending(PendingId),
+    /// A publish of another shard.
+    Remote { shard: ShardId, pending: PendingId, found: bool },
+    /// An answer.
+    Call(CallId),
+    /// The files of a queue that is deleted.
+    Files(QueueUid),
+}
+
+/// See the module. One per shard.
+#[derive(Debug, Default)]
+pub(crate) struct Waits {
+    synced: VecDeque<(Lsn, Waiter)>,
+    written: VecDeque<(Lsn, Waiter)>,
+}
+
+impl Waits {
+    /// Adds one. False: it need not wait.
+    pub(crate) fn add(&mut self, safe: Safe, waiter: Waiter) -> bool {
+        let (row, lsn) = match safe {
+            Safe::Now => return false,
+            Safe::Synced(lsn) => (&mut self.synced, lsn),
+            Safe::Written(lsn) => (&mut self.written, lsn),
+        };
+        debug_assert!(row.back().is_none_or(|(last, _)| *last <= lsn), "records only grow");
+        row.push_back((lsn, waiter));
+        true
+    }
+
+    /// The next one that is served by what is durable and written.
+    pub(crate) fn next(&mut self, durable: Lsn, written: Lsn) -> Option<Waiter> {
+        let row = if self.synced.front().is_some_and(|(lsn, _)| *lsn <= durable) {
+            &mut self.synced
+        } else if self.written.front().is_some_and(|(lsn, _)| *lsn <= written) {
+            &mut self.written
+        } else {
+            return None;
+        };
+        row.pop_front().map(|(_, waiter)| waiter)
+    }
+
+    /// Whether somebody waits for a sync.
+    pub(crate) fn for_sync(&self) -> bool {
+        !self.synced.is_empty()
+    }
+
+    /// Whether somebody waits for a write.
+    pub(crate) fn for_write(&self) -> bool {
+        !self.written.is_empty()
+    }
+}
+
+/// The later of two: a publish to several queues waits for the last of them.
+pub(crate) fn later(a: Safe, b: Safe) -> Safe {
+    match (a, b) {
+        (Safe::Now, other) | (other, Safe::Now) => other,
+        (Safe::Written(a), Safe::Written(b)) => Safe::Written(a.max(b)),
+        (Safe::Synced(a) | Safe::Written(a), Safe::Synced(b) | Safe::Written(b)) => {
+            Safe::Synced(a.max(b))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_served_by_what_it_waits_for_and_no_earlier() {
+        let mut waits = Waits::default();
+        assert!(!waits.add(Safe::Now, Waiter::Files(QueueUid(0))));
+        assert!(waits.add(Safe::Synced(Lsn(3)), Waiter::Files(QueueUid(3))));
+        assert!(waits.add(Safe::Written(Lsn(4)), Waiter::Files(QueueUid(4))));
+        assert!(waits.next(Lsn(2), Lsn(3)).is_none());
+        assert!(matches!(waits.next(Lsn(2), Lsn(4)), Some(Waiter::Files(QueueUid(4)))));
+        assert!(waits.for_sync() && !waits.for_write());
+        assert!(matches!(waits.next(Lsn(3), Lsn(4)), Some(Waiter::Files(QueueUid(3)))));
+        assert!(waits.next(Lsn(9), Lsn(9)).is_none());
+    }
+
+    #[test]
+    fn what_waits_for_a_sync_and_a_write_waits_for_the_sync_of_the_later() {
+        assert_eq!(later(Safe::Written(Lsn(5)), Safe::Synced(Lsn(2))), Safe::Synced(Lsn(5)));
+        assert_eq!(later(Safe::Now, Safe::Written(Lsn(1))), Safe::Written(Lsn(1)));
+    }
+}

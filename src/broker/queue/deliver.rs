@@ -198,7 +198,7 @@ impl Queue {
         just_come: bool,
         effects: &mut Vec<Effect>,
     ) -> Option<Message> {
-        let Some(kept) = self.store.read(front.position) else {
+        let Some(kept) = self.store.read(front.position).here() else {
             self.forget_unreadable(front, effects);
             return None;
         };

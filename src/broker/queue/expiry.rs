@@ -17,7 +17,7 @@ impl Queue {
             .timed
             .then(|| {
                 let heads = self.ready.heads();
-                heads.filter_map(|f| self.deadline(&self.store.read(f.position)?)).min()
+                heads.filter_map(|f| self.deadline(&self.store.read(f.position).here()?)).min()
             })
             .flatten();
         match (head, self.unused_deadline()) {
@@ -46,7 +46,7 @@ impl Queue {
         }
         for _ in 0..EXPIRE_BUDGET {
             let due = self.ready.heads().find_map(|front| {
-                let kept = self.store.read(front.position)?;
+                let kept = self.store.read(front.position).here()?;
                 (self.deadline(&kept)? <= now.mono_ms).then_some((front, kept))
             });
             let Some((front, kept)) = due else { return };

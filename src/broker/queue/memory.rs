@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::store::{Kept, Position, Store};
+use super::store::{Kept, Position, Read, Safe, Store};
 use crate::message::Message;
 
 /// Messages per page: 16 octets a place, so 1 KiB. One that stays unsettled for ever costs a page
@@ -49,6 +49,11 @@ impl MemoryStore {
         Some((usize::try_from(page).ok()?, usize::try_from(place).ok()?))
     }
 
+    fn kept(&self, at: Position) -> Option<&Kept> {
+        let (page, place) = self.locate(at)?;
+        self.pages.get(page)?.as_ref()?.places.get(place)?.as_ref()
+    }
+
     fn release_front(&mut self) {
         // The page at the tail stays in the row, empty or not: the next message goes into it.
         while self.pages.len() > 1 && matches!(self.pages.front(), Some(None)) {
@@ -59,7 +64,7 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn append(&mut self, message: Message, arrived_ms: u64) -> Position {
+    fn append(&mut self, message: Message, arrived_ms: u64) -> (Position, Safe) {
         let at = Position::new(self.tail);
         self.tail += 1;
         let bytes = message.memory_bytes() as u64;
@@ -79,12 +84,12 @@ impl Store for MemoryStore {
                 }
             }
         }
-        at
+        // Memory is all that was promised.
+        (at, Safe::Now)
     }
 
-    fn read(&self, at: Position) -> Option<Kept> {
-        let (page, place) = self.locate(at)?;
-        self.pages.get(page)?.as_ref()?.places.get(place)?.clone()
+    fn read(&self, at: Position) -> Read {
+        self.kept(at).map_or(Read::Gone, |kept| Read::Here(kept.clone()))
     }
 
     fn settle(&mut self, at: Position) {
@@ -101,13 +106,12 @@ impl Store for MemoryStore {
         }
     }
 
+    fn handed_out(&mut self, _at: Position) {}
+
+    fn returned(&mut self, _at: Position, _count: u32) {}
+
     fn tail(&self) -> Position {
         Position::new(self.tail)
-    }
-
-    fn stored(&self) -> Position {
-        // Memory is all that was promised.
-        self.tail()
     }
 
     fn memory_bytes(&self) -> u64 {
@@ -123,23 +127,23 @@ mod tests {
     #[test]
     fn a_message_is_read_at_its_position_until_it_is_settled() {
         let mut store = MemoryStore::default();
-        let first = store.append(message("a"), 5);
-        let second = store.append(message("b"), 6);
+        let (first, _) = store.append(message("a"), 5);
+        let (second, safe) = store.append(message("b"), 6);
         assert_eq!(second, first.next());
         store.settle(first);
-        assert_eq!(store.read(first), None);
-        assert_eq!(store.read(second).map(|k| k.arrived_ms), Some(6));
+        assert_eq!(store.read(first), Read::Gone);
+        assert_eq!(store.kept(second).map(|k| k.arrived_ms), Some(6));
         store.settle(first);
-        assert_eq!(store.stored(), store.tail());
+        assert_eq!(safe, Safe::Now);
     }
 
     #[test]
     fn one_message_that_is_never_settled_does_not_hold_the_others() {
         let mut store = MemoryStore::default();
-        let stuck = store.append(message("stuck"), 0);
+        let (stuck, _) = store.append(message("stuck"), 0);
         let one = store.memory_bytes();
         for _ in 0..100_000 {
-            let at = store.append(message("other"), 0);
+            let (at, _) = store.append(message("other"), 0);
             store.settle(at);
         }
         assert_eq!(store.memory_bytes(), one);
@@ -147,8 +151,8 @@ mod tests {
         store.settle(stuck);
         assert_eq!(store.pages.len(), 1);
         assert_eq!(store.memory_bytes(), 0);
-        let next = store.append(message("next"), 0);
-        assert!(store.read(next).is_some());
+        let (next, _) = store.append(message("next"), 0);
+        assert!(store.kept(next).is_some());
     }
 
     #[test]
@@ -158,8 +162,8 @@ mod tests {
             store.append(message("x"), 0);
         }
         store.settle_run(Position::new(10), Position::new(190));
-        assert!(store.read(Position::new(9)).is_some());
-        assert!(store.read(Position::new(10)).is_none());
-        assert!(store.read(Position::new(190)).is_some());
+        assert!(store.kept(Position::new(9)).is_some());
+        assert!(store.kept(Position::new(10)).is_none());
+        assert!(store.kept(Position::new(190)).is_some());
     }
 }

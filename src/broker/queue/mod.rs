@@ -48,7 +48,7 @@ use fifo::Run;
 use memory::MemoryStore;
 use priority::Scale;
 use ready::{Ready, ReturnOrder};
-use store::{Position, Store};
+use store::{Position, Safe, Store};
 use unsettled::UnsettledTable;
 
 use crate::broker::consumer::Consumer;
@@ -168,8 +168,8 @@ pub(crate) enum Effect {
 pub(crate) enum Enqueued {
     /// It is stored as safely as the queue promises.
     Stored,
-    /// It will be once [`Queue::stored`] has passed this position.
-    StoredLater(Position),
+    /// It will be then.
+    StoredLater(Safe),
     /// The queue is full.
     Overflowed,
     /// It was seen before and dropped; for its publisher that is as good as stored (L32).
@@ -313,14 +313,17 @@ impl Queue {
         let traits = message.traits();
         self.timed |= traits.expiration_ms.is_some();
         let body_bytes = message.body().len() as u64;
-        let at = self.store.append(message, now.mono_ms);
+        let (at, safe) = self.store.append(message, now.mono_ms);
         self.ready.push(Run::one(at), self.scale.level(traits.priority), body_bytes);
         if at_once {
             let _more = self.hand_out(now, HAND_OUT_BUDGET, true, outlet, effects);
             self.expire_heads(now, effects);
             self.enforce_length(now, effects);
         }
-        if at < self.store.stored() { Enqueued::Stored } else { Enqueued::StoredLater(at) }
+        match safe {
+            Safe::Now => Enqueued::Stored,
+            Safe::Synced(_) | Safe::Written(_) => Enqueued::StoredLater(safe),
+        }
     }
 
     fn needs_hand_out(&self, message: &Message) -> bool {
@@ -452,15 +455,6 @@ impl Queue {
     /// The one that gets all, where there is such a one.
     pub(crate) fn active_consumer(&self) -> Option<ConsumerId> {
         self.consumers.active()
-    }
-
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "operators see or do it by the management API")
-    )]
-    /// See [`Store::stored`].
-    pub(crate) fn stored(&self) -> Position {
-        self.store.stored()
     }
 
     /// Octets of memory its messages take.

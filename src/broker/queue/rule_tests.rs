@@ -3,8 +3,10 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use ringmq_shards::log::Lsn;
+
 use super::memory::MemoryStore;
-use super::store::Kept;
+use super::store::Read;
 use super::testing::{Bench, channel, connection, message, message_with, now, spec, table};
 use super::*;
 use crate::command::Outcome;
@@ -292,56 +294,54 @@ fn a_requeue_into_a_full_queue_drops_the_oldest() {
     assert_eq!(bench.take().unwrap().message.routing_key(), "b");
 }
 
-/// A store that is slower than its queue, as a log is.
+/// A store that writes to a log, and can lose a message.
 #[derive(Debug, Default)]
-struct Slow {
+struct Logged {
     inner: MemoryStore,
-    stored: Rc<Cell<u64>>,
     damaged: Rc<Cell<Option<u64>>>,
 }
 
-impl Store for Slow {
-    fn append(&mut self, message: Message, arrived_ms: u64) -> Position {
-        self.inner.append(message, arrived_ms)
+impl Store for Logged {
+    fn append(&mut self, message: Message, arrived_ms: u64) -> (Position, Safe) {
+        let (at, _) = self.inner.append(message, arrived_ms);
+        (at, Safe::Synced(Lsn(7)))
     }
-    fn read(&self, at: Position) -> Option<Kept> {
-        if self.damaged.get() == Some(at.get()) { None } else { self.inner.read(at) }
+    fn read(&self, at: Position) -> Read {
+        if self.damaged.get() == Some(at.get()) { Read::Gone } else { self.inner.read(at) }
     }
     fn settle(&mut self, at: Position) {
         self.inner.settle(at);
     }
+    fn handed_out(&mut self, at: Position) {
+        self.inner.handed_out(at);
+    }
+    fn returned(&mut self, at: Position, count: u32) {
+        self.inner.returned(at, count);
+    }
     fn tail(&self) -> Position {
         self.inner.tail()
-    }
-    fn stored(&self) -> Position {
-        Position::new(self.stored.get())
     }
     fn memory_bytes(&self) -> u64 {
         self.inner.memory_bytes()
     }
 }
 
-/// The position up to which it has stored, and the one it can not read.
-type Knobs = (Rc<Cell<u64>>, Rc<Cell<Option<u64>>>);
-
-fn slow() -> (Bench, Knobs) {
-    let store = Slow::default();
-    let (stored, damaged) = (Rc::clone(&store.stored), Rc::clone(&store.damaged));
+/// With the position that the store can not read.
+fn logged() -> (Bench, Rc<Cell<Option<u64>>>) {
+    let store = Logged::default();
+    let damaged = Rc::clone(&store.damaged);
     let none = Table::default();
     let mut bench = Bench::new("classic", &[]);
     let defaults = QueueDefaults::default();
     bench.queue = Queue::declare_on(&spec(&none), &defaults, Box::new(store), now(0)).unwrap();
-    (bench, (stored, damaged))
+    (bench, damaged)
 }
 
 #[test]
-fn a_publish_is_confirmed_when_the_store_has_passed_it() {
-    let (mut bench, (stored, _)) = slow();
-    let first = bench.publish_message(message("a"));
-    assert_eq!(first, Enqueued::StoredLater(Position::new(0)));
-    assert_eq!(bench.queue.stored(), Position::new(0));
-    stored.set(1);
-    assert!(bench.queue.stored() > Position::new(0));
+fn a_publish_says_when_it_will_be_as_safe_as_promised() {
+    let (mut bench, _) = logged();
+    let enqueued = bench.publish_message(message("a"));
+    assert_eq!(enqueued, Enqueued::StoredLater(Safe::Synced(Lsn(7))));
 }
 
 #[test]
@@ -365,7 +365,7 @@ fn messages_from_before_a_restart_come_first_and_expire() {
 
 #[test]
 fn a_message_the_store_lost_is_passed_over_and_told() {
-    let (mut bench, (_, damaged)) = slow();
+    let (mut bench, damaged) = logged();
     bench.publish(&["a", "b"]);
     damaged.set(Some(0));
     bench.consumer(1, 0);

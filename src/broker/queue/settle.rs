@@ -52,7 +52,7 @@ impl Queue {
         {
             return self.kill(delivery, DeathReason::DeliveryLimit, now, effects);
         }
-        let Some(kept) = self.store.read(delivery.position) else {
+        let Some(kept) = self.store.read(delivery.position).here() else {
             return self.store.settle(delivery.position);
         };
         let body_bytes = kept.message.body().len() as u64;
@@ -68,7 +68,7 @@ impl Queue {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        if let Some(kept) = self.store.read(delivery.position) {
+        if let Some(kept) = self.store.read(delivery.position).here() {
             self.bury(&kept.message, reason, now, effects);
         }
         self.store.settle(delivery.position);
@@ -122,7 +122,7 @@ impl Queue {
         // Ends: every round takes a message out of the queue.
         while self.exceeds(self.ready.count(), self.ready.body_bytes()) {
             let Some(front) = self.ready.least() else { return };
-            match self.store.read(front.position) {
+            match self.store.read(front.position).here() {
                 Some(kept) => {
                     self.kill_ready(front, &kept.message, DeathReason::MaxLength, now, effects);
                 }

@@ -2,9 +2,11 @@
 //!
 //! The queue decides, a store keeps. Neither knows how the other works: a queue names messages by
 //! [`Position`] only, so a long queue costs the rules no memory per message.
-//! May import `message`.
+//! May import `message` and the log's sequence numbers.
 
 use std::fmt::Debug;
+
+use ringmq_shards::log::Lsn;
 
 use crate::message::Message;
 
@@ -40,13 +42,48 @@ pub(crate) struct Kept {
     pub(crate) arrived_ms: u64,
 }
 
+/// What a store knows of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// In memory.
+    Here(Kept),
+    /// Not in memory; the store has asked for it and [`super::Queue::loaded`] follows. Asking for
+    /// it again meanwhile does no harm.
+    Later,
+    /// It was settled, never given, or is damaged.
+    Gone,
+}
+
+impl Read {
+    /// What can be had now.
+    pub(crate) fn here(self) -> Option<Kept> {
+        match self {
+            Self::Here(kept) => Some(kept),
+            Self::Later | Self::Gone => None,
+        }
+    }
+}
+
+/// When a message is as safe as its queue promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Safe {
+    /// It is now.
+    Now,
+    /// Once this record is durable.
+    Synced(Lsn),
+    /// Once this record is written (interval and os durability).
+    Written(Lsn),
+}
+
 /// What a queue asks of the place where its messages lie.
 pub(crate) trait Store: Debug {
-    /// Takes a message that came at `arrived_ms` (monotonic) and gives it the next position.
-    fn append(&mut self, message: Message, arrived_ms: u64) -> Position;
+    /// Takes a message that came at `arrived_ms` (monotonic) and gives it the next position. It can
+    /// be read ([`Read::Here`]) at least until the next one comes: whether somebody takes it at once
+    /// is decided within the publish.
+    fn append(&mut self, message: Message, arrived_ms: u64) -> (Position, Safe);
 
-    /// The message at a position; `None` when it was settled, never given, or is damaged.
-    fn read(&self, at: Position) -> Option<Kept>;
+    /// The message at a position.
+    fn read(&self, at: Position) -> Read;
 
     /// The message is not wanted any more. Positions come in any order, each once.
     fn settle(&mut self, at: Position);
@@ -60,12 +97,14 @@ pub(crate) trait Store: Debug {
         }
     }
 
+    /// It goes out, for the first time or again, and somebody will settle it.
+    fn handed_out(&mut self, at: Position);
+
+    /// It came back: that it was out, and how often it counted, is to be known after a restart.
+    fn returned(&mut self, at: Position, count: u32);
+
     /// The position that the next message will get.
     fn tail(&self) -> Position;
-
-    /// Every message below is stored as safely as the queue promises: a publish may be confirmed
-    /// when this has passed its position.
-    fn stored(&self) -> Position;
 
     /// Octets of memory its messages take.
     fn memory_bytes(&self) -> u64;

@@ -23,10 +23,14 @@
 //! at `boot << 40` (uids and files `boot << 32`), so whatever a crash made of the numbers before, none
 //! comes again (reliability.md 2.4, step 6, without having to know the highest).
 
+pub mod file_header;
 pub mod files;
 pub mod ids;
 pub mod job;
+pub mod record;
 
+pub use file_header::{BLOCK_BYTES, FileHeader, HeaderError};
 pub use files::{Entry, Files};
 pub use ids::{LogFile, Lsn, QueueUid, SegmentId};
 pub use job::{DiskError, Done, Job, Mapped, Space};
+pub use record::{Head, Record};

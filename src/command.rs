@@ -409,6 +409,8 @@ pub enum Refusal {
     LimitReached(Box<str>),
     /// The reply address belongs to nobody (amqp.md P52, abuse row 40).
     NoSuchReplyConsumer,
+    /// The disk is nearly full: nothing is taken before there is more space.
+    NoSpace,
     /// The node is stopping or out of a resource it needs.
     Unavailable(Box<str>),
 }

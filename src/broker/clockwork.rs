@@ -15,6 +15,7 @@ use crate::message::Message;
 pub(super) enum Alarm {
     Queue(QueueId),
     Delayed,
+    Storage,
 }
 
 /// A message that waits for its time, kept by the shard that owns its exchange's group.
@@ -134,6 +135,7 @@ impl Broker {
         for alarm in expired.drain(..) {
             match alarm {
                 Alarm::Delayed => self.publish_due(now),
+                Alarm::Storage => self.storage_time(),
                 Alarm::Queue(id) => self.queue_time(id, now),
             }
         }

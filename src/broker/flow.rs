@@ -40,7 +40,7 @@ impl Broker {
     /// Whether this connection must hold its next publish back until [`Event::PublishResumed`].
     /// Asked before each publish; starts the waiting.
     pub fn publish_paused(&mut self, connection: ConnectionId) -> bool {
-        if !self.memory.alarm && !self.post.is_full() {
+        if !self.memory.alarm && !self.post.is_full() && !self.storage_is_behind() {
             return false;
         }
         if let Some(entry) = self.connections.get_mut(connection)
@@ -54,7 +54,17 @@ impl Broker {
 
     /// The alarm in force.
     pub fn alarm(&self) -> Option<AlarmReason> {
-        self.memory.alarm.then_some(AlarmReason::Memory)
+        if self.memory.alarm {
+            return Some(AlarmReason::Memory);
+        }
+        self.disk_is_full().then_some(AlarmReason::Disk)
+    }
+
+    /// Messages in memory should move to the disk: at seven tenths of the watermark, so that
+    /// publishers are not held back before that was tried.
+    pub(super) fn memory_is_short(&self) -> bool {
+        let total = self.memory.total(|census| census.memory_bytes);
+        total > self.memory.max - self.memory.max / 10 * 3
     }
 
     /// Octets of memory that messages of this shard take.
@@ -104,16 +114,22 @@ impl Broker {
                 max = self.memory.max,
                 "memory watermark passed, publishers wait"
             );
-            self.tell_all(|| Event::Alarm(Some(AlarmReason::Memory)));
+            let alarm = self.alarm();
+            self.tell_all(|| Event::Alarm(alarm));
         } else if self.memory.alarm && total < self.memory.max - self.memory.max / 10 {
             self.memory.alarm = false;
             tracing::info!(total, "memory is below the watermark again, publishers go on");
-            self.tell_all(|| Event::Alarm(None));
+            let alarm = self.alarm();
+            self.tell_all(|| Event::Alarm(alarm));
         }
     }
 
     fn resume_publishers(&mut self) {
-        if self.paused.is_empty() || self.memory.alarm || self.post.is_full() {
+        if self.paused.is_empty()
+            || self.memory.alarm
+            || self.post.is_full()
+            || self.storage_is_behind()
+        {
             return;
         }
         for connection in std::mem::take(&mut self.paused) {

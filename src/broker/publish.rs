@@ -9,6 +9,7 @@ use super::mail::{Mail, PendingId, Picks, Reported};
 use super::queue::{Enqueued, dead_letter};
 use super::reply;
 use super::route::{LazyHeaders, Route, RouteCache, Subject};
+use super::storage::waits::{Put, Waiter};
 use crate::auth::Access;
 use crate::command::{Entity, Event, Now, Publish, Published, Refusal};
 use crate::ids::{ChannelId, ConnectionId, ExchangeId, QueueId, ShardId, VhostId};
@@ -37,8 +38,8 @@ impl Broker {
     /// Routes and stores one message.
     ///
     /// # Errors
-    /// `NotFound(Exchange)`, `InternalExchange`, `AccessRefused`, `NoSuchReplyConsumer`: nothing
-    /// was stored.
+    /// `NotFound(Exchange)`, `InternalExchange`, `AccessRefused`, `NoSuchReplyConsumer`,
+    /// `NoSpace`: nothing was stored.
     pub fn publish(
         &mut self,
         connection: ConnectionId,
@@ -46,6 +47,7 @@ impl Broker {
         publish: &Publish<'_>,
         now: Now,
     ) -> Result<Published, Refusal> {
+        self.check_storage()?;
         let Some(entry) = self.connections.get_mut(connection) else {
             return Err(Refusal::Unavailable("connection is closing".into()));
         };
@@ -57,8 +59,8 @@ impl Broker {
             let Some(message) = message_of(name, publish, now) else {
                 return Ok(Published::Overflowed);
             };
-            let stored = self.enqueue(queue, message, now);
-            return Ok(if stored { Published::Stored } else { Published::Overflowed });
+            let put = self.enqueue(queue, message, now);
+            return Ok(self.published(put, (connection, channel), publish));
         }
         let mut cache = std::mem::take(&mut entry.route);
         let mut result = Ok(None);
@@ -89,6 +91,7 @@ impl Broker {
     /// # Errors
     /// As [`Broker::publish`], but for what only the message tells.
     pub fn check_publish(&self, connection: ConnectionId, exchange: &str) -> Result<(), Refusal> {
+        self.check_storage()?;
         let Some(entered) = self.connections.get(connection).and_then(|c| c.entered.as_ref())
         else {
             return Err(Refusal::Unavailable("no virtual host".into()));
@@ -198,19 +201,15 @@ impl Broker {
         };
         let report = publish.seq.map(|seq| Reported { connection, channel, seq });
         if route.is_local() {
-            let mut all = Published::Stored;
+            let mut all = Put::DONE;
             let last = route.queues.len().saturating_sub(1);
             for queue in route.queues.iter().take(last) {
-                if !self.enqueue(*queue, message.clone(), now) {
-                    all = Published::Overflowed;
-                }
+                all = all.and(self.enqueue(*queue, message.clone(), now));
             }
-            if let Some(queue) = route.queues.last()
-                && !self.enqueue(*queue, message, now)
-            {
-                all = Published::Overflowed;
+            if let Some(queue) = route.queues.last() {
+                all = all.and(self.enqueue(*queue, message, now));
             }
-            return all;
+            return self.published(all, (connection, channel), publish);
         }
         let several = publish.mandatory && route.by_name.len() > 1 && route.queues.is_empty();
         let unrouted = several.then(|| {
@@ -225,14 +224,39 @@ impl Broker {
         let mandatory = publish.mandatory.then_some((connection, channel));
         let keys = more_keys(publish);
         self.follow_far(route, &message, keys.as_deref(), mandatory, wanted);
-        let mut accepted = true;
+        let mut put = Put::DONE;
         for queue in &route.queues {
-            accepted &= self.enqueue(*queue, message.clone(), now);
+            put = put.and(self.enqueue(*queue, message.clone(), now));
         }
-        if let Some(pending) = wanted {
-            self.stored(pending, accepted, !several);
+        if let Some(pending) = wanted
+            && !(put.accepted && self.wait_for(put.safe, Waiter::Pending(pending)))
+        {
+            self.stored(pending, put.accepted, !several);
         }
         Published::Pending
+    }
+
+    /// What a publisher hears of a message that all its queues, all of this shard, have taken.
+    fn published(
+        &mut self,
+        put: Put,
+        (connection, channel): (ConnectionId, ChannelId),
+        publish: &Publish<'_>,
+    ) -> Published {
+        if !put.accepted {
+            return Published::Overflowed;
+        }
+        match publish.seq {
+            Some(seq)
+                if self.wait_for(
+                    put.safe,
+                    Waiter::Publish(Reported { connection, channel, seq }),
+                ) =>
+            {
+                Published::Pending
+            }
+            Some(_) | None => Published::Stored,
+        }
     }
 
     /// The part of a route that leads to other shards.
@@ -300,19 +324,21 @@ impl Broker {
         Some(message.with(|inner| inner.extra_keys = Some(extra)))
     }
 
-    /// Appends to a queue of this shard. False: it refused.
-    pub(super) fn enqueue(&mut self, id: QueueId, message: Message, now: Now) -> bool {
+    /// Appends to a queue of this shard.
+    pub(super) fn enqueue(&mut self, id: QueueId, message: Message, now: Now) -> Put {
         if let Some(history) = message.deaths() {
             let name = self.queues.get(id).map(|entry| entry.queue.name());
             // A dead message that would go round for ever ends here.
             if !name.is_some_and(|name| dead_letter::may_enter(history, name)) {
-                return true;
+                return Put::DONE;
             }
         }
         match self.put(id, message, now) {
-            // Nothing is stored later while messages live in memory.
-            Enqueued::Stored | Enqueued::StoredLater(_) | Enqueued::Repeated => true,
-            Enqueued::Overflowed => false,
+            Enqueued::Stored => Put::DONE,
+            Enqueued::StoredLater(safe) => Put { accepted: true, safe },
+            // The one that it repeats may still be on its way to the disk.
+            Enqueued::Repeated => Put { accepted: true, safe: self.as_safe_as_all() },
+            Enqueued::Overflowed => Put::REFUSED,
         }
     }
 
@@ -433,8 +459,8 @@ impl Broker {
         message: &Message,
         (keys, picks): (Option<&[Box<str>]>, Option<&Picks>),
         now: Now,
-    ) -> bool {
-        let Some(slot) = self.lane_routes.get_mut(usize::from(from.0)) else { return true };
+    ) -> Put {
+        let Some(slot) = self.lane_routes.get_mut(usize::from(from.0)) else { return Put::DONE };
         let mut cache = std::mem::take(slot);
         let same = keys.is_none()
             && picks.is_none()
@@ -462,14 +488,14 @@ impl Broker {
                 cache.route.queues.dedup();
             }
         }
-        let mut accepted = true;
+        let mut put = Put::DONE;
         for queue in &cache.route.queues {
-            accepted &= self.enqueue(*queue, message.clone(), now);
+            put = put.and(self.enqueue(*queue, message.clone(), now));
         }
         if let Some(slot) = self.lane_routes.get_mut(usize::from(from.0)) {
             *slot = cache;
         }
-        accepted
+        put
     }
 }
 

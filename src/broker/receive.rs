@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::Broker;
 use super::deliver::SETTLED;
+use super::storage::waits::{Put, Waiter};
 use super::mail::{Batch, Envelope, Mail, Parcel, PendingId, for_session};
 use crate::command::{Answer, Delivery, Event, Now};
 use crate::ids::{ConsumerRef, QueueRef, ShardId};
@@ -38,9 +39,12 @@ impl Broker {
         })
     }
 
-    fn report(&mut self, to: ShardId, wanted: Option<PendingId>, accepted: bool, found: bool) {
-        if let Some(pending) = wanted {
-            self.post.send(to, Mail::Stored { pending, accepted, found });
+    /// Reports to the publisher's shard, when the message is safe.
+    fn report(&mut self, to: ShardId, wanted: Option<PendingId>, put: Put, found: bool) {
+        let Some(pending) = wanted else { return };
+        let waiter = Waiter::Remote { shard: to, pending, found };
+        if !(put.accepted && self.wait_for(put.safe, waiter)) {
+            self.post.send(to, Mail::Stored { pending, accepted: put.accepted, found });
         }
     }
 
@@ -105,22 +109,22 @@ impl Broker {
             Mail::Publish { exchange, keys, picks, parcel, wanted } => {
                 let Some(message) = self.unpack(bytes, parcel) else { return };
                 let more = (keys.as_deref(), picks.as_deref());
-                let accepted = self.publish_mailed(from, exchange, &message, more, now);
-                self.report(from, wanted, accepted, true);
+                let put = self.publish_mailed(from, exchange, &message, more, now);
+                self.report(from, wanted, put, true);
             }
             Mail::PublishTo { queue, parcel, wanted } => {
                 let Some(message) = self.unpack(bytes, parcel) else { return };
-                let accepted = self.enqueue(queue, message, now);
-                self.report(from, wanted, accepted, true);
+                let put = self.enqueue(queue, message, now);
+                self.report(from, wanted, put, true);
             }
             Mail::PublishByName { vhost, queue, parcel, mandatory, wanted } => {
                 let Some(message) = self.unpack(bytes, parcel) else { return };
                 let name = queue.as_deref().unwrap_or_else(|| message.routing_key());
-                let mut accepted = true;
+                let mut put = Put::DONE;
                 let id = self.queue_id(vhost, name);
                 let found = id.is_some();
                 if let Some(id) = id {
-                    accepted = self.enqueue(id, message, now);
+                    put = self.enqueue(id, message, now);
                 } else if let Some((connection, channel)) = mandatory {
                     self.post.send_message(from, &message, |parcel| Mail::Returned {
                         connection,
@@ -128,7 +132,7 @@ impl Broker {
                         parcel,
                     });
                 }
-                self.report(from, wanted, accepted, found);
+                self.report(from, wanted, put, found);
             }
             Mail::Reply { parcel } => {
                 if let Some(message) = self.unpack(bytes, parcel) {
@@ -139,7 +143,7 @@ impl Broker {
                 if let Some(message) = self.unpack(bytes, parcel) {
                     self.delay(exchange, due_wall_ms, keys, message, now);
                 }
-                self.report(from, wanted, true, true);
+                self.report(from, wanted, Put::DONE, true);
             }
             other => debug_assert!(false, "not a publish: {other:?}"),
         }

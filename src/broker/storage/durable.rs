@@ -14,8 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use ringmq_shards::log::{
-    DiskError, EntryHead, Job, LogFile, Mapped, QueueUid, Segment, SegmentId, SegmentSummary,
-    SegmentWriter, Settled, settled_file_bytes,
+    Job, LogFile, QueueUid, Segment, SegmentSummary, SegmentWriter, Settled,
 };
 
 use super::entry::{self, Place, SettledRun};
@@ -41,7 +40,7 @@ const HANDED_OUT_STEP: u64 = 1_024;
 
 /// A queue with less than this in a file of the log that is to go has it written again; more
 /// becomes a segment.
-const CARRIED_BYTES_MAX: u64 = 64 * 1024;
+pub(super) const CARRIED_BYTES_MAX: u64 = 64 * 1024;
 
 /// Flags of an entry in a segment.
 pub(crate) const GONE_AFTER_RESTART: u16 = 1;
@@ -51,40 +50,57 @@ pub(crate) const MAY_EXPIRE: u16 = 2;
 /// Which file of the log has the messages in memory below a position (and not below the mark
 /// before).
 #[derive(Debug, Clone, Copy)]
-struct Mark {
-    below: u64,
-    file: LogFile,
+pub(super) struct Mark {
+    pub(super) below: u64,
+    pub(super) file: LogFile,
 }
 
 /// A message that came back.
 #[derive(Debug, Clone, Copy)]
-struct Counted {
-    count: u32,
-    file: LogFile,
+pub(super) struct Counted {
+    pub(super) count: u32,
+    pub(super) file: LogFile,
 }
 
 /// A segment of the queue.
 #[derive(Debug)]
 pub(super) struct Piece {
-    summary: SegmentSummary,
-    settled: Settled,
+    pub(super) summary: SegmentSummary,
+    pub(super) settled: Settled,
     /// There while it is mapped.
-    segment: Option<Segment>,
+    pub(super) segment: Option<Segment>,
     /// It cannot be read: what is in it is lost until an operator repairs the file.
-    broken: bool,
-    wanted: Cell<bool>,
-    used: Cell<u64>,
-    hint: Cell<u32>,
+    pub(super) broken: bool,
+    pub(super) wanted: Cell<bool>,
+    pub(super) used: Cell<u64>,
+    pub(super) hint: Cell<u32>,
     /// Runs settled while it was not mapped.
-    deferred: Vec<(u64, u64)>,
+    pub(super) deferred: Vec<(u64, u64)>,
     /// The first file of the log with a settlement that its own file does not have.
-    unsaved_since: Option<LogFile>,
-    saving: bool,
+    pub(super) unsaved_since: Option<LogFile>,
+    pub(super) saving: bool,
+}
+
+impl Piece {
+    pub(super) const fn new(summary: SegmentSummary, settled: Settled) -> Self {
+        Self {
+            summary,
+            settled,
+            segment: None,
+            broken: false,
+            wanted: Cell::new(false),
+            used: Cell::new(0),
+            hint: Cell::new(0),
+            deferred: Vec::new(),
+            unsaved_since: None,
+            saving: false,
+        }
+    }
 }
 
 /// What is on its way into a segment.
 #[derive(Debug)]
-enum Spill {
+pub(super) enum Spill {
     Idle,
     Building { writer: SegmentWriter, from: u64, next: u64 },
     Writing,
@@ -93,27 +109,26 @@ enum Spill {
 /// See the module. One per queue.
 #[derive(Debug)]
 pub(crate) struct DurableStore {
-    shelf: Rc<RefCell<Shelf>>,
-    uid: QueueUid,
-    group: u16,
-    keeps: Keeps,
-    durability: Durability,
-    /// The level of priority of a message, for runs.
-    hot: Hot,
-    tail: u64,
-    marks: VecDeque<Mark>,
-    pieces: Vec<Piece>,
-    segments_made: u64,
-    spill: Spill,
+    pub(super) shelf: Rc<RefCell<Shelf>>,
+    pub(super) uid: QueueUid,
+    pub(super) group: u16,
+    pub(super) keeps: Keeps,
+    pub(super) durability: Durability,
+    pub(super) hot: Hot,
+    pub(super) tail: u64,
+    pub(super) marks: VecDeque<Mark>,
+    pub(super) pieces: Vec<Piece>,
+    pub(super) segments_made: u64,
+    pub(super) spill: Spill,
     /// Messages in memory below this are to move into segments.
-    spill_below: u64,
-    listed: bool,
-    counts: BTreeMap<u64, Counted>,
+    pub(super) spill_below: u64,
+    pub(super) listed: bool,
+    pub(super) counts: BTreeMap<u64, Counted>,
     /// Messages below this may have been out.
-    handed_below: u64,
-    handed_logged: u64,
-    handed_file: Option<LogFile>,
-    touched: Option<LogFile>,
+    pub(super) handed_below: u64,
+    pub(super) handed_logged: u64,
+    pub(super) handed_file: Option<LogFile>,
+    pub(super) touched: Option<LogFile>,
 }
 
 /// What a store is made with.
@@ -156,7 +171,7 @@ impl DurableStore {
         self.uid
     }
 
-    fn keeps(&self, message: &Message) -> bool {
+    pub(super) fn keeps(&self, message: &Message) -> bool {
         match self.keeps {
             Keeps::Nothing => false,
             Keeps::Persistent => message.traits().persistent,
@@ -200,7 +215,7 @@ impl DurableStore {
         let mut shelf = self.shelf.borrow_mut();
         piece.used.set(shelf.turn);
         let kept = segment.read(place).ok().and_then(|octets| {
-            let arrived_ms = segment.head(place)?.arrived_ms;
+            let arrived_ms = segment.head(place).ok()?.arrived_ms;
             Some(Kept { message: shelf.read_message(octets)?, arrived_ms })
         });
         drop(shelf);
@@ -215,7 +230,7 @@ impl DurableStore {
         kept.map_or(Read::Gone, Read::Here)
     }
 
-    fn settle_in_piece(&mut self, index: usize, from: u64, to: u64) {
+    pub(super) fn settle_in_piece(&mut self, index: usize, from: u64, to: u64) {
         let Some(piece) = self.pieces.get_mut(index) else { return };
         let (first, last) = (piece.summary.first, piece.summary.last);
         if from <= first && last < to {
@@ -226,8 +241,8 @@ impl DurableStore {
                     piece.settled.settle(place);
                 }
             } else {
-                let (start, end) = (segment.place_from(from), segment.place_from(to));
-                piece.settled.settle_range(start, end);
+                let place = |at| segment.find_from(at).unwrap_or_else(|| segment.count());
+                piece.settled.settle_range(place(from), place(to));
             }
         } else if !piece.broken {
             piece.deferred.push((from, to));
@@ -239,7 +254,7 @@ impl DurableStore {
     }
 
     /// A segment whose last message is settled goes.
-    fn after_settling(&mut self, index: usize) {
+    pub(super) fn after_settling(&mut self, index: usize) {
         let Some(piece) = self.pieces.get_mut(index) else { return };
         let mut shelf = self.shelf.borrow_mut();
         if piece.settled.left() == 0 {
@@ -377,7 +392,7 @@ impl Store for DurableStore {
 }
 
 impl DurableStore {
-    fn log_handed_out(&mut self, below: u64) {
+    pub(super) fn log_handed_out(&mut self, below: u64) {
         let uid = self.uid;
         let mut shelf = self.shelf.borrow_mut();
         shelf.log.append(u32::from(self.group), entry::HANDED_OUT, 0, |out| {

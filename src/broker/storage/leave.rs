@@ -64,7 +64,7 @@ impl Storage {
             return;
         }
         let current = shelf.log.file_of_open_batch();
-        let Some(oldest) = shelf.log.oldest().filter(|oldest| oldest.file < current) else {
+        let Some(oldest) = shelf.log.files().next().filter(|oldest| oldest.file < current) else {
             return;
         };
         if shelf.log.written() < oldest.last {

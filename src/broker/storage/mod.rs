@@ -44,7 +44,7 @@ use super::clockwork::Alarm;
 use super::mail::{CallId, Mail};
 use super::queue::arguments::Durability;
 use super::queue::store::Safe;
-use crate::command::{Event, Now};
+use crate::command::{Event, Now, Refusal};
 use crate::ids::{QueueId, ShardId};
 
 /// Records that nobody waits for are committed after this, milliseconds, or when there are many.
@@ -113,7 +113,7 @@ impl Storage {
             groups: u32::from(setup.groups),
         });
         Self {
-            shelf: Rc::new(RefCell::new(Shelf::new(log, setup.sizes))),
+            shelf: Rc::new(RefCell::new(Shelf::new(log, setup.boot, setup.sizes))),
             boot: setup.boot,
             queues: HashMap::default(),
             waits: Waits::default(),
@@ -172,7 +172,7 @@ impl Storage {
 
     /// Whether publishers are to wait for the disk.
     pub(super) fn is_behind(&self) -> bool {
-        self.shelf.borrow().log.queued_bytes() > BEHIND_BYTES
+        self.shelf.borrow().log.waiting_bytes() > BEHIND_BYTES
     }
 
     /// Whether the disk has too little space to take more.
@@ -193,6 +193,34 @@ impl Broker {
     /// Tells `waiter` when a record is as safe as was promised; false: it is already.
     pub(super) fn wait_for(&mut self, safe: Safe, waiter: Waiter) -> bool {
         self.storage.as_mut().is_some_and(|storage| storage.waits.add(safe, waiter))
+    }
+
+    /// Whether a publish can be stored at all (S-rows of amqp.md section 1: refused, not held back,
+    /// while the disk is nearly full).
+    pub(super) fn check_storage(&self) -> Result<(), Refusal> {
+        match &self.storage {
+            Some(storage) if storage.failed.is_some() => {
+                Err(Refusal::Unavailable("the disk has failed".into()))
+            }
+            Some(storage) if storage.space.is_low() => Err(Refusal::NoSpace),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    pub(super) fn disk_is_full(&self) -> bool {
+        self.storage.as_ref().is_some_and(|storage| storage.space.is_low())
+    }
+
+    pub(super) fn storage_is_behind(&self) -> bool {
+        self.storage.as_ref().is_some_and(|storage| storage.is_behind())
+    }
+
+    /// When everything that was stored so far is safe.
+    pub(super) fn as_safe_as_all(&self) -> Safe {
+        match &self.storage {
+            Some(storage) => Safe::Synced(storage.shelf.borrow().log.last()),
+            None => Safe::Now,
+        }
     }
 
     fn serve(&mut self, waiter: Waiter, accepted: bool) {
@@ -311,7 +339,7 @@ impl Broker {
         } else if storage.waits.for_write() {
             log.flush(false, &mut shelf.jobs);
         }
-        let gathered = log.batch_bytes();
+        let gathered = log.waiting_bytes();
         if gathered == 0 && !log.needs_sync() {
             storage.due_ms = None;
         } else {
@@ -324,7 +352,7 @@ impl Broker {
                 log.flush(false, &mut shelf.jobs);
             }
         }
-        let idle = log.batch_bytes() == 0 && !log.is_committing();
+        let idle = !log.has_waiting() && !log.is_busy();
         if idle && !storage.marked && now.mono_ms >= storage.busy_ms + IDLE_MS {
             storage.marked = true;
             log.idle_mark(&mut shelf.jobs);

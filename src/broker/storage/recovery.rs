@@ -8,11 +8,13 @@
 //! May import `entry`, `definitions` and of `ringmq_shards` the log.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use ringmq_shards::log::ids::BOOT_SHIFT;
 use ringmq_shards::log::{
-    BOOT_SHIFT, Files, Image, LogFile, Lsn, QueueUid, Record, Report, SegmentId, SegmentSummary,
-    Settled, record, recover,
+    Files, Image, LogFile, Lsn, Mapped, Outline, QueueUid, Record, Report, Run, Segment, SegmentId,
+    SegmentSummary, Settled, record, recover,
 };
 
 use super::entry::{self, Saying};
@@ -31,7 +33,7 @@ pub(crate) struct FoundSegment {
     pub(crate) summary: SegmentSummary,
     pub(crate) settled: Settled,
     /// What is not settled: neighbours of one class.
-    pub(crate) runs: Vec<ringmq_shards::log::Run>,
+    pub(crate) runs: Vec<Run>,
 }
 
 /// What is left of a queue's messages.
@@ -250,33 +252,59 @@ impl Recovery {
     fn find_segment(&mut self, files: &mut dyn Files, id: SegmentId, path: &str, bytes: u64) {
         self.report.segments += 1;
         let settled_path = format!("queues/{}/settled.{}", id.queue, id.number);
-        let mut read = |offset: u64, len: usize| files.read_at(path, offset, len);
-        let tables = match ringmq_shards::log::Tables::read(id, bytes, &mut read) {
-            Ok(tables) => tables,
+        let outline = {
+            let mut read = |offset: u64, len: usize| files.read_at(path, offset, len);
+            Outline::read(id, bytes, &mut read)
+        };
+        let outline = match outline {
+            Ok(outline) => outline,
             Err(error) => {
                 self.report.add(format!("{path}: {error}: its messages are left out"));
                 return;
             }
         };
-        let summary = tables.summary();
-        let mut settled = match files.read(&settled_path).map(|o| Settled::decode(&o, summary.count)) {
-            Ok(Ok(settled)) => settled,
-            Ok(Err(error)) => {
-                self.report.add(format!("{settled_path}: {error}: all counts as not settled"));
-                Settled::new(summary.count)
-            }
-            Err(error) => {
-                self.report.add(format!("{settled_path}: {error}: all counts as not settled"));
-                Settled::new(summary.count)
-            }
-        };
+        let summary = outline.summary();
+        let decoded = files
+            .read(&settled_path)
+            .map_err(|error| error.to_string())
+            .and_then(|o| Settled::decode(&o, summary.count).map_err(|error| error.to_string()));
+        let mut settled = decoded.unwrap_or_else(|error| {
+            self.report.add(format!("{settled_path}: {error}: all counts as not settled"));
+            Settled::new(summary.count)
+        });
         let remains = self.queues.entry(id.queue).or_default();
-        for (from, to) in &remains.settled {
-            let (start, end) = (tables.place_from(*from), tables.place_from(*to));
-            settled.settle_range(start, end);
+        let overlap = |run: &&(u64, u64)| run.0 <= summary.last && summary.first < run.1;
+        let runs: Vec<(u64, u64)> = remains.settled.iter().filter(overlap).copied().collect();
+        if runs.iter().any(|(from, to)| *from <= summary.first && summary.last < *to) {
+            settled.settle_range(0, summary.count);
+        } else if !runs.is_empty() {
+            // Few are: a segment is either full of life or, soon, gone.
+            let whole = files.read(path).map_err(|error| error.to_string()).and_then(|octets| {
+                let mapped = Mapped(Arc::new(octets));
+                Segment::open(id, mapped).map_err(|error| error.to_string())
+            });
+            match whole {
+                Ok(segment) => {
+                    for (from, to) in runs {
+                        let place = |at| segment.find_from(at).unwrap_or(summary.count);
+                        settled.settle_range(place(from), place(to));
+                    }
+                }
+                Err(error) => {
+                    self.report.add(format!("{path}: {error}: settled messages come again"));
+                }
+            }
         }
-        let runs = settled.unsettled_runs(&tables);
-        remains.segments.push(FoundSegment { summary, settled, runs });
+        let unsettled = {
+            let mut read = |offset: u64, len: usize| files.read_at(path, offset, len);
+            outline.unsettled_runs(&settled, &mut read)
+        };
+        match unsettled {
+            Ok(runs) => remains.segments.push(FoundSegment { summary, settled, runs }),
+            Err(error) => {
+                self.report.add(format!("{path}: {error}: its messages are left out"));
+            }
+        }
     }
 
     /// What is in a segment counts there only; queues that nobody declared are nobody's.

@@ -77,7 +77,7 @@ impl DurableStore {
         let FoundSegment { summary, mut settled, runs } = found;
         for run in runs {
             if run.flags & GONE_AFTER_RESTART != 0 {
-                settled.settle_range(run.first, run.end);
+                settled.settle_range(run.first_index, run.first_index.saturating_add(run.count));
                 continue;
             }
             restored.push(RestoredRun {

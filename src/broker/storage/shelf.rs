@@ -29,6 +29,7 @@ pub struct Sizes {
 pub(crate) struct Shelf {
     pub(super) log: Log,
     pub(super) sizes: Sizes,
+    pub(super) boot: u32,
     /// Settled since the last flush; written after everything else of the turn, so that a dead
     /// letter is in the log before the settlement of what it was.
     settled: Vec<SettledRun>,
@@ -52,10 +53,11 @@ pub(crate) struct Shelf {
 }
 
 impl Shelf {
-    pub(super) fn new(log: Log, sizes: Sizes) -> Self {
+    pub(super) fn new(log: Log, boot: u32, sizes: Sizes) -> Self {
         Self {
             log,
             sizes,
+            boot,
             settled: Vec::new(),
             last_body: None,
             touched: BTreeMap::new(),

@@ -111,8 +111,18 @@ impl DurableStore {
         }
     }
 
-    fn boot(&self) -> u32 {
-        self.shelf.borrow().log.boot()
+    pub(super) fn boot(&self) -> u32 {
+        self.shelf.borrow().boot
+    }
+
+    /// Whether messages are to move.
+    pub(super) fn has_to_spill(&self) -> bool {
+        self.hot.next_from(0).is_some_and(|(at, _)| at < self.spill_below)
+    }
+
+    /// Octets of messages in memory.
+    pub(super) const fn memory(&self) -> u64 {
+        self.hot.memory_bytes()
     }
 
     fn entry_head(&self, at: u64, message: &Message, arrived_ms: u64) -> EntryHead {
@@ -166,7 +176,7 @@ impl DurableStore {
         let summary = segment.summary();
         let mut settled = Settled::new(summary.count);
         for place in 0..summary.count {
-            let at = segment.head(place).map_or(u64::MAX, |head| head.position);
+            let at = segment.position(place).unwrap_or(u64::MAX);
             if self.hot.remove(at).is_none() {
                 settled.settle(place);
             }

@@ -26,6 +26,28 @@ pub(crate) enum Waiter {
     Files(QueueUid),
 }
 
+/// What queues of this shard did with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Put {
+    /// None refused it.
+    pub(crate) accepted: bool,
+    /// When it is as safe as all of them promise.
+    pub(crate) safe: Safe,
+}
+
+impl Put {
+    /// All is done.
+    pub(crate) const DONE: Self = Self { accepted: true, safe: Safe::Now };
+    /// A queue refused it.
+    pub(crate) const REFUSED: Self = Self { accepted: false, safe: Safe::Now };
+
+    /// Two together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let accepted = self.accepted && other.accepted;
+        Self { accepted, safe: later(self.safe, other.safe) }
+    }
+}
+
 /// See the module. One per shard.
 #[derive(Debug, Default)]
 pub(crate) struct Waits {
@@ -70,7 +92,7 @@ impl Waits {
 }
 
 /// The later of two: a publish to several queues waits for the last of them.
-pub(crate) fn later(a: Safe, b: Safe) -> Safe {
+fn later(a: Safe, b: Safe) -> Safe {
     match (a, b) {
         (Safe::Now, other) | (other, Safe::Now) => other,
         (Safe::Written(a), Safe::Written(b)) => Safe::Written(a.max(b)),

@@ -304,8 +304,9 @@ impl Amqp {
             return;
         }
         if alarm.is_some() {
-            // Clients that do not publish are not told (R47).
-            if self.is_paused {
+            // Clients that do not publish are not told (R47). Those whose next publish the disk
+            // would refuse are told in time.
+            if self.is_paused || alarm == Some(AlarmReason::Disk) {
                 self.announce_alarm(alarm, cx);
             }
         } else if std::mem::take(&mut self.is_blocked) {

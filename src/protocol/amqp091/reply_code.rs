@@ -215,6 +215,10 @@ pub(super) fn fault_of(refusal: Refusal, place: Place<'_>) -> Fault {
         Refusal::LimitReached(what) | Refusal::Unavailable(what) => {
             (PreconditionFailed, what.into())
         }
+        Refusal::NoSpace => (
+            PreconditionFailed,
+            "low disk space, publishing is refused until there is more".into(),
+        ),
         Refusal::NoSuchReplyConsumer => {
             (PreconditionFailed, "fast reply consumer does not exist".into())
         }
@@ -242,6 +246,7 @@ pub(super) fn opening_fault(refusal: Refusal, place: Place<'_>) -> Fault {
         | Refusal::AccessRefused { .. }
         | Refusal::VhostRefused(_)
         | Refusal::LimitReached(_)
+        | Refusal::NoSpace
         | Refusal::NoSuchReplyConsumer => ReplyCode::NotAllowed,
     };
     Fault::hard(code, fault_of(refusal, place).detail)

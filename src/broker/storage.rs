@@ -13,6 +13,10 @@ use super::mail::CallId;
 #[derive(Debug, Default)]
 pub(super) struct Storage {
     last: Lsn,
+    /// The last record that is a definition.
+    last_definition: Lsn,
+    /// Everything up to here is durable.
+    durable: Lsn,
     /// Definitions logged so far, until the log itself is here.
     definitions: Vec<Vec<u8>>,
     /// Calls that wait for a record to be durable, in order.
@@ -23,8 +27,20 @@ impl Storage {
     /// Appends a definition (`broker::definitions` wrote it) for a group.
     pub(super) fn append_definition(&mut self, _group: u16, definition: &[u8]) -> Lsn {
         self.last = self.last.next();
+        self.last_definition = self.last;
         self.definitions.push(definition.to_vec());
         self.last
+    }
+
+    /// The last definition, if it is not durable yet.
+    pub(super) fn undurable_definition(&self) -> Option<Lsn> {
+        (self.last_definition > self.durable).then_some(self.last_definition)
+    }
+
+    /// The definitions so far, and how many of them are durable.
+    #[cfg(test)]
+    pub(super) fn logged(&self) -> (&[Vec<u8>], usize) {
+        (&self.definitions, usize::try_from(self.durable.0).unwrap_or(usize::MAX))
     }
 }
 
@@ -37,8 +53,12 @@ impl Broker {
         }
     }
 
+    #[cfg_attr(not(test), expect(dead_code, reason = "the log calls it"))]
     /// Everything up to this record is durable.
     pub(super) fn durable(&mut self, upto: Lsn) {
+        if let Some(storage) = &mut self.storage {
+            storage.durable = storage.durable.max(upto);
+        }
         while let Some(storage) = &mut self.storage
             && let Some(&(lsn, call)) = storage.calls.front()
             && lsn <= upto

@@ -12,6 +12,7 @@ mod cluster;
 
 mod chaos;
 mod consuming;
+mod crash;
 mod credit;
 mod durability;
 mod pressure;

@@ -22,7 +22,7 @@ impl Cluster {
     }
 
     /// What a crash leaves of each log, from (shard, records, durable ones).
-    fn records_kept(
+    pub(super) fn records_kept(
         &self,
         mut kept: impl FnMut(usize, usize, usize) -> usize,
     ) -> Vec<Vec<Definition>> {
@@ -38,7 +38,7 @@ impl Cluster {
     }
 
     /// A new node from a catalogue.
-    fn restarted(shape: Shape, boot: u32, catalogue: &Catalogue) -> Self {
+    pub(super) fn restarted(shape: Shape, boot: u32, catalogue: &Catalogue) -> Self {
         let mut cluster = Self::booted(shape, boot);
         cluster.use_storage();
         let now = cluster.now;
@@ -65,7 +65,7 @@ impl Cluster {
     }
 
     /// Everything durable, as text, from the tables of the shards that decide it.
-    fn durable_topology(&self) -> BTreeSet<String> {
+    pub(super) fn durable_topology(&self) -> BTreeSet<String> {
         let mut all = BTreeSet::new();
         for broker in &self.brokers {
             if broker.shard.0 == 0 {
@@ -167,7 +167,7 @@ fn durable_queues(broker: &Broker, all: &mut BTreeSet<String>) {
 }
 
 /// Compares what a catalogue makes with what there was, on nodes of other sizes.
-fn comes_back(catalogue: &Catalogue, expected: &BTreeSet<String>, seed: u64, boot: u32) {
+pub(super) fn comes_back(catalogue: &Catalogue, expected: &BTreeSet<String>, seed: u64, boot: u32) {
     for (shards, apart) in AFTER {
         let shape = Shape { shards, apart, seed, memory_bytes_max: u64::MAX };
         let _told = Told(shape);
@@ -185,7 +185,7 @@ fn comes_back(catalogue: &Catalogue, expected: &BTreeSet<String>, seed: u64, boo
     }
 }
 
-fn catalogue(records: Vec<Vec<Definition>>) -> Catalogue {
+pub(super) fn catalogue(records: Vec<Vec<Definition>>) -> Catalogue {
     Catalogue::of(records.into_iter().flatten())
 }
 

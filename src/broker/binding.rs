@@ -39,10 +39,6 @@ pub(crate) struct Unbound {
     pub(crate) last_local: bool,
 }
 
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "listings for operators come with the management API")
-)]
 /// A binding as listings show it: the name of one destination is the reader's to find.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Listed<'a> {

@@ -43,15 +43,24 @@ impl Broker {
         if !queue_entry.bound_to.contains(&binding.exchange) {
             queue_entry.bound_to.push(binding.exchange);
         }
-        let name = picks_one.then(|| Box::from(queue_entry.queue.name()));
-        if !news {
-            self.answer_when_known(at, Answer::Done);
-            return;
+        let name: Option<Box<str>> = picks_one.then(|| queue_entry.queue.name().into());
+        if new {
+            self.log_binding(queue, &binding, true);
         }
-        let binding = Box::new(binding);
-        let then = Then::Bound { to: at, queue, exchange: source, binding: binding.clone() };
-        let Some(call) = self.open_call(then) else { return };
-        self.tell_interest(call, &binding, name.as_deref().map(|name| (me, name)), true);
+        let lasting = self.lasting_binding(queue, binding.exchange);
+        let call = if news {
+            let binding = Box::new(binding);
+            let then = Then::Bound { to: at, queue, exchange: source, binding: binding.clone() };
+            let Some(call) = self.open_call(then) else { return };
+            self.tell_interest(call, &binding, name.as_deref().map(|name| (me, name)), true);
+            call
+        } else {
+            let then = Then::Answer { to: at, answer: Answer::Done };
+            let Some(call) = self.open_call(then) else { return };
+            self.wait_for_earlier(call);
+            call
+        };
+        self.hold_binding(call, lasting);
         self.release(call, true);
     }
 
@@ -77,8 +86,10 @@ impl Broker {
     pub(super) fn unbind_queue(&mut self, at: ChannelRef, queue: QueueId, binding: &BindingSpec) {
         let then = Then::Answer { to: at, answer: Answer::Done };
         let Some(call) = self.open_call(then) else { return };
+        let lasting = self.lasting_binding(queue, binding.exchange);
         self.take_binding(queue, binding, call);
         self.wait_for_earlier(call);
+        self.hold_binding(call, lasting);
         self.release(call, true);
     }
 
@@ -102,6 +113,9 @@ impl Broker {
             && let Some(queue) = self.queues.get_mut(queue)
         {
             queue.bound_to.retain(|exchange| *exchange != binding.exchange);
+        }
+        if existed {
+            self.log_binding(queue, binding, false);
         }
         if news {
             self.tell_interest(call, binding, picks_one.then_some((me, "")), false);

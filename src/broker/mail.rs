@@ -4,13 +4,14 @@
 //! more than the copy (runtime.md section 3). A sentence could cross a network as well: it holds
 //! no pointer into its sender.
 //!
-//! May import `ids`, `command`, `value`, `record`.
+//! May import `ids`, `command`, `value`, `record`, and the uids of `definitions`.
 
 use std::convert::Infallible;
 use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::definitions::ExchangeUid;
 use super::record;
 use super::slots::SlotId;
 use crate::command::{Answer, Command, Outcome};
@@ -81,7 +82,7 @@ pub(crate) struct Picks {
 }
 
 /// An exchange as the keeper announces it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ExchangeSpec {
     pub(crate) name: Box<str>,
     pub(crate) kind: Box<str>,
@@ -177,7 +178,14 @@ pub(crate) enum Mail {
     /// To a consumer's shard: its queue was deleted.
     ConsumerGone { connection: ConnectionId, channel: ChannelId, consumer: ConsumerKey },
     /// From the keeper to all: an exchange is there now.
-    ExchangeMade { id: ExchangeId, vhost: VhostId, spec: Box<ExchangeSpec>, call: CallId },
+    ExchangeMade {
+        id: ExchangeId,
+        vhost: VhostId,
+        spec: Box<ExchangeSpec>,
+        /// It is durable.
+        uid: Option<ExchangeUid>,
+        call: CallId,
+    },
     /// From the keeper to all: it is gone.
     ExchangeGone { id: ExchangeId, call: CallId },
     /// From the keeper to all: exchange bound to (or unbound from) exchange.
@@ -196,6 +204,8 @@ pub(crate) enum Mail {
     NamedGone { exchange: ExchangeId, queue: QueueRef, call: CallId },
     /// To all: nothing to do; its [`Mail::Done`] proves that all before it was applied.
     Barrier { call: CallId },
+    /// To the keeper: answer [`Mail::Done`] when all definitions it has logged are durable.
+    Durable { call: CallId },
     /// A call was carried out; `known` is false when its exchange is gone.
     Done { call: CallId, known: bool },
     /// To an owner: this consumer takes deliveries only for tokens from now on (or freely again).

@@ -16,6 +16,7 @@ mod calls;
 mod clockwork;
 mod connections;
 pub(crate) mod consumer;
+pub(crate) mod definitions;
 mod deliver;
 pub(crate) mod exchange;
 mod flow;
@@ -84,6 +85,8 @@ pub struct Setup {
     pub secret: [u8; 32],
     /// Limits of the node.
     pub limits: NodeLimits,
+    /// How often the data directory was used before: uids of another start never come again.
+    pub boot: u32,
 }
 
 /// Limits of the node that operators set.
@@ -141,6 +144,11 @@ pub struct Broker {
 
     /// Nothing outlives the process without.
     storage: Option<Box<storage::Storage>>,
+    boot: u32,
+    /// Keeper: uids of durable exchanges given in this boot.
+    exchange_uids: u32,
+    /// Uids of durable queues given in this boot.
+    queue_uids: u32,
     memory: flow::Memory,
     paused: Vec<ConnectionId>,
     timers: Timers<clockwork::Alarm>,
@@ -171,6 +179,9 @@ impl Broker {
             shard: setup.shard,
             placement: setup.placement,
             storage: None,
+            boot: setup.boot,
+            exchange_uids: 0,
+            queue_uids: 0,
             queue_defaults: QueueDefaults {
                 // 0 asks for no limit of its own; there always is one (abuse row 31).
                 prefetch: match setup.limits.prefetch_default {
@@ -256,10 +267,15 @@ impl Broker {
             }
             Command::ConsumeReplies { key } => return Some(self.consume_replies(at, *key)),
             Command::DeclareExchange { passive: true, name, .. } => {
-                return Some(match self.exchange_id(entered.vhost, name) {
-                    Some(_) => Answer::Done,
-                    None => Answer::Refused(Refusal::NotFound(Entity::Exchange, name.clone())),
-                });
+                match self.exchange_id(entered.vhost, name) {
+                    // It may not be durable yet: the keeper knows.
+                    Some(id) if self.is_kept(id) => KEEPER,
+                    Some(_) => return Some(Answer::Done),
+                    None => {
+                        let refusal = Refusal::NotFound(Entity::Exchange, name.clone());
+                        return Some(Answer::Refused(refusal));
+                    }
+                }
             }
             Command::DeclareExchange { .. }
             | Command::DeleteExchange { .. }

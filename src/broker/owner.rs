@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use ringmq_shards::log::QueueUid;
+
 use super::Broker;
 use super::calls::Then;
 use super::connections::Window;
@@ -23,6 +25,8 @@ use crate::value::Table;
 pub(super) struct QueueEntry {
     pub(super) queue: Queue,
     pub(super) vhost: VhostId,
+    /// It is durable and nobody's own, and there is storage.
+    pub(super) uid: Option<QueueUid>,
     /// Exchanges with bindings to it.
     pub(super) bound_to: Vec<ExchangeId>,
     /// It is in the list of queues that may have something to deliver.
@@ -73,8 +77,7 @@ impl Broker {
                 self.bind_exchange(at, vhost, (&source, &destination), (key, arguments), false);
             }
             Command::DeclareQueue { .. } => {
-                let answer = self.declare_queue(at, vhost, &command, now);
-                self.answer(at, answer);
+                self.request_queue(at, vhost, &command, now);
             }
             Command::DeleteQueue { name, if_unused, if_empty } => {
                 self.request_delete(at, vhost, &name, (if_unused, if_empty), now);
@@ -133,6 +136,29 @@ impl Broker {
         match entry.queue.exclusive() {
             Some(owner) if owner != at.connection => Err(Refusal::Locked(name.into())),
             Some(_) | None => Ok(id),
+        }
+    }
+
+    /// Declares a queue, or looks at it; what is durable is answered when it is.
+    fn request_queue(&mut self, at: ChannelRef, vhost: VhostId, command: &Command, now: Now) {
+        let answer = self.declare_queue(at, vhost, command, now);
+        let lasting = match &answer {
+            Answer::QueueDeclared { name, .. } => {
+                let entry = self.queue_id(vhost, name).and_then(|id| self.queues.get(id));
+                entry.is_some_and(|entry| entry.uid.is_some())
+            }
+            Answer::Done
+            | Answer::Removed { .. }
+            | Answer::Consuming { .. }
+            | Answer::ReplyTo { .. }
+            | Answer::Got { .. }
+            | Answer::Empty
+            | Answer::Refused(_) => false,
+        };
+        if lasting {
+            self.answer_when_durable(at, answer);
+        } else {
+            self.answer(at, answer);
         }
     }
 
@@ -231,7 +257,10 @@ impl Broker {
             }
         })?;
         let answer = declared(&queue);
-        let entry = QueueEntry { queue, vhost, bound_to: Vec::new(), dirty: false, timer_ms: None };
+        let lasts = spec.durable && !exclusive && self.storage.is_some();
+        let uid = if lasts { Some(self.next_queue_uid()?) } else { None };
+        let bound_to = Vec::new();
+        let entry = QueueEntry { queue, vhost, uid, bound_to, dirty: false, timer_ms: None };
         let full = || Refusal::LimitReached("queue limit is reached".into());
         let id = self.queues.insert(entry).ok_or_else(full)?;
         if let Some(names) = self.vhosts.get_mut(vhost.0 as usize) {
@@ -242,6 +271,7 @@ impl Broker {
         if exclusive {
             self.leave_footprint(by, id);
         }
+        self.log_queue(id);
         self.arm(id, now);
         Ok(answer)
     }
@@ -273,7 +303,7 @@ impl Broker {
             Ok(id) => id,
             // Deleting what is not there is done already (amqp.md P36).
             Err(Refusal::NotFound(..)) => {
-                self.answer_when_known(at, Answer::Removed { messages: 0 });
+                self.answer_when_lasting(at, Answer::Removed { messages: 0 });
                 return;
             }
             Err(refusal) => {
@@ -295,9 +325,13 @@ impl Broker {
             self.answer(at, Answer::Refused(refusal));
             return;
         }
+        let lasting = entry.uid.is_some();
         let then = Then::Answer { to: at, answer: Answer::Removed { messages } };
         if let Some(call) = self.open_call(then) {
             self.delete_queue(id, call, None);
+            if lasting {
+                self.hold_definitions(call);
+            }
             self.release(call, true);
         }
     }
@@ -315,6 +349,7 @@ impl Broker {
             names.queues.remove(entry.queue.name());
         }
         self.revision += 1;
+        self.log_queue_gone(&entry);
         self.memory.moved(entry.queue.memory_bytes(), 0);
         self.unbind_all(id, &entry.bound_to, call);
         if let Some(owner) = entry.queue.exclusive() {
@@ -362,7 +397,7 @@ impl Broker {
         let id = match self.usable(at, vhost, queue) {
             Ok(id) => id,
             Err(Refusal::NotFound(..)) if !on => {
-                self.answer_when_known(at, Answer::Done);
+                self.answer_when_lasting(at, Answer::Done);
                 return;
             }
             Err(refusal) => {
@@ -371,8 +406,11 @@ impl Broker {
             }
         };
         let Some(exchange_id) = self.exchange_id(vhost, exchange) else {
-            let answer = if on { Self::no_exchange(exchange) } else { Answer::Done };
-            self.answer_when_known(at, answer);
+            if on {
+                self.answer_when_known(at, Self::no_exchange(exchange));
+            } else {
+                self.answer_when_lasting(at, Answer::Done);
+            }
             return;
         };
         let binding = BindingSpec { exchange: exchange_id, key, arguments };

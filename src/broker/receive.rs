@@ -74,8 +74,8 @@ impl Broker {
                 self.consumer_lost(connection, channel, consumer);
                 self.tell(connection, Event::ConsumerGone { channel, consumer });
             }
-            Mail::ExchangeMade { id, vhost, spec, call } => {
-                self.exchange_made(id, vhost, &spec);
+            Mail::ExchangeMade { id, vhost, spec, uid, call } => {
+                self.exchange_made(id, vhost, &spec, uid);
                 self.done(from, call, true);
             }
             Mail::ExchangeGone { id, call } => {
@@ -89,6 +89,7 @@ impl Broker {
                 self.read_topology(from, mail);
             }
             Mail::Barrier { call } => self.done(from, call, true),
+            Mail::Durable { call } => self.durable_asked(from, call),
             Mail::Done { call, known } => self.release(call, known),
             Mail::Limited { queue, consumer, on } => self.set_limited(queue, consumer, on),
             Mail::Paused { queue, consumer, on } => self.consumer_paused(queue, consumer, on),

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use super::Broker;
 use super::binding::BindingTable;
 use super::calls::Then;
+use super::definitions::ExchangeUid;
 use super::exchange::{Destination, ExchangeType};
 use super::mail::{BindingSpec, CallId, ExchangeSpec, Mail, PlainAnswer};
 use crate::command::{Answer, Entity, Refusal};
@@ -30,16 +31,22 @@ const PREDECLARED: [(&str, &str); 5] = [
     ("amq.match", "headers"),
 ];
 
+/// Whether every virtual host has an exchange of this name from the start.
+pub(super) fn is_predeclared(name: &str) -> bool {
+    PREDECLARED.iter().any(|(predeclared, _)| *predeclared == name)
+}
+
 /// An exchange; a copy on every shard.
 #[derive(Debug)]
 pub(super) struct ExchangeEntry {
     pub(super) vhost: VhostId,
     pub(super) name: Rc<str>,
-    kind: &'static str,
-    durable: bool,
-    auto_delete: bool,
+    pub(super) kind: &'static str,
+    /// It is durable.
+    pub(super) uid: Option<ExchangeUid>,
+    pub(super) auto_delete: bool,
     pub(super) internal: bool,
-    predeclared: bool,
+    pub(super) arguments: Table,
     pub(super) alternate: Option<Box<str>>,
     pub(super) bindings: BindingTable,
     /// The last walk that came by.
@@ -62,34 +69,34 @@ impl Broker {
                     internal: false,
                     arguments: Table::default(),
                 };
-                self.put_exchange(id, VhostId(vhost), &spec, true);
+                self.put_exchange(id, VhostId(vhost), &spec, Some(ExchangeUid::PREDECLARED));
             }
         }
     }
 
-    /// Puts an exchange in this shard's tables.
-    fn put_exchange(
+    /// Puts an exchange in this shard's tables. False: there can be none such, which the keeper
+    /// asks before it tells anybody.
+    pub(super) fn put_exchange(
         &mut self,
         id: ExchangeId,
         vhost: VhostId,
         spec: &ExchangeSpec,
-        predeclared: bool,
-    ) {
+        uid: Option<ExchangeUid>,
+    ) -> bool {
         self.exchanges_seen = self.exchanges_seen.max(id.0 + 1);
-        let Some(kind) = ExchangeType::named(&spec.kind) else { return };
-        // The keeper made one from the same arguments before it told anybody.
-        let Ok(bindings) = BindingTable::new(kind, &spec.arguments) else { return };
+        let Some(kind) = ExchangeType::named(&spec.kind) else { return false };
+        let Ok(bindings) = BindingTable::new(kind, &spec.arguments) else { return false };
         let name: Rc<str> = Rc::from(&*spec.name);
-        let Some(names) = self.vhosts.get_mut(vhost.0 as usize) else { return };
+        let Some(names) = self.vhosts.get_mut(vhost.0 as usize) else { return false };
         names.exchanges.insert(spec.name.clone(), id);
         let entry = ExchangeEntry {
             vhost,
             name,
             kind: kind.name,
-            durable: spec.durable,
+            uid,
             auto_delete: spec.auto_delete,
             internal: spec.internal,
-            predeclared,
+            arguments: spec.arguments.clone(),
             alternate: alternate_of(&spec.arguments),
             bindings,
             walked: Cell::new(0),
@@ -97,6 +104,7 @@ impl Broker {
         };
         self.exchanges.insert(id, entry);
         self.revision += 1;
+        true
     }
 
     pub(super) fn exchange_id(&self, vhost: VhostId, name: &str) -> Option<ExchangeId> {
@@ -113,25 +121,49 @@ impl Broker {
     ) {
         let answer = match self.try_declare_exchange(vhost, spec, passive) {
             Err(refusal) => Answer::Refused(refusal),
-            Ok(true) => Answer::Done,
-            Ok(false) => {
-                let id = ExchangeId(self.exchanges_seen);
-                self.put_exchange(id, vhost, spec, false);
-                let Some(call) = self.open_call(Then::Answer { to: at, answer: Answer::Done })
-                else {
-                    return;
-                };
-                self.tell_others(call, |call| Mail::ExchangeMade {
-                    id,
-                    vhost,
-                    spec: Box::new(spec.clone()),
-                    call,
-                });
-                self.release(call, true);
+            Ok(true) => {
+                self.answer_when_lasting(at, Answer::Done);
                 return;
             }
+            Ok(false) => match self.make_exchange(at, vhost, spec) {
+                Err(refusal) => Answer::Refused(refusal),
+                Ok(()) => return,
+            },
         };
         self.answer_when_known(at, answer);
+    }
+
+    /// Keeper: a new exchange; answered when it is known everywhere and durable.
+    fn make_exchange(
+        &mut self,
+        at: ChannelRef,
+        vhost: VhostId,
+        spec: &ExchangeSpec,
+    ) -> Result<(), Refusal> {
+        let uid = if spec.durable { Some(self.next_exchange_uid()?) } else { None };
+        let id = ExchangeId(self.exchanges_seen);
+        self.put_exchange(id, vhost, spec, uid);
+        self.log_exchange(id);
+        let then = Then::Answer { to: at, answer: Answer::Done };
+        let Some(call) = self.open_call(then) else { return Ok(()) };
+        self.tell_others(call, |call| Mail::ExchangeMade {
+            id,
+            vhost,
+            spec: Box::new(spec.clone()),
+            uid,
+            call,
+        });
+        if uid.is_some() {
+            self.hold_definitions(call);
+        }
+        self.release(call, true);
+        Ok(())
+    }
+
+    /// Whether it is in the keeper's log, or will be.
+    pub(super) fn is_kept(&self, id: ExchangeId) -> bool {
+        let uid = self.exchanges.get(&id).and_then(|entry| entry.uid);
+        self.storage.is_some() && uid.is_some_and(|uid| !uid.is_predeclared())
     }
 
     /// True: it is there already, and the same.
@@ -179,11 +211,11 @@ impl Broker {
         if_unused: bool,
     ) {
         let Some(id) = self.exchange_id(vhost, name) else {
-            self.answer_when_known(at, Answer::Done);
+            self.answer_when_lasting(at, Answer::Done);
             return;
         };
         let Some(entry) = self.exchanges.get(&id) else { return };
-        let refusal = if entry.predeclared {
+        let refusal = if entry.uid.is_some_and(ExchangeUid::is_predeclared) {
             Some(Refusal::Predeclared(name.into()))
         } else if if_unused && !entry.bindings.is_empty() {
             Some(Refusal::InUse(Entity::Exchange, name.into()))
@@ -192,17 +224,24 @@ impl Broker {
         };
         match refusal {
             Some(refusal) => self.answer(at, Answer::Refused(refusal)),
-            None => self.remove_exchange(id, Then::Answer { to: at, answer: Answer::Done }),
+            None => {
+                self.remove_exchange(id, Then::Answer { to: at, answer: Answer::Done }, true);
+            }
         }
     }
 
-    /// Keeper: takes an exchange away everywhere.
-    fn remove_exchange(&mut self, id: ExchangeId, then: Then) {
+    /// Keeper: takes an exchange away everywhere. `lasting`: it must not come back after that.
+    fn remove_exchange(&mut self, id: ExchangeId, then: Then, lasting: bool) {
         self.leaving.push(id);
+        self.log_exchange_gone(id);
+        let lasting = lasting && self.is_kept(id);
         let then = Then::Forget { exchange: id, then: Box::new(then) };
         let Some(call) = self.open_call(then) else { return };
         self.tell_others(call, |call| Mail::ExchangeGone { id, call });
         self.drop_exchange(id, Some(call));
+        if lasting {
+            self.hold_definitions(call);
+        }
         self.release(call, true);
     }
 
@@ -256,7 +295,8 @@ impl Broker {
                 Then::Done { shard: self.shard, call }
             }
         };
-        self.remove_exchange(id, then);
+        // Nobody asked for it, so nobody waits for the disk.
+        self.remove_exchange(id, then, false);
     }
 
     /// Keeper: bind or unbind exchange to exchange.
@@ -272,10 +312,13 @@ impl Broker {
         let ids = (self.exchange_id(vhost, source), self.exchange_id(vhost, destination));
         let (Some(source_id), Some(destination)) = ids else {
             let missing = if ids.0.is_none() { source } else { destination };
-            let refusal = Refusal::NotFound(Entity::Exchange, missing.into());
-            // Unbinding what is not there is done already (amqp.md P27).
-            let answer = if on { Answer::Refused(refusal) } else { Answer::Done };
-            self.answer_when_known(at, answer);
+            if on {
+                let refusal = Refusal::NotFound(Entity::Exchange, missing.into());
+                self.answer_when_known(at, Answer::Refused(refusal));
+            } else {
+                // Unbinding what is not there is done already (amqp.md P27).
+                self.answer_when_lasting(at, Answer::Done);
+            }
             return;
         };
         if on && let Err(refusal) = self.check_binding(source_id, &key, &arguments) {
@@ -292,8 +335,16 @@ impl Broker {
             on,
             call,
         });
+        let lasting = self.is_durable(source_id) && self.is_durable(destination);
         self.apply_exchange_binding(&binding, destination, on, Some(call));
+        if lasting {
+            self.hold_definitions(call);
+        }
         self.release(call, true);
+    }
+
+    fn is_durable(&self, id: ExchangeId) -> bool {
+        self.exchanges.get(&id).is_some_and(|entry| entry.uid.is_some())
     }
 
     /// Whether the exchange's type takes such a binding.
@@ -321,11 +372,16 @@ impl Broker {
     ) {
         let Some(entry) = self.exchanges.get_mut(&binding.exchange) else { return };
         self.revision += 1;
-        if on {
-            entry.was_bound = true;
-            entry.bindings.bind_exchange(destination, &binding.key, &binding.arguments);
-        } else {
-            entry.bindings.unbind_exchange(destination, &binding.key, &binding.arguments);
+        entry.was_bound |= on;
+        let (key, arguments) = (&*binding.key, &binding.arguments);
+        let news = match on {
+            true => entry.bindings.bind_exchange(destination, key, arguments),
+            false => entry.bindings.unbind_exchange(destination, key, arguments),
+        };
+        if news {
+            self.log_link(binding, destination, on);
+        }
+        if !on {
             self.exchange_lost_binding(binding.exchange, call);
         }
     }
@@ -356,8 +412,14 @@ impl Broker {
     }
 
     /// A shard's sentence about topology; also those that came before their exchange.
-    pub(super) fn exchange_made(&mut self, id: ExchangeId, vhost: VhostId, spec: &ExchangeSpec) {
-        self.put_exchange(id, vhost, spec, false);
+    pub(super) fn exchange_made(
+        &mut self,
+        id: ExchangeId,
+        vhost: VhostId,
+        spec: &ExchangeSpec,
+        uid: Option<ExchangeUid>,
+    ) {
+        self.put_exchange(id, vhost, spec, uid);
         let early = std::mem::take(&mut self.early);
         for (from, mail) in early {
             self.read_topology(from, mail);
@@ -428,7 +490,7 @@ impl ExchangeEntry {
             return Err(differs("type", format!("'{}'", spec.kind), format!("'{}'", self.kind)));
         }
         let flags = [
-            ("durable", spec.durable, self.durable),
+            ("durable", spec.durable, self.uid.is_some()),
             ("auto_delete", spec.auto_delete, self.auto_delete),
             ("internal", spec.internal, self.internal),
         ];

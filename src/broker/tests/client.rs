@@ -161,6 +161,16 @@ pub(super) fn exchange(name: &str, kind: &str, entries: &[(&str, Value)]) -> Com
     }
 }
 
+/// The same, to survive a restart.
+pub(super) fn durable(mut command: Command) -> Command {
+    if let Command::DeclareExchange { durable, .. } | Command::DeclareQueue { durable, .. } =
+        &mut command
+    {
+        *durable = true;
+    }
+    command
+}
+
 pub(super) fn auto_delete_exchange(name: &str, kind: &str) -> Command {
     let mut command = exchange(name, kind, &[]);
     if let Command::DeclareExchange { auto_delete, .. } = &mut command {

@@ -3,6 +3,8 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use ringmq_shards::log::Lsn;
+
 use super::client::{Client, Seat};
 use crate::auth::password::PasswordHash;
 use crate::auth::permission::{Pattern, Permission};
@@ -58,10 +60,12 @@ pub(super) struct Cluster {
     pub(super) placement: Placement,
     names: u32,
     pub(super) keys: u32,
+    /// Disks make durable what was logged, some time, without being told to.
+    pub(super) syncs: bool,
 }
 
 /// Says which node failed.
-struct Told(Shape);
+pub(super) struct Told(pub(super) Shape);
 
 impl Drop for Told {
     fn drop(&mut self) {
@@ -90,6 +94,11 @@ pub(super) fn on_node(shape: Shape, test: impl Fn(&mut Cluster)) {
 
 impl Cluster {
     pub(super) fn new(shape: Shape) -> Self {
+        Self::booted(shape, 0)
+    }
+
+    /// The nth start.
+    pub(super) fn booted(shape: Shape, boot: u32) -> Self {
         let placement = Placement::new(shape.shards, 256, shape.apart);
         let shards = usize::from(shape.shards);
         let broker = |shard| {
@@ -98,6 +107,7 @@ impl Cluster {
                 placement,
                 vhosts: vec![VHOST.into(), "other".into()],
                 readers: vec![READER],
+                boot,
                 secret: [7; 32],
                 limits: NodeLimits {
                     memory_bytes_max: shape.memory_bytes_max,
@@ -120,6 +130,7 @@ impl Cluster {
             placement,
             names: 0,
             keys: 0,
+            syncs: true,
         }
     }
 
@@ -171,20 +182,52 @@ impl Cluster {
         let lanes: Vec<usize> = lanes.map(|(index, _)| index).collect();
         let touched = self.touched.iter().enumerate().filter(|(_, touched)| **touched);
         let touched: Vec<usize> = touched.map(|(index, _)| index).collect();
-        if lanes.is_empty() && touched.is_empty() {
+        let disks = (0..self.brokers.len()).filter(|n| self.syncs && self.undurable(*n) > 0);
+        let disks: Vec<usize> = disks.collect();
+        if lanes.is_empty() && touched.is_empty() && disks.is_empty() {
             return false;
         }
-        let pick = self.rng.below(lanes.len() + touched.len());
+        let pick = self.rng.below(lanes.len() + touched.len() + disks.len());
         if let Some(lane) = lanes.get(pick) {
             let envelope = self.lanes[*lane].pop_front().unwrap();
             let (from, to) = (lane / self.brokers.len(), lane % self.brokers.len());
             let from = ShardId(u16::try_from(from).unwrap());
             self.brokers[to].receive(from, envelope, self.now);
             self.touched[to] = true;
+        } else if let Some(shard) = touched.get(pick - lanes.len()) {
+            self.end_turn(*shard);
         } else {
-            self.end_turn(touched[pick - lanes.len()]);
+            let shard = disks[pick - lanes.len() - touched.len()];
+            let count = 1 + self.rng.below(self.undurable(shard));
+            self.sync(shard, count);
         }
         true
+    }
+
+    /// From now on definitions are logged.
+    pub(super) fn use_storage(&mut self) {
+        for broker in &mut self.brokers {
+            broker.storage = Some(Box::default());
+        }
+    }
+
+    /// Records of a shard that a crash may lose.
+    pub(super) fn undurable(&self, shard: usize) -> usize {
+        let logged = self.brokers[shard].storage.as_ref().map(|storage| storage.logged());
+        logged.map_or(0, |(records, durable)| records.len() - durable)
+    }
+
+    /// The next so many records of a shard become durable.
+    pub(super) fn sync(&mut self, shard: usize, count: usize) {
+        let Some(storage) = &self.brokers[shard].storage else { return };
+        let upto = storage.logged().1 + count.min(self.undurable(shard));
+        self.brokers[shard].durable(Lsn(upto as u64));
+        self.touched[shard] = true;
+    }
+
+    /// All records of all shards become durable.
+    pub(super) fn sync_all(&mut self) {
+        (0..self.brokers.len()).for_each(|shard| self.sync(shard, usize::MAX));
     }
 
     pub(super) fn end_turn(&mut self, shard: usize) {
@@ -275,6 +318,7 @@ impl Cluster {
 
     /// Everybody leaves, everything is deleted: nothing may be left anywhere.
     fn end(&mut self) {
+        self.syncs = true;
         self.rest();
         self.audit();
         for client in (0..self.seats.len()).map(Client) {

@@ -12,8 +12,11 @@ mod cluster;
 
 mod chaos;
 mod consuming;
+mod crash;
 mod credit;
+mod durability;
 mod pressure;
+mod restart;
 mod rights;
 mod routing;
 mod topology;

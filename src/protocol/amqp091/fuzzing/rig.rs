@@ -450,6 +450,7 @@ fn broker(shard: ShardId, placement: Placement, shape: Shape) -> Broker {
         placement,
         vhosts: vec!["/".into()],
         readers: vec![PROTOCOL.properties; usize::from(TAG.0).saturating_add(1)],
+        boot: 0,
         secret: [7; 32],
         limits: NodeLimits {
             memory_bytes_max: shape.memory_bytes_max(),

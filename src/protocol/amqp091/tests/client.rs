@@ -59,6 +59,7 @@ pub(super) fn broker() -> Broker {
         placement: Placement::new(1, 1, false),
         vhosts: vec!["/".into()],
         readers,
+        boot: 0,
         secret: [7; 32],
         limits: NodeLimits {
             memory_bytes_max: u64::MAX,

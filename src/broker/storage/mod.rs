@@ -17,12 +17,15 @@
 //!
 //! May import the rest of the broker and of `ringmq_shards` the log.
 
+#[cfg(test)]
+mod by_hand;
 pub(crate) mod durable;
 pub(crate) mod entry;
 mod failure;
 mod hot;
 mod keep_house;
 mod leave;
+pub(crate) mod queues;
 pub(crate) mod recovery;
 pub(crate) mod shelf;
 mod restore;
@@ -42,8 +45,8 @@ use self::waits::{Waiter, Waits};
 use super::Broker;
 use super::clockwork::Alarm;
 use super::mail::{CallId, Mail};
-use super::queue::arguments::Durability;
 use super::queue::store::Safe;
+use crate::durability::Durability;
 use crate::command::{Event, Now, Refusal};
 use crate::ids::{QueueId, ShardId};
 
@@ -88,6 +91,7 @@ pub(crate) struct Storage {
     leaving: Option<leave::Leaving>,
     /// The first definition that no checkpoint has.
     new_definition: Option<Lsn>,
+    last_definition: Lsn,
     space: space::SpaceWatch,
     /// The disk has failed: nothing is stored any more.
     failed: Option<DiskError>,
@@ -101,6 +105,9 @@ pub(crate) struct Storage {
     progress: bool,
     /// Nothing of earlier boots is needed any more once this says so.
     adopted: bool,
+    /// Tests of definitions play the disk themselves.
+    #[cfg(test)]
+    by_hand: Option<by_hand::ByHand>,
 }
 
 impl Storage {
@@ -119,6 +126,7 @@ impl Storage {
             waits: Waits::default(),
             leaving: None,
             new_definition: None,
+            last_definition: Lsn(0),
             space: space::SpaceWatch::new(setup),
             failed: None,
             due_ms: None,
@@ -127,6 +135,8 @@ impl Storage {
             timer_ms: None,
             progress: false,
             adopted: true,
+            #[cfg(test)]
+            by_hand: None,
         }
     }
 
@@ -137,6 +147,11 @@ impl Storage {
             out.extend_from_slice(definition);
         });
         self.new_definition.get_or_insert(lsn);
+        self.last_definition = lsn;
+        #[cfg(test)]
+        if let Some(by_hand) = &mut self.by_hand {
+            by_hand.log(lsn, definition);
+        }
         lsn
     }
 
@@ -159,15 +174,23 @@ impl Storage {
     }
 
     /// The queue is gone; its files go when that is durable.
-    pub(super) fn detach(&mut self, uid: QueueUid, gone: Option<Lsn>) {
+    pub(super) fn detach(&mut self, uid: QueueUid, kept: bool) {
         self.queues.remove(&uid);
-        match gone {
-            Some(lsn) => {
-                self.waits.add(Safe::Synced(lsn), Waiter::Files(uid));
-            }
-            // Nothing of a queue that does not outlive the process is left but mappings.
-            None => {}
+        // Of a queue that does not outlive the process nothing is left but mappings.
+        if kept {
+            let gone = self.shelf.borrow().log.last();
+            self.waits.add(Safe::Synced(gone), Waiter::Files(uid));
         }
+    }
+
+    /// The last definition, if it is not durable yet.
+    pub(super) fn undurable_definition(&self) -> Option<Lsn> {
+        #[cfg(test)]
+        if let Some(by_hand) = &self.by_hand {
+            return by_hand.undurable();
+        }
+        let durable = self.shelf.borrow().log.durable();
+        (self.last_definition > durable).then_some(self.last_definition)
     }
 
     /// Whether publishers are to wait for the disk.

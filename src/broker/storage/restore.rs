@@ -8,23 +8,14 @@ use super::durable::{Counted, DurableStore, GONE_AFTER_RESTART, MAY_EXPIRE, Mark
 use super::leave::earlier_boots;
 use super::recovery::{FoundSegment, Remains};
 use super::spill::{class_of, priority_of};
-use crate::broker::queue::store::Kept;
-
-/// Neighbouring messages of one priority.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RestoredRun {
-    pub(crate) from: u64,
-    pub(crate) to: u64,
-    pub(crate) priority: Option<u8>,
-    pub(crate) body_bytes: u64,
-    pub(crate) may_expire: bool,
-}
+use crate::broker::queue::restore::Remaining;
+use crate::broker::queue::store::{Kept, Position};
 
 /// What the queue has to know of its messages.
 #[derive(Debug, Default)]
 pub(crate) struct Restored {
     /// In order of position.
-    pub(crate) runs: Vec<RestoredRun>,
+    pub(crate) runs: Vec<Remaining>,
     /// Those that came back and how often that counted.
     pub(crate) counts: Vec<(u64, u32)>,
     /// Messages below this may have been out.
@@ -49,9 +40,9 @@ impl DurableStore {
                 continue;
             };
             let traits = message.traits();
-            restored.push(RestoredRun {
-                from: at,
-                to: at + 1,
+            restored.push(Remaining {
+                from: Position::new(at),
+                to: Position::new(at + 1),
                 priority: traits.priority,
                 body_bytes: message.body().len() as u64,
                 may_expire: traits.expiration_ms.is_some(),
@@ -80,9 +71,9 @@ impl DurableStore {
                 settled.settle_range(run.first_index, run.first_index.saturating_add(run.count));
                 continue;
             }
-            restored.push(RestoredRun {
-                from: run.from,
-                to: run.to,
+            restored.push(Remaining {
+                from: Position::new(run.from),
+                to: Position::new(run.to),
                 priority: priority_of(run.class),
                 body_bytes: run.weight,
                 may_expire: run.flags & MAY_EXPIRE != 0,
@@ -110,7 +101,7 @@ impl DurableStore {
 }
 
 impl Restored {
-    fn push(&mut self, run: RestoredRun) {
+    fn push(&mut self, run: Remaining) {
         if let Some(last) = self.runs.last_mut()
             && last.to == run.from
             && class_of(last.priority) == class_of(run.priority)

@@ -207,7 +207,8 @@ impl Cluster {
     /// From now on definitions are logged.
     pub(super) fn use_storage(&mut self) {
         for broker in &mut self.brokers {
-            broker.storage = Some(Box::default());
+            let storage = Storage::by_hand(broker.shard, broker.boot);
+            broker.storage = Some(Box::new(storage));
         }
     }
 
@@ -221,7 +222,7 @@ impl Cluster {
     pub(super) fn sync(&mut self, shard: usize, count: usize) {
         let Some(storage) = &self.brokers[shard].storage else { return };
         let upto = storage.logged().1 + count.min(self.undurable(shard));
-        self.brokers[shard].durable(Lsn(upto as u64));
+        self.brokers[shard].durable(upto);
         self.touched[shard] = true;
     }
 

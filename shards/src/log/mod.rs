@@ -27,10 +27,14 @@ pub mod file_header;
 pub mod files;
 pub mod ids;
 pub mod job;
+#[cfg(test)]
+mod plain_disk;
 pub mod record;
+pub mod writer;
 
 pub use file_header::{BLOCK_BYTES, FileHeader, HeaderError};
 pub use files::{Entry, Files};
 pub use ids::{LogFile, Lsn, QueueUid, SegmentId};
 pub use job::{DiskError, Done, Job, Mapped, Space};
 pub use record::{Head, Record};
+pub use writer::{FileInfo, Log, LogSetup};

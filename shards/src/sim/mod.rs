@@ -1,4 +1,5 @@
-//! The simulation: a disk that loses, tears and fails by seed. For tests only. May import `log` and what stands beside it.
+//! The simulation: a disk that loses, tears and fails by seed, and a driver that carries jobs out on
+//! it in any allowed order. For tests only. May import `log` and what stands beside it.
 //!
 //! Everything is decided by seed: the same seed and the same calls give the same outcome, so a
 //! failing seed is a test case.
@@ -26,6 +27,7 @@
 
 mod content;
 mod disk;
+mod driver;
 mod faults;
 mod files;
 mod random;
@@ -34,8 +36,11 @@ mod tree;
 #[cfg(test)]
 mod disk_tests;
 #[cfg(test)]
+mod driver_tests;
+#[cfg(test)]
 mod protocol_tests;
 
 pub use disk::SimDisk;
+pub use driver::{RunJob, SimDriver};
 pub use faults::{Counters, FaultKind, Faults, Operation};
 pub use random::Random;

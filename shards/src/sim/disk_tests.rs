@@ -172,6 +172,32 @@ fn a_file_moved_to_another_directory_is_in_one_of_the_two() {
 }
 
 #[test]
+fn what_was_durable_is_not_lost_by_moving_it_to_a_directory_that_is_not() {
+    let states = results(|seed| {
+        let mut disk = disk(seed);
+        disk.make_dir("old").unwrap();
+        disk.create("old/file", 1).unwrap();
+        for directory in ["old", ""] {
+            disk.sync_dir(directory).unwrap();
+        }
+        disk.make_dir("new").unwrap();
+        disk.rename("old/file", "new/file").unwrap();
+        if seed % 3 == 0 {
+            disk.sync_dir("new").unwrap();
+        }
+        if seed % 3 == 1 {
+            disk.remove_dir("old").unwrap();
+            disk.sync_dir("").unwrap();
+        }
+        disk.crash();
+        let files: Vec<String> = disk.files().into_iter().map(|(path, _)| path).collect();
+        (seed % 3, files.join(" "))
+    });
+    let expected = [(0, "new/file"), (1, "new/file"), (2, "new/file"), (2, "old/file")];
+    assert_eq!(states, expected.map(|(case, path)| (case, path.to_owned())));
+}
+
+#[test]
 fn a_failed_sync_loses_octets_which_the_next_one_does_not_report() {
     for seed in 0..SEEDS {
         for kind in [FaultKind::Io, FaultKind::Full] {

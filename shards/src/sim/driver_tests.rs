@@ -14,10 +14,14 @@ const FILE: LogFile = LogFile(1);
 thread_local! {
     /// What `run` did on this thread, in short.
     static TRACE: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    /// The disk whose syncs of files the trace counts.
+    static TRACED: RefCell<Option<SimDisk>> = const { RefCell::new(None) };
 }
 
-fn trace(what: &str, file: LogFile) {
-    TRACE.with_borrow_mut(|trace| trace.push(format!("{what} {}", file.0)));
+fn trace(what: &str) {
+    let disk = TRACED.with_borrow(Clone::clone);
+    let syncs = disk.map_or(0, |disk| disk.counters().of(Operation::Sync));
+    TRACE.with_borrow_mut(|trace| trace.push(format!("{what} {syncs}")));
 }
 
 /// Carries out what the tests need of the real function for this.
@@ -29,7 +33,7 @@ fn run(job: Job, shard: u32, files: &mut dyn Files) -> Done {
     match job {
         Job::Commit { file, offset, bytes, sync } => {
             let path = file.name();
-            trace("commit", file);
+            trace("commit");
             let mut result = files.write(&path, offset, &bytes);
             if sync && result.is_ok() {
                 result = files.sync(&path);
@@ -40,11 +44,11 @@ fn run(job: Job, shard: u32, files: &mut dyn Files) -> Done {
             let path = file.name();
             let result = files
                 .create(&path, bytes)
-                .inspect(|()| trace("created", file))
+                .inspect(|()| trace("created"))
                 .and_then(|()| files.write(&path, 0, &header))
                 .and_then(|()| files.sync(&path))
                 .and_then(|()| files.sync_dir(""));
-            trace("made", file);
+            trace("made");
             Done::MakeLog { file, result: told(&path, result) }
         }
         Job::DropLog { .. }
@@ -132,19 +136,50 @@ fn commits_and_other_jobs_each_keep_their_order_and_mix() {
 fn a_commit_is_written_and_synced_beside_any_operation_of_another_job() {
     let mut traces = BTreeSet::new();
     for seed in 0..SEEDS {
-        let (_disk, mut driver) = start(seed);
+        let (disk, mut driver) = start(seed);
+        TRACED.set(Some(disk));
         driver.begin(make(2));
         driver.begin(commit(0, true));
         TRACE.take();
         assert_eq!(tell_all(&mut driver).len(), 2, "seed {seed}");
         traces.insert(TRACE.take().join(", "));
     }
+    // With the syncs of files so far: one before, one of the commit, one of the new file.
     let expected = [
-        "commit 1, created 2, made 2",
-        "created 2, commit 1, made 2",
-        "created 2, made 2, commit 1",
+        "commit 1, created 1, made 2",
+        "commit 1, created 1, made 3",
+        "commit 1, created 2, made 3",
+        "created 1, commit 1, made 2",
+        "created 1, commit 1, made 3",
+        "created 1, commit 2, made 2",
+        "created 1, commit 2, made 3",
+        "created 1, made 2, commit 2",
     ];
     assert_eq!(traces, BTreeSet::from(expected.map(str::to_owned)));
+}
+
+#[test]
+fn an_outcome_is_told_at_once_or_some_steps_later() {
+    let mut delays = BTreeSet::new();
+    for seed in 0..SEEDS {
+        let (disk, mut driver) = start(seed);
+        driver.begin(if seed % 2 == 0 { commit(0, false) } else { make(2) });
+        let mut told = Vec::new();
+        let mut steps_since = 0;
+        for _ in 0..STEPS_MAX {
+            driver.step();
+            driver.finished(&mut told);
+            if !told.is_empty() {
+                break;
+            }
+            steps_since += u32::from(disk.counters().of(Operation::Write) > 0);
+        }
+        assert_eq!(told.len(), 1, "seed {seed}");
+        delays.insert((seed % 2, steps_since));
+    }
+    for kind in [0, 1] {
+        assert!(delays.contains(&(kind, 0)) && delays.contains(&(kind, 5)), "{delays:?}");
+    }
 }
 
 #[test]

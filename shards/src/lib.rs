@@ -39,6 +39,8 @@ mod probe;
 mod shard;
 mod shard_id;
 mod signals;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod socket;
 mod start;
 mod stream;

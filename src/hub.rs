@@ -7,12 +7,14 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::{Arc, mpsc};
 use std::task::{Context as TaskContext, Poll, Waker};
 
+use ringmq_shards::log::{Done, Driver};
 use ringmq_shards::{Bound, Origin, Shard, Socket, Timers};
 
 use crate::broker::placement::Placement;
-use crate::broker::{Broker, Envelope};
+use crate::broker::{Broker, Catalogue, Envelope, ShardRemains};
 use crate::command::Now;
 use crate::config::Config;
 use crate::ids::{ConnectionId, ShardId};
@@ -29,6 +31,8 @@ pub(crate) enum Crossing {
     Listen(Bound, &'static Protocol),
     /// How many connections the sender has.
     Load(u32),
+    /// What the last run has left for this shard. Comes once, before all else.
+    Restore(Arc<Catalogue>, Box<ShardRemains>),
     /// Stop: close everything.
     Stop,
 }
@@ -48,10 +52,15 @@ pub(crate) struct Hub {
     arrivals: RefCell<Vec<Crossing>>,
     told_load: Cell<u32>,
     stopping: Cell<bool>,
+    /// Told when this shard has what the last run left.
+    restored: mpsc::Sender<()>,
     seats: RefCell<Vec<Seat>>,
     ticks: RefCell<Timers<ConnectionId>>,
+    /// What carries out the storage's jobs.
+    driver: Driver,
     /// Scratch, reused.
     ready: RefCell<Vec<ConnectionId>>,
+    finished: RefCell<Vec<Done>>,
     /// Wakes the task that reads the lanes, the one that watches the clock, those that wait for the
     /// stop.
     lanes_waker: Cell<Option<Waker>>,
@@ -98,6 +107,8 @@ impl Hub {
         broker: Broker,
         config: Rc<Config>,
         logins: Logins,
+        driver: Driver,
+        restored: mpsc::Sender<()>,
     ) -> Rc<Self> {
         let shards = shard.count();
         Rc::new(Self {
@@ -109,9 +120,12 @@ impl Hub {
             arrivals: RefCell::new(Vec::new()),
             told_load: Cell::new(0),
             stopping: Cell::new(false),
+            restored,
             seats: RefCell::new(Vec::new()),
             ticks: RefCell::new(Timers::new()),
+            driver,
             ready: RefCell::new(Vec::new()),
+            finished: RefCell::new(Vec::new()),
             lanes_waker: Cell::new(None),
             clock_waker: Cell::new(None),
             stop_wakers: RefCell::new(Vec::new()),
@@ -136,8 +150,15 @@ impl Hub {
     pub(crate) fn end_turn(&self, now: Now) {
         let mesh = self.shard.mesh();
         let mut broker = self.broker.borrow_mut();
+        let mut finished = self.finished.borrow_mut();
+        self.driver.finished(&mut finished);
+        for done in finished.drain(..) {
+            broker.on_disk(done, now);
+        }
         mesh.try_drain(|origin, crossing| self.read(&mut broker, origin, crossing, now));
         broker.end_turn(now);
+        broker.flush_storage(now);
+        broker.collect_jobs(|job| self.driver.begin(job));
         broker.collect(|to, envelope| mesh.send(to, Crossing::Broker(envelope)));
         let deadline = broker.next_deadline();
         let mut ready = self.ready.borrow_mut();
@@ -171,6 +192,11 @@ impl Hub {
                     *load = Load { told: count, sent: 0 };
                 }
             }
+            Crossing::Restore(catalogue, remains) => {
+                broker.restore_all(&catalogue, *remains, now);
+                // Fails only when the main thread has given up.
+                let _ = self.restored.send(());
+            }
             Crossing::Stop => {
                 self.stopping.set(true);
                 self.stop_wakers.take().into_iter().for_each(Waker::wake);
@@ -195,6 +221,33 @@ impl Hub {
             self.shard.mesh().poll_wait(context)
         })
         .await;
+    }
+
+    /// Ends a turn whenever the disk has done something: one task per shard.
+    pub(crate) async fn watch_disk(self: Rc<Self>) {
+        loop {
+            poll_fn(|context| self.driver.poll_finished(context)).await;
+            self.end_turn(self.now());
+            if self.broker.borrow().storage_failure().is_some() {
+                return;
+            }
+            self.shard.yield_if_needed().await;
+        }
+    }
+
+    /// Writes everything that has to outlive the process; false: not within the time.
+    pub(crate) async fn close_storage(&self, deadline_ms: u64) -> bool {
+        self.broker.borrow_mut().close_storage();
+        loop {
+            self.end_turn(self.now());
+            if self.broker.borrow().is_stored() {
+                return self.driver.under_way() == 0;
+            }
+            if self.shard.clock().now_ms() >= deadline_ms {
+                return false;
+            }
+            self.shard.sleep(1).await;
+        }
     }
 
     /// Notes the number of connections here and tells the others if it matters to them.

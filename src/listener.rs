@@ -102,7 +102,10 @@ pub(crate) async fn read_lanes(hub: Rc<Hub>) {
                 Crossing::Listen(bound, protocol) => {
                     hub.shard.spawn(accept(hub.clone(), bound, protocol));
                 }
-                Crossing::Broker(_) | Crossing::Load(_) | Crossing::Stop => {}
+                Crossing::Broker(_)
+                | Crossing::Load(_)
+                | Crossing::Restore(..)
+                | Crossing::Stop => {}
             }
         }
         hub.wait_for_mail().await;

@@ -3,12 +3,16 @@
 //!
 //! May import everything but the insides of `broker` and of the protocols.
 
+mod restart;
+
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 
+use ringmq_shards::log::{DataDir, DataDirError, Driver};
 use ringmq_shards::{
     BindOptions, Bound, Options, Running, Shard, ShardId, Signal, Signals, StartError,
     check_io_uring, limits as machine_limits, port_is_free, raise_nofile,
@@ -16,7 +20,7 @@ use ringmq_shards::{
 
 use crate::auth::{self, Directory, LoginLimiter, Users};
 use crate::broker::placement::Placement;
-use crate::broker::{Broker, NodeLimits, Setup};
+use crate::broker::{Broker, NodeLimits, Setup, StorageSetup};
 use crate::config::{self, Config};
 use crate::hub::{Crossing, Hub};
 use crate::limits;
@@ -56,8 +60,11 @@ pub enum NodeError {
         available: Box<str>,
     },
     /// The data directory.
-    #[error("cannot use data directory {path}: {cause}")]
-    DataDir {
+    #[error("{0}")]
+    DataDir(#[from] DataDirError),
+    /// What is in it.
+    #[error("cannot read data directory {path}: {cause}")]
+    Unreadable {
         /// Which.
         path: Box<str>,
         /// Why.
@@ -85,6 +92,12 @@ struct Plan {
     placement: Placement,
     memory_bytes_max: u64,
     secret: [u8; 32],
+    storage: StorageSetup,
+    root: PathBuf,
+    /// Told by each shard that has what the last run left.
+    restored: mpsc::Sender<()>,
+    /// Shards that have written everything at the end.
+    closed: AtomicUsize,
 }
 
 /// Starts the node and waits for its end.
@@ -96,7 +109,7 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
         .map_err(|cause| NodeError::System { what: "cannot block signals", cause })?;
     check_io_uring()?;
     check_congestion(&config.main.tcp_congestion)?;
-    make_data_dir(&config)?;
+    let mut data_dir = open_data_dir(&config)?;
     let Directory { users, vhosts, not_loaded } = auth::load(&config.main)?;
     for note in notes {
         tracing::info!("{note}");
@@ -110,8 +123,8 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
         if config.main.shards == 0 { defaults.shards } else { usize::from(config.main.shards) };
     let options = Options { shards, pin: config.main.pin, name: "ringmq".into() };
     let apart = config.main.placement == config::Placement::Apart;
-    let groups = u16::try_from(config.main.groups).unwrap_or(u16::MAX);
-    let placement = Placement::new(u16::try_from(shards).unwrap_or(u16::MAX), groups, apart);
+    let placement =
+        Placement::new(u16::try_from(shards).unwrap_or(u16::MAX), data_dir.groups, apart);
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(|error| NodeError::System {
         what: "no random numbers",
@@ -119,17 +132,24 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     })?;
     let listeners = bind_all(&config, placement.shards())?;
     let memory_bytes_max = config.main.max_memory.bytes(memory_bytes());
+    let recovered = restart::recover(&data_dir, placement)?;
+    let (restored, shards_restored) = mpsc::channel();
     let plan = Arc::new(Plan {
         users: Arc::new(users),
-        vhosts: vhosts.iter().map(|name| Box::from(&**name)).collect(),
+        vhosts: recovered.with_vhosts(vhosts.iter().map(|name| Box::from(&**name)).collect()),
+        storage: restart::storage_setup(&config, &data_dir),
+        root: data_dir.root.clone(),
         config,
         placement,
         memory_bytes_max,
         secret,
+        restored,
+        closed: AtomicUsize::new(0),
     });
     let shared = plan.clone();
     let running = ringmq_shards::start(&options, move |shard| run_shard(shard, shared.clone()))?;
     stop_on_signals(signals, &running)?;
+    recovered.hand_out(&running, &shards_restored);
     let mut addresses = Vec::new();
     for Bind { protocol, address, sockets } in listeners {
         addresses.push((protocol.name, address));
@@ -139,7 +159,11 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
         }
     }
     announce(&plan, &running, &addresses, nofile.ok());
-    running.join().map_err(|lost| NodeError::ShardLost(lost.shard))
+    running.join().map_err(|lost| NodeError::ShardLost(lost.shard))?;
+    if plan.closed.load(Ordering::Acquire) == shards {
+        data_dir.mark_clean(placement.shards())?;
+    }
+    Ok(())
 }
 
 /// A name that the kernel does not know would only be noticed by its absence.
@@ -154,11 +178,13 @@ fn check_congestion(wanted: &str) -> Result<(), NodeError> {
     Err(NodeError::Congestion { wanted: wanted.into(), available })
 }
 
-fn make_data_dir(config: &Config) -> Result<(), NodeError> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let path = &config.main.data_dir;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|cause| NodeError::DataDir { path: path.to_string_lossy().into(), cause })
+fn open_data_dir(config: &Config) -> Result<DataDir, NodeError> {
+    let groups = u16::try_from(config.main.groups).unwrap_or(u16::MAX);
+    let data_dir = DataDir::open(&config.main.data_dir, groups)?;
+    for note in &data_dir.notes {
+        tracing::warn!("{note}");
+    }
+    Ok(data_dir)
 }
 
 /// Memory of the machine, or of the control group if that has less.
@@ -254,19 +280,47 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
             bindings_max: limit(main.max_bindings),
             prefetch_default: u32::from(main.default_consumer_prefetch),
             consumer_timeout_ms: main.consumer_timeout_ms,
+            durability: main.durability,
         },
+        boot: plan.storage.boot,
+        storage: Some(plan.storage.clone()),
+        durabilities: main.durability_vhosts.clone(),
     });
     let logins = Logins { users: plan.users.clone(), limiter: LoginLimiter::new() };
-    let hub = Hub::new(shard.clone(), broker, config, logins);
+    let driver = match Driver::start(&shard, u32::from(shard.id().0), &plan.root) {
+        Ok(driver) => driver,
+        Err(error) => {
+            tracing::error!(%error, "no thread for the disk");
+            leave_at_once();
+            return;
+        }
+    };
+    let hub = Hub::new(shard.clone(), broker, config, logins, driver, plan.restored.clone());
     shard.spawn(listener::read_lanes(hub.clone()));
     shard.spawn(hub.clone().watch_clock());
+    shard.spawn(leave_when_the_disk_fails(hub.clone()));
     hub.stopped().await;
     let deadline = shard.clock().now_ms().saturating_add(limits::SHUTDOWN_MS_MAX - STOP_MARGIN_MS);
     // All shards end together: a connection's last words need answers of the others.
     while !hub.is_deserted() && shard.clock().now_ms() < deadline {
         shard.sleep(STOP_LOOK_MS).await;
     }
+    let deadline = shard.clock().now_ms().saturating_add(STOP_MARGIN_MS);
+    if hub.close_storage(deadline).await {
+        plan.closed.fetch_add(1, Ordering::AcqRel);
+    }
 }
+
+/// What is not stored is refused by now; a supervisor starts the broker again, and recovery decides
+/// from the disk what there is.
+async fn leave_when_the_disk_fails(hub: Rc<Hub>) {
+    hub.clone().watch_disk().await;
+    hub.shard.sleep(LAST_WORDS_MS).await;
+    leave_at_once();
+}
+
+/// For refusals to reach their publishers after the disk has failed, milliseconds.
+const LAST_WORDS_MS: u64 = 1_000;
 
 /// Between giving up on connections and the promised end, milliseconds.
 const STOP_MARGIN_MS: u64 = 2_000;

@@ -222,6 +222,8 @@ pub(crate) enum Mail {
     Unused { channel: (ConnectionId, ChannelId), queue: QueueId, consumer: ConsumerId, tokens: u32 },
     /// To all: what the sender has.
     Census(Census),
+    /// To the keeper: the sender needs no file of an earlier boot any more.
+    Adopted,
 }
 
 impl Mail {

@@ -41,7 +41,12 @@ pub(crate) mod topic_tree;
 mod topology;
 mod vhost;
 
+pub use definitions::catalogue::Catalogue;
 pub use mail::Envelope;
+pub use storage::StorageSetup;
+pub use storage::queues::ShardRemains;
+pub use storage::recovery::{Recovery, RecoveryReport};
+pub use storage::shelf::Sizes;
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -66,6 +71,7 @@ use crate::ids::{
     ChannelId, ChannelRef, ConnectionId, ConnectionRef, ConsumerKey, ExchangeId, QueueId, ShardId,
     VhostId,
 };
+use crate::durability::Durability;
 use crate::limits;
 use crate::message::PropertyReader;
 use crate::value::Value;
@@ -87,6 +93,10 @@ pub struct Setup {
     pub limits: NodeLimits,
     /// How often the data directory was used before: uids of another start never come again.
     pub boot: u32,
+    /// `None`: nothing outlives the process.
+    pub storage: Option<StorageSetup>,
+    /// What durable queues promise in virtual hosts that have a promise of their own.
+    pub durabilities: Vec<(Box<str>, Durability)>,
 }
 
 /// Limits of the node that operators set.
@@ -104,6 +114,8 @@ pub struct NodeLimits {
     pub prefetch_default: u32,
     /// Longest time a delivery may stay unsettled, where the queue does not say, milliseconds.
     pub consumer_timeout_ms: Option<u64>,
+    /// What durable queues promise where nothing else is said.
+    pub durability: Durability,
 }
 
 /// The broker core of one shard.
@@ -144,6 +156,9 @@ pub struct Broker {
 
     /// Nothing outlives the process without.
     storage: Option<Box<storage::Storage>>,
+    durabilities: Vec<(Box<str>, Durability)>,
+    /// Keeper: shards that need nothing of earlier boots any more.
+    adopters: u32,
     boot: u32,
     /// Keeper: uids of durable exchanges given in this boot.
     exchange_uids: u32,
@@ -178,7 +193,9 @@ impl Broker {
         let mut broker = Self {
             shard: setup.shard,
             placement: setup.placement,
-            storage: None,
+            storage: setup.storage.as_ref().map(|s| Box::new(storage::Storage::new(setup.shard, s))),
+            durabilities: setup.durabilities,
+            adopters: 0,
             boot: setup.boot,
             exchange_uids: 0,
             queue_uids: 0,
@@ -189,6 +206,7 @@ impl Broker {
                     prefetch => prefetch,
                 },
                 consumer_timeout_ms: setup.limits.consumer_timeout_ms,
+                durability: setup.limits.durability,
                 ..QueueDefaults::default()
             },
             memory: flow::Memory::new(shards, setup.limits.memory_bytes_max),

@@ -101,6 +101,7 @@ impl Broker {
                 self.unused(channel, ConsumerRef { queue, consumer }, tokens);
             }
             Mail::Census(census) => self.census_told(from, census),
+            Mail::Adopted => self.adopted_by(from),
         }
     }
 

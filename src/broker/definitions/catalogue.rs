@@ -123,7 +123,7 @@ fn name_of(vhost: &str, name: &str) -> (Box<str>, Box<str>) {
 
 /// Everything durable there is, on all shards. Every list in an order that depends on nothing else.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Catalogue {
+pub struct Catalogue {
     exchanges: Vec<ExchangeDefinition>,
     links: Vec<LinkDefinition>,
     queues: Vec<QueueDefinition>,
@@ -162,5 +162,17 @@ impl Catalogue {
     /// Records that count no more though nothing said so: mostly bindings of what was deleted.
     pub(crate) fn dangling(&self) -> u64 {
         self.dangling
+    }
+
+    /// Whether this queue is there.
+    pub(crate) fn has_queue(&self, uid: QueueUid) -> bool {
+        self.queues.binary_search_by_key(&uid, |queue| queue.uid).is_ok()
+    }
+
+    /// Virtual hosts that something is in, each once.
+    pub fn vhosts(&self) -> impl Iterator<Item = &str> {
+        let of_queues = self.queues.iter().map(|queue| &*queue.vhost);
+        let of_exchanges = self.exchanges.iter().map(|exchange| &*exchange.vhost);
+        of_queues.chain(of_exchanges).collect::<BTreeSet<&str>>().into_iter()
     }
 }

@@ -92,6 +92,8 @@ pub(crate) struct Storage {
     /// The first definition that no checkpoint has.
     new_definition: Option<Lsn>,
     last_definition: Lsn,
+    /// The node stops.
+    closing: bool,
     space: space::SpaceWatch,
     /// The disk has failed: nothing is stored any more.
     failed: Option<DiskError>,
@@ -127,6 +129,7 @@ impl Storage {
             leaving: None,
             new_definition: None,
             last_definition: Lsn(0),
+            closing: false,
             space: space::SpaceWatch::new(setup),
             failed: None,
             due_ms: None,
@@ -357,7 +360,7 @@ impl Broker {
         shelf.log_settled();
         let log = &mut shelf.log;
         let leaves = storage.leaving.as_ref().is_some_and(leave::Leaving::wants_sync);
-        if storage.waits.for_sync() || leaves {
+        if storage.waits.for_sync() || leaves || storage.closing {
             log.flush(true, &mut shelf.jobs);
         } else if storage.waits.for_write() {
             log.flush(false, &mut shelf.jobs);
@@ -401,6 +404,30 @@ impl Broker {
         if let Some(storage) = &mut self.storage {
             storage.timer_ms = None;
         }
+    }
+
+    /// The node stops in order: what was out is noted exactly, everything is synced.
+    pub fn close_storage(&mut self) {
+        let Some(storage) = &mut self.storage else { return };
+        if storage.failed.is_some() || std::mem::replace(&mut storage.closing, true) {
+            return;
+        }
+        let ids: Vec<QueueId> = storage.queues.values().copied().collect();
+        for id in ids {
+            if let Some(entry) = self.queues.get_mut(id)
+                && let Some(store) = entry.queue.store_mut().as_durable()
+            {
+                store.log_exact_mark();
+            }
+        }
+    }
+
+    /// Everything is on the disk, after [`Broker::close_storage`].
+    pub fn is_stored(&self) -> bool {
+        let Some(storage) = &self.storage else { return true };
+        let shelf = storage.shelf.borrow();
+        let log = &shelf.log;
+        storage.failed.is_none() && !log.has_waiting() && !log.is_busy() && !log.needs_sync()
     }
 
     /// What the disk is to do, in order.

@@ -18,7 +18,10 @@ use ringmq_shards::log::{
 };
 
 use super::entry::{self, Saying};
-use crate::broker::definitions::{Catalogue, Definition};
+use super::queues::ShardRemains;
+use crate::broker::definitions::Definition;
+use crate::broker::definitions::catalogue::{Catalogue, Replay};
+use crate::broker::placement::Placement;
 
 /// A message that was found in the log.
 #[derive(Debug, Clone)]
@@ -66,6 +69,7 @@ pub struct RecoveryReport {
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Recovery {
+    replay: Replay,
     pub(crate) catalogue: Catalogue,
     pub(crate) queues: HashMap<QueueUid, Remains, ahash::RandomState>,
     /// What there is to say about it.
@@ -84,7 +88,11 @@ impl Recovery {
     ///
     /// # Errors
     /// When a directory cannot be listed. A file that cannot be read is reported and left out.
-    pub fn read(files: &mut dyn Files, boot: u32, progress: Progress<'_>) -> std::io::Result<Self> {
+    pub fn read(
+        files: &mut dyn Files,
+        boot: u32,
+        progress: Progress<'_>,
+    ) -> std::io::Result<Self> {
         let mut recovery = Self::default();
         let logs = list_logs(files, boot)?;
         let total = logs.values().map(|shard| shard.logs.len()).sum();
@@ -104,9 +112,26 @@ impl Recovery {
             }
             recovery.replay(*shard, &images);
         }
+        recovery.catalogue = std::mem::take(&mut recovery.replay).finish();
         recovery.find_segments(files, progress)?;
         recovery.conclude();
         Ok(recovery)
+    }
+
+    /// The definitions for all shards, and the messages of each shard's queues.
+    pub fn split(mut self, placement: Placement) -> (Catalogue, Vec<ShardRemains>) {
+        let catalogue = std::mem::take(&mut self.catalogue);
+        let shards = usize::from(placement.shards());
+        let mut parts: Vec<ShardRemains> = (0..shards).map(|_| ShardRemains::default()).collect();
+        for queue in catalogue.queues() {
+            let owner = usize::from(placement.owner(&queue.vhost, &queue.name).0);
+            if let Some(remains) = self.queues.remove(&queue.uid)
+                && let Some(part) = parts.get_mut(owner)
+            {
+                part.insert(queue.uid, remains);
+            }
+        }
+        (catalogue, parts)
     }
 
     fn read_checkpoint(&mut self, files: &mut dyn Files, file: LogFile, path: &str) {
@@ -141,7 +166,7 @@ impl Recovery {
 
     fn define(&mut self, octets: &[u8], from: &str) {
         match Definition::read(octets) {
-            Some(definition) => self.catalogue.apply(definition),
+            Some(definition) => self.replay.apply(definition),
             None => {
                 self.report.definitions_damaged = true;
                 self.report.add(format!("{from}: a definition that is not understood"));
@@ -409,7 +434,7 @@ impl CheckpointWriter {
         Self { boot, lsn, octets: Vec::new() }
     }
 
-    pub(crate) fn add(&mut self, group: u32, definition: &Definition) {
+    pub(crate) fn add(&mut self, group: u16, definition: &Definition) {
         self.lsn = self.lsn.next();
         let start = record::begin(&mut self.octets);
         definition.write(&mut self.octets);
@@ -417,7 +442,7 @@ impl CheckpointWriter {
             lsn: self.lsn,
             durable: self.lsn,
             boot: self.boot,
-            group,
+            group: u32::from(group),
             gseq: 0,
             epoch: 0,
             kind: entry::DEFINITION,

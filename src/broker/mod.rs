@@ -18,6 +18,7 @@ mod connections;
 pub(crate) mod consumer;
 mod deliver;
 pub(crate) mod exchange;
+mod fetch;
 mod flow;
 mod interest;
 pub(crate) mod mail;

@@ -65,6 +65,7 @@ pub mod broker;
 pub mod command;
 pub mod config;
 mod connection;
+pub mod durability;
 mod hub;
 pub mod ids;
 pub mod limits;

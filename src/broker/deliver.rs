@@ -11,7 +11,7 @@ use super::owner::Footprint;
 use super::post::Post;
 use super::queue::{DeadLetter, Effect, Enqueued, More, OutDelivery, Outlet};
 use super::slots::Slots;
-use crate::command::{Answer, Delivery, Event, Now, Refusal};
+use crate::command::{Delivery, Event, Now};
 use crate::ids::{
     ChannelId, ChannelRef, ConnectionId, ConnectionRef, ConsumerId, ConsumerRef, DeliveryId,
     QueueId, QueueRef, ShardId, VhostId,
@@ -163,9 +163,29 @@ impl Broker {
     fn deliver_from(&mut self, id: QueueId, now: Now) {
         let Some(entry) = self.queues.get_mut(id) else { return };
         entry.dirty = false;
-        if self.deliver_pass(id, now) == More::Yes {
+        // Who waits for the disk has waited since before this turn: the consumers had no more of
+        // what is there now.
+        self.answer_gets(id, now);
+        let more = self.deliver_pass(id, now) == More::Yes;
+        // What the consumers took may have made the rest an answer.
+        if self.answer_gets(id, now) || more {
             self.mark_dirty(id);
         }
+    }
+
+    #[cfg_attr(not(test), expect(dead_code, reason = "the shard's log calls it"))]
+    /// Something that the store of a queue had asked for has come. Consumers, deadlines and those
+    /// who wait for a message follow at the end of the turn.
+    pub(super) fn loaded(&mut self, id: QueueId, now: Now) {
+        let Self { queues, connections, footprints, ready, post, effects_now, unneeded, .. } = self;
+        let Some(entry) = queues.get_mut(id) else { return };
+        let mut way =
+            Way { shard: self.shard, queue: id, connections, footprints, ready, post, unneeded };
+        let before = entry.queue.memory_bytes();
+        entry.queue.loaded(now, &mut way, effects_now);
+        self.memory.moved(before, entry.queue.memory_bytes());
+        self.queue_effects(id);
+        self.mark_dirty(id);
     }
 
     /// Consumers come before whoever looks at a queue: a message that came earlier in this turn
@@ -301,66 +321,5 @@ impl Broker {
                 }
             }
         }
-    }
-
-    /// One message on request.
-    pub(super) fn request_get(
-        &mut self,
-        at: ChannelRef,
-        vhost: VhostId,
-        name: &str,
-        no_settle: bool,
-        now: Now,
-    ) {
-        let id = match self.usable(at, vhost, name) {
-            Ok(id) => id,
-            Err(refusal) => {
-                self.answer(at, Answer::Refused(refusal));
-                return;
-            }
-        };
-        self.deliver_first(id, now);
-        let Some(entry) = self.queues.get_mut(id) else { return };
-        if entry.queue.is_single_active() {
-            self.answer(at, Answer::Refused(Refusal::SingleActiveConsumer(name.into())));
-            return;
-        }
-        let before = entry.queue.memory_bytes();
-        let taken = entry.queue.take(now, no_settle, &mut self.effects_now);
-        self.memory.moved(before, entry.queue.memory_bytes());
-        self.queue_effects(id);
-        self.mark_dirty(id);
-        self.arm(id, now);
-        let Some(taken) = taken else {
-            self.answer(at, Answer::Empty);
-            return;
-        };
-        let delivery = if no_settle { SETTLED } else { taken.id };
-        let left = taken.left;
-        if at.connection.shard == self.shard {
-            let delivery = Box::new(Delivery {
-                channel: at.channel,
-                consumer: None,
-                queue: QueueRef { shard: self.shard, queue: id },
-                id: delivery,
-                redelivered: taken.redelivered,
-                delivery_count: taken.delivery_count,
-                message: taken.message,
-            });
-            let answer = Answer::Got { delivery, left };
-            self.tell(at.connection.connection, Event::Answer { channel: at.channel, answer });
-            return;
-        }
-        self.post.send_message(at.connection.shard, &taken.message, |parcel| Mail::Deliver {
-            connection: at.connection.connection,
-            channel: at.channel,
-            consumer: None,
-            queue: id,
-            id: delivery,
-            redelivered: taken.redelivered,
-            delivery_count: taken.delivery_count,
-            left: Some(left),
-            parcel,
-        });
     }
 }

@@ -19,6 +19,7 @@ pub(crate) mod consumer;
 pub(crate) mod definitions;
 mod deliver;
 pub(crate) mod exchange;
+mod fetch;
 mod flow;
 mod interest;
 pub(crate) mod mail;

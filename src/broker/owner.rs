@@ -10,6 +10,7 @@ use super::Broker;
 use super::calls::Then;
 use super::connections::Window;
 use super::consumer::{ConsumeRefused, NewConsumer};
+use super::fetch::Gets;
 use super::mail::{BindingSpec, CallId, ExchangeSpec, Mail, PlainAnswer};
 use super::queue::{Effect, Queue, QueueSpec};
 use super::topology::RESERVED_PREFIX;
@@ -33,12 +34,15 @@ pub(super) struct QueueEntry {
     pub(super) dirty: bool,
     /// The earliest deadline a timer stands for.
     pub(super) timer_ms: Option<u64>,
+    /// Who waits for a message that has to be read first.
+    pub(super) gets: Gets,
 }
 
 /// What a connection left on an owner: its queues with consumers, and its exclusive ones.
 #[derive(Debug, Default)]
 pub(super) struct Footprint {
-    /// How often each counts: its consumers, and once more where it is exclusive.
+    /// How often each counts: its consumers, its fetches that wait, and once more where it is
+    /// exclusive.
     pub(super) queues: HashMap<QueueId, u32, ahash::RandomState>,
     /// For a connection of another shard: what is on its way to it.
     pub(super) window: Window,
@@ -257,10 +261,15 @@ impl Broker {
             }
         })?;
         let answer = declared(&queue);
-        let lasts = spec.durable && !exclusive && self.storage.is_some();
-        let uid = if lasts { Some(self.next_queue_uid()?) } else { None };
-        let bound_to = Vec::new();
-        let entry = QueueEntry { queue, vhost, uid, bound_to, dirty: false, timer_ms: None };
+        let entry = QueueEntry {
+            queue,
+            vhost,
+            uid,
+            bound_to: Vec::new(),
+            dirty: false,
+            timer_ms: None,
+            gets: Gets::default(),
+        };
         let full = || Refusal::LimitReached("queue limit is reached".into());
         let id = self.queues.insert(entry).ok_or_else(full)?;
         if let Some(names) = self.vhosts.get_mut(vhost.0 as usize) {
@@ -352,6 +361,7 @@ impl Broker {
         self.log_queue_gone(&entry);
         self.memory.moved(entry.queue.memory_bytes(), 0);
         self.unbind_all(id, &entry.bound_to, call);
+        self.refuse_gets(id, &entry, leaving);
         if let Some(owner) = entry.queue.exclusive() {
             self.lift_footprint(owner, id, 1);
         }
@@ -363,8 +373,8 @@ impl Broker {
         }
     }
 
-    /// Consumers of a connection, or its own queue, are gone.
-    fn lift_footprint(&mut self, connection: ConnectionRef, queue: QueueId, times: u32) {
+    /// Consumers or fetches of a connection, or its own queue, are gone.
+    pub(super) fn lift_footprint(&mut self, connection: ConnectionRef, queue: QueueId, times: u32) {
         if let Some(footprint) = self.footprints.get_mut(&connection)
             && let Entry::Occupied(mut count) = footprint.queues.entry(queue)
         {
@@ -521,9 +531,10 @@ impl Broker {
                 self.delete_queue(id, own, Some(connection));
                 continue;
             }
+            let gets = entry.gets.forget(connection, channel);
             let effects = &mut self.effects_now;
             let gone = entry.queue.remove_consumers_of(connection, channel, now, effects);
-            self.lift_footprint(connection, id, gone);
+            self.lift_footprint(connection, id, gone.saturating_add(gets));
             self.after_removal(id, own, now);
         }
         if channel.is_none() {

@@ -1,12 +1,13 @@
 //! The arguments a queue may be declared with: one table, one reader each (L33, P75-P77).
 //!
 //! Unknown arguments are accepted and mean nothing, as in RabbitMQ (abuse row 39).
-//! May import `dead_letter`, `dedup` and `value`.
+//! May import `dead_letter`, `dedup`, `durability` and `value`.
 
 use std::rc::Rc;
 
 use super::dead_letter::DeadLetterTarget;
 use super::dedup::{self, DedupSettings};
+use crate::durability::Durability;
 use crate::value::{Table, Value};
 
 /// Times up to here, as RabbitMQ's timers: 2^32 - 1 ms, 49 days.
@@ -14,6 +15,9 @@ const TIME_MS_MAX: u64 = u32::MAX as u64;
 
 /// Names the type of a queue.
 pub(crate) const QUEUE_TYPE: &str = "x-queue-type";
+
+/// What a durable queue promises.
+pub(crate) const DURABILITY: &str = "x-durability";
 
 /// An argument or property that is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +77,8 @@ pub(crate) struct Settings {
     pub(crate) single_active_consumer: bool,
     pub(crate) priority_max: Option<u8>,
     pub(crate) dedup: Option<DedupSettings>,
+    /// What is promised of a stored message; `None`: nothing, as the queue is not durable.
+    pub(crate) durability: Option<Durability>,
 }
 
 type Read = Result<(), Box<str>>;
@@ -125,6 +131,7 @@ const ARGUMENTS: &[Argument] = &[
         name: "x-single-active-consumer",
         read: |v, r| boolean(v).map(|on| r.settings.single_active_consumer = on),
     },
+    Argument { name: DURABILITY, read: durability },
     Argument { name: "x-max-priority", read: priority_max },
     Argument { name: QUEUE_TYPE, read: |v, _| text(v).map(drop) },
     Argument { name: "x-message-deduplication", read: |v, r| boolean(v).map(|on| r.dedup = on) },
@@ -261,6 +268,13 @@ fn delivery_limit(value: &Value, raw: &mut Raw) -> Read {
     Ok(())
 }
 
+fn durability(value: &Value, raw: &mut Raw) -> Read {
+    let word = text(value)?;
+    let refused = || format!("must be {}: '{word}'", Durability::SYNTAX);
+    raw.settings.durability = Some(Durability::parse(word).ok_or_else(refused)?);
+    Ok(())
+}
+
 fn priority_max(value: &Value, raw: &mut Raw) -> Read {
     within(value, 0, u64::from(u8::MAX))?;
     raw.settings.priority_max = u8::try_from(natural(value)?).ok();
@@ -326,6 +340,8 @@ mod tests {
         assert!(one("x-dead-letter-exchange", Value::I32(1)).is_err());
         assert!(one("x-queue-type", Value::Bool(true)).is_err());
         assert!(one("x-max-age", Value::text("7D")).is_err());
+        assert!(one("x-durability", Value::text("fsync")).is_err());
+        assert!(one("x-durability", Value::Bool(true)).is_err());
     }
 
     #[test]

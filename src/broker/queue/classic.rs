@@ -15,6 +15,7 @@ pub(crate) const TYPE: QueueType = QueueType {
     returns: ReturnOrder::Original,
     counts: Counts::Every,
     channel_limits: true,
+    keeps_all: false,
     active_consumer_yields: false,
 };
 

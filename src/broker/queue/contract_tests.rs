@@ -1,4 +1,5 @@
-//! What every type of queue promises: each test runs for each entry of `QUEUE_TYPES`.
+//! What every type of queue promises: each test runs for each entry of `QUEUE_TYPES`, over a store
+//! in memory and over one that answers later.
 
 use super::testing::{Bench, channel, connection, message, message_with, now, spec, table};
 use super::*;
@@ -13,8 +14,13 @@ fn each(test: impl Fn(&str)) {
     }
 }
 
+/// Also over a store that has to read first, quickly or slowly.
 fn each_with(entries: &[(&str, Value)], test: impl Fn(Bench)) {
-    each(|kind| test(Bench::new(kind, entries)));
+    each(|kind| {
+        test(Bench::new(kind, entries));
+        test(Bench::slow(kind, entries, 1));
+        test(Bench::slow(kind, entries, 3));
+    });
 }
 
 #[test]
@@ -214,7 +220,7 @@ fn fetching_one_by_one_takes_nobodys_credit() {
         assert!(bench.deliver().is_empty(), "settling it gives no credit either");
         let again = bench.take().unwrap();
         assert!(again.redelivered);
-        let last = bench.queue.take(now(0), true, &mut bench.effects).unwrap();
+        let last = bench.take_and(true).unwrap();
         assert_eq!((last.message.routing_key(), bench.queue.unsettled()), ("c", 2));
         assert!(bench.take().is_none());
     });
@@ -267,7 +273,7 @@ fn a_message_expires_after_the_shorter_time_counted_from_its_arrival_here() {
         bench.at_ms = 50;
         bench.publish(&["queue"]);
         bench.publish_message(message_with("own", |t| t.expiration_ms = Some(20)));
-        assert_eq!(bench.queue.next_deadline(), Some(150));
+        assert_eq!(bench.next_deadline(), Some(150));
         bench.at_ms = 149;
         bench.on_time();
         assert_eq!(bench.queue.ready(), 2, "expiry happens at the head");
@@ -275,7 +281,7 @@ fn a_message_expires_after_the_shorter_time_counted_from_its_arrival_here() {
         bench.on_time();
         let died = (String::new(), DeathReason::Expired);
         assert_eq!(bench.dead(), [died.clone(), died]);
-        assert_eq!((bench.queue.ready(), bench.queue.next_deadline()), (0, None));
+        assert_eq!((bench.queue.ready(), bench.next_deadline()), (0, None));
     });
 }
 
@@ -283,10 +289,10 @@ fn a_message_expires_after_the_shorter_time_counted_from_its_arrival_here() {
 fn neither_the_queue_nor_the_message_can_lengthen_the_others_time() {
     each_with(&[("x-message-ttl", Value::I32(100))], |mut bench| {
         bench.publish_message(message_with("short", |t| t.expiration_ms = Some(20)));
-        assert_eq!(bench.queue.next_deadline(), Some(20));
+        assert_eq!(bench.next_deadline(), Some(20));
         bench.queue.purge();
         bench.publish_message(message_with("long", |t| t.expiration_ms = Some(1_000)));
-        assert_eq!(bench.queue.next_deadline(), Some(100));
+        assert_eq!(bench.next_deadline(), Some(100));
     });
 }
 
@@ -410,12 +416,12 @@ fn an_unused_queue_asks_once_to_be_deleted() {
     each_with(&[("x-expires", Value::I32(100))], |mut bench| {
         bench.at_ms = 60;
         assert!(bench.take().is_none());
-        assert_eq!(bench.queue.next_deadline(), Some(160), "fetching is use");
+        assert_eq!(bench.next_deadline(), Some(160), "fetching is use");
         let consumer = bench.consumer(1, 0);
-        assert_eq!(bench.queue.next_deadline(), None);
+        assert_eq!(bench.next_deadline(), None);
         bench.at_ms = 200;
         bench.remove(consumer);
-        assert_eq!(bench.queue.next_deadline(), Some(300), "it was in use until now");
+        assert_eq!(bench.next_deadline(), Some(300), "it was in use until now");
         bench.at_ms = 250;
         bench.queue.touch(now(250));
         bench.at_ms = 349;
@@ -493,7 +499,8 @@ fn a_paused_queue_or_consumer_keeps_its_place() {
 
 #[test]
 fn a_budget_bounds_a_turn() {
-    each_with(&[], |mut bench| {
+    each(|kind| {
+        let mut bench = Bench::new(kind, &[]);
         bench.consumer(1, 0);
         bench.publish(&["a", "b", "c"]);
         let (queue, outlet, effects) = (&mut bench.queue, &mut bench.outlet, &mut bench.effects);

@@ -4,6 +4,8 @@
 
 use super::fifo::Returned;
 use super::ready::Front;
+use super::settle::DYING_MAX;
+use super::store::Read;
 use super::unsettled::{SETTLED_AT_ONCE, Unsettled};
 use super::{Effect, Queue, arguments::DeliveryLimit};
 use crate::broker::consumer::ChannelShare;
@@ -76,6 +78,26 @@ pub(crate) struct Taken {
     pub(crate) left: u64,
 }
 
+/// What became of the wish for one message.
+#[derive(Debug)]
+pub(crate) enum Fetched {
+    /// Here it is.
+    Message(Taken),
+    /// There is none.
+    Empty,
+    /// The next one has to be read first: ask again after [`Queue::loaded`].
+    Later,
+}
+
+/// The front of the queue, taken out.
+enum Head {
+    Message(Message),
+    /// It was dead, or lost: the next one is the front.
+    Dead,
+    /// It stays where it is until it has been read.
+    Later,
+}
+
 /// What one step of handing out did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
@@ -125,10 +147,10 @@ impl Queue {
         outlet: &mut O,
         effects: &mut Vec<Effect>,
     ) -> Step {
-        if self.paused || self.unsettled.is_full() {
+        if self.paused || self.unsettled.is_full() || self.dying.len() >= DYING_MAX {
             return Step::Idle;
         }
-        let Some(front) = self.ready.front() else { return Step::Idle };
+        let Some(front) = self.front() else { return Step::Idle };
         let Some(id) = self.consumers.next() else { return Step::Idle };
         let Some(consumer) = self.consumers.get(id) else { return Step::Idle };
         let (channel, key, no_settle) = (consumer.at, consumer.key, consumer.no_settle);
@@ -146,10 +168,13 @@ impl Queue {
             }
             return Step::Busy;
         }
-        let Some(message) = self.take_front(front, now, just_come, effects) else {
-            return Step::Busy;
+        let message = match self.take_front(front, now, just_come, effects) {
+            Head::Message(message) => message,
+            Head::Dead => return Step::Busy,
+            Head::Later => return Step::Idle,
         };
-        let Some(delivery) = self.send_out(front, (!no_settle).then_some(Some(id))) else {
+        let Some(delivery) = self.send_out(front, &message, (!no_settle).then_some(Some(id)))
+        else {
             return Step::Idle;
         };
         self.consumers.served(id);
@@ -166,62 +191,79 @@ impl Queue {
     }
 
     /// Fetches one message. It takes nobody's credit (P68). Counts as use of the queue.
-    pub(crate) fn take(
-        &mut self,
-        now: Now,
-        no_settle: bool,
-        effects: &mut Vec<Effect>,
-    ) -> Option<Taken> {
+    pub(crate) fn take(&mut self, now: Now, no_settle: bool, effects: &mut Vec<Effect>) -> Fetched {
         self.touch(now);
         if self.unsettled.is_full() {
-            return None;
+            return Fetched::Empty;
+        }
+        if self.dying.len() >= DYING_MAX {
+            return Fetched::Later;
         }
         // Ends: every round takes a message out of the queue.
-        while let Some(front) = self.ready.front() {
-            let Some(message) = self.take_front(front, now, false, effects) else { continue };
-            return Some(Taken {
-                id: self.send_out(front, (!no_settle).then_some(None))?,
+        while let Some(front) = self.front() {
+            let message = match self.take_front(front, now, false, effects) {
+                Head::Message(message) => message,
+                Head::Dead => continue,
+                Head::Later => return Fetched::Later,
+            };
+            let Some(id) = self.send_out(front, &message, (!no_settle).then_some(None)) else {
+                return Fetched::Empty;
+            };
+            return Fetched::Message(Taken {
+                id,
                 message,
                 redelivered: front.returned.is_some(),
                 delivery_count: self.shown_count(front.returned),
                 left: self.ready.count(),
             });
         }
-        None
+        Fetched::Empty
     }
 
-    /// Takes the front out of the ready ones; `None` when it was dead.
+    /// Takes the front out of the ready ones.
     fn take_front(
         &mut self,
         front: Front,
         now: Now,
         just_come: bool,
         effects: &mut Vec<Effect>,
-    ) -> Option<Message> {
-        let Some(kept) = self.store.read(front.position).here() else {
-            self.forget_unreadable(front, effects);
-            return None;
+    ) -> Head {
+        let kept = match self.store.read(front.position) {
+            Read::Here(kept) => kept,
+            Read::Later => return Head::Later,
+            Read::Gone => {
+                self.forget_unreadable(front, effects);
+                return Head::Dead;
+            }
         };
         let arrived_now = just_come && self.store.tail() == front.position.next();
         if !arrived_now && self.deadline(&kept).is_some_and(|at| at <= now.mono_ms) {
             self.kill_ready(front, &kept.message, DeathReason::Expired, now, effects);
-            return None;
+            return Head::Dead;
         }
-        self.ready.pop(front, kept.message.body().len() as u64);
-        Some(kept.message)
+        self.pop(front, kept.message.body().len() as u64);
+        Head::Message(kept.message)
     }
 
     /// Notes who has it: `None`: nobody will settle it, so it is settled now.
-    fn send_out(&mut self, front: Front, to: Option<Option<ConsumerId>>) -> Option<DeliveryId> {
+    fn send_out(
+        &mut self,
+        front: Front,
+        message: &Message,
+        to: Option<Option<ConsumerId>>,
+    ) -> Option<DeliveryId> {
         let Some(consumer) = to else {
             self.store.settle(front.position);
             return Some(SETTLED_AT_ONCE);
         };
+        self.store.handed_out(front.position);
         self.unsettled.insert(Unsettled {
             position: front.position,
             level: front.level,
             consumer,
             returned: front.returned.unwrap_or_default().count,
+            // No protocol has bodies of 4 GiB.
+            body_bytes: u32::try_from(message.body().len()).unwrap_or(u32::MAX),
         })
     }
 

@@ -2,7 +2,7 @@
 //!
 //! May import the queue's parts, `command::Now` and `message`.
 
-use super::store::Kept;
+use super::store::{Kept, Read};
 use super::{Effect, Queue, WhyDeleted};
 use crate::command::Now;
 use crate::message::DeathReason;
@@ -11,7 +11,8 @@ use crate::message::DeathReason;
 const EXPIRE_BUDGET: usize = 1_000;
 
 impl Queue {
-    /// When [`Queue::on_time`] has something to do, monotonic milliseconds.
+    /// When [`Queue::on_time`] has something to do, monotonic milliseconds. A head that has to be
+    /// read first has no time yet: ask again after [`Queue::loaded`].
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         let head = self
             .timed
@@ -45,12 +46,20 @@ impl Queue {
             return;
         }
         for _ in 0..EXPIRE_BUDGET {
-            let due = self.ready.heads().find_map(|front| {
-                let kept = self.store.read(front.position).here()?;
-                (self.deadline(&kept)? <= now.mono_ms).then_some((front, kept))
+            let due = self.ready.heads().find_map(|front| match self.store.read(front.position) {
+                Read::Here(kept) => {
+                    (self.deadline(&kept)? <= now.mono_ms).then_some((front, Some(kept)))
+                }
+                Read::Gone => Some((front, None)),
+                Read::Later => None,
             });
-            let Some((front, kept)) = due else { return };
-            self.kill_ready(front, &kept.message, DeathReason::Expired, now, effects);
+            match due {
+                Some((front, Some(kept))) => {
+                    self.kill_ready(front, &kept.message, DeathReason::Expired, now, effects);
+                }
+                Some((front, None)) => self.forget_unreadable(front, effects),
+                None => return,
+            }
         }
     }
 

@@ -18,6 +18,7 @@ pub(crate) mod memory;
 mod priority;
 mod quorum;
 mod ready;
+pub(crate) mod restore;
 mod settle;
 pub(crate) mod store;
 mod subscribe;
@@ -28,15 +29,20 @@ mod conservation_tests;
 #[cfg(test)]
 mod contract_tests;
 #[cfg(test)]
+mod later_tests;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod rule_tests;
 #[cfg(test)]
+mod slow_store;
+#[cfg(test)]
 pub(crate) mod testing;
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
-pub(crate) use deliver::{More, OutDelivery, Outlet};
+pub(crate) use deliver::{Fetched, More, OutDelivery, Outlet, Taken};
 pub(crate) use equivalence::Difference;
 pub(crate) use unsettled::SETTLED_AT_ONCE;
 
@@ -48,11 +54,13 @@ use fifo::Run;
 use memory::MemoryStore;
 use priority::Scale;
 use ready::{Ready, ReturnOrder};
+use restore::Earlier;
 use store::{Position, Safe, Store};
 use unsettled::UnsettledTable;
 
 use crate::broker::consumer::Consumer;
 use crate::command::Now;
+use crate::durability::Durability;
 use crate::ids::{ConnectionRef, ConsumerId};
 use crate::limits;
 use crate::message::{DeathReason, Message};
@@ -80,6 +88,9 @@ pub(crate) struct QueueType {
     counts: Counts,
     /// Whether limits over all consumers of a channel work with it (R2).
     pub(crate) channel_limits: bool,
+    /// Every message is kept as the queue promises, whatever its sender says.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the store of durable queues asks"))]
+    pub(crate) keeps_all: bool,
     /// Whether a single active consumer makes room for one of higher priority.
     active_consumer_yields: bool,
 }
@@ -115,6 +126,8 @@ pub(crate) struct QueueDefaults {
     pub(crate) delivery_limit: DeliveryLimit,
     /// Longest time a delivery may stay unsettled, ms.
     pub(crate) consumer_timeout_ms: Option<u64>,
+    /// What a durable queue promises without `x-durability`.
+    pub(crate) durability: Durability,
 }
 
 impl Default for QueueDefaults {
@@ -125,6 +138,7 @@ impl Default for QueueDefaults {
             consumers_max: limits::CONSUMERS_PER_QUEUE_MAX,
             delivery_limit: DeliveryLimit::Times(20),
             consumer_timeout_ms: None,
+            durability: Durability::Sync,
         }
     }
 }
@@ -193,6 +207,9 @@ pub(crate) struct Queue {
     store: Box<dyn Store>,
     ready: Ready,
     unsettled: UnsettledTable,
+    /// Delivered messages that died and wait to be read, since they go somewhere.
+    dying: VecDeque<(Position, DeathReason)>,
+    earlier: Earlier,
     consumers: Consumers,
     dedup: Option<Dedup>,
     prefetch_default: u32,
@@ -222,15 +239,7 @@ impl Queue {
         store: Box<dyn Store>,
         now: Now,
     ) -> Result<Self, BadArgument> {
-        let mut settings = arguments::read(spec.arguments)?;
-        let asked = spec.arguments.get(QUEUE_TYPE).and_then(Value::as_text);
-        let kind_name = asked.unwrap_or(&defaults.queue_type);
-        let kind = QUEUE_TYPES.iter().find(|kind| kind.name == kind_name).ok_or_else(|| {
-            BadArgument::new(QUEUE_TYPE, format!("there is no queue type '{kind_name}'"))
-        })?;
-        (kind.check)(spec, &mut settings, defaults)?;
-        settings.consumer_timeout_ms =
-            settings.consumer_timeout_ms.or(defaults.consumer_timeout_ms);
+        let (kind, settings) = Self::rules(spec, defaults)?;
         let consumers = if settings.single_active_consumer {
             Consumers::with_single_active(kind.active_consumer_yields)
         } else {
@@ -247,6 +256,8 @@ impl Queue {
             store,
             ready: Ready::new(kind.returns),
             unsettled: UnsettledTable::default(),
+            dying: VecDeque::new(),
+            earlier: Earlier::default(),
             consumers,
             dedup: settings.dedup.clone().map(Dedup::new),
             prefetch_default: defaults.prefetch,
@@ -259,19 +270,28 @@ impl Queue {
         })
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "recovery from the log calls it"))]
-    /// Makes messages ready that lie in the store from before a restart: neighbours of one
-    /// priority with the sum of their bodies, in order of position, so that a store can tell them
-    /// from its own summary without reading them. `may_expire`: one has a time to live.
-    pub(crate) fn restore(
-        &mut self,
-        (from, to): (Position, Position),
-        priority: Option<u8>,
-        body_bytes: u64,
-        may_expire: bool,
-    ) {
-        self.timed |= may_expire;
-        self.ready.push(Run { from, to }, self.scale.level(priority), body_bytes);
+    /// What a declaration comes to: to be asked before a store is made for it.
+    pub(crate) fn rules(
+        spec: &QueueSpec<'_>,
+        defaults: &QueueDefaults,
+    ) -> Result<(&'static QueueType, Settings), BadArgument> {
+        let mut settings = arguments::read(spec.arguments)?;
+        let asked = spec.arguments.get(QUEUE_TYPE).and_then(Value::as_text);
+        let kind_name = asked.unwrap_or(&defaults.queue_type);
+        let kind = QUEUE_TYPES.iter().find(|kind| kind.name == kind_name).ok_or_else(|| {
+            BadArgument::new(QUEUE_TYPE, format!("there is no queue type '{kind_name}'"))
+        })?;
+        (kind.check)(spec, &mut settings, defaults)?;
+        settings.consumer_timeout_ms =
+            settings.consumer_timeout_ms.or(defaults.consumer_timeout_ms);
+        if spec.durable {
+            settings.durability = settings.durability.or(Some(defaults.durability));
+        } else if settings.durability.is_some() {
+            // It would do nothing there, and whoever writes it counts on something (P33).
+            let reason = "a queue that is not durable promises nothing";
+            return Err(BadArgument::new(arguments::DURABILITY, reason));
+        }
+        Ok((kind, settings))
     }
 
     /// Whether a declaration asks for what this queue is.
@@ -351,7 +371,7 @@ impl Queue {
     /// Removes the ready messages; those that are out stay out (P37). Tells how many.
     pub(crate) fn purge(&mut self) -> u64 {
         let count = self.ready.count();
-        for run in self.ready.take_all() {
+        for run in self.take_all() {
             self.store.settle_run(run.from, run.to);
         }
         count

@@ -100,7 +100,11 @@ impl Model {
 }
 
 fn run(acts: &[Act], kind: &str, entries: &[(&str, Value)], levels: bool) {
-    let mut bench = Bench::new(kind, entries);
+    run_on(acts, Bench::new(kind, entries), kind, levels);
+    run_on(acts, Bench::slow(kind, entries, 2), kind, levels);
+}
+
+fn run_on(acts: &[Act], mut bench: Bench, kind: &str, levels: bool) {
     let mut model = Model { listed: kind == "quorum", ..Model::default() };
     for act in acts {
         step(act, &mut bench, &mut model, levels);

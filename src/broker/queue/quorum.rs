@@ -17,6 +17,7 @@ pub(crate) const TYPE: QueueType = QueueType {
     returns: ReturnOrder::Returned,
     counts: Counts::Failed,
     channel_limits: false,
+    keeps_all: true,
     active_consumer_yields: true,
 };
 

@@ -106,6 +106,10 @@ impl Ready {
         }
         self.count = self.count.saturating_sub(1);
         self.body_bytes = self.body_bytes.saturating_sub(body_bytes);
+        if self.count == 0 {
+            // What could not be read left without saying how large it was.
+            self.body_bytes = 0;
+        }
     }
 
     /// Removes all; tells what it was.

@@ -7,7 +7,7 @@ use ringmq_shards::log::Lsn;
 
 use super::memory::MemoryStore;
 use super::store::Read;
-use super::testing::{Bench, channel, connection, message, message_with, now, spec, table};
+use super::testing::{Bench, channel, connection, message_with, now, spec, table};
 use super::*;
 use crate::command::Outcome;
 
@@ -303,8 +303,9 @@ struct Logged {
 
 impl Store for Logged {
     fn append(&mut self, message: Message, arrived_ms: u64) -> (Position, Safe) {
+        let durable = message.traits().persistent;
         let (at, _) = self.inner.append(message, arrived_ms);
-        (at, Safe::Synced(Lsn(7)))
+        (at, if durable { Safe::Synced(Lsn(7)) } else { Safe::Written(Lsn(7)) })
     }
     fn read(&self, at: Position) -> Read {
         if self.damaged.get() == Some(at.get()) { Read::Gone } else { self.inner.read(at) }
@@ -330,37 +331,16 @@ impl Store for Logged {
 fn logged() -> (Bench, Rc<Cell<Option<u64>>>) {
     let store = Logged::default();
     let damaged = Rc::clone(&store.damaged);
-    let none = Table::default();
-    let mut bench = Bench::new("classic", &[]);
-    let defaults = QueueDefaults::default();
-    bench.queue = Queue::declare_on(&spec(&none), &defaults, Box::new(store), now(0)).unwrap();
-    (bench, damaged)
+    (Bench::on("classic", &[], Box::new(store)), damaged)
 }
 
 #[test]
 fn a_publish_says_when_it_will_be_as_safe_as_promised() {
     let (mut bench, _) = logged();
-    let enqueued = bench.publish_message(message("a"));
+    let enqueued = bench.publish_message(message_with("a", |t| t.persistent = true));
     assert_eq!(enqueued, Enqueued::StoredLater(Safe::Synced(Lsn(7))));
-}
-
-#[test]
-fn messages_from_before_a_restart_come_first_and_expire() {
-    let mut store = MemoryStore::default();
-    for name in ["a", "b", "c"] {
-        store.append(message_with(name, |t| t.expiration_ms = Some(50)), 0);
-    }
-    let none = Table::default();
-    let mut bench = Bench::new("classic", &[]);
-    let defaults = QueueDefaults::default();
-    bench.queue = Queue::declare_on(&spec(&none), &defaults, Box::new(store), now(0)).unwrap();
-    bench.queue.restore((Position::new(0), Position::new(3)), None, 12, true);
-    bench.publish(&["d"]);
-    assert_eq!((bench.queue.ready(), bench.queue.ready_body_bytes()), (4, 16));
-    assert_eq!(bench.take().unwrap().message.routing_key(), "a");
-    assert_eq!(bench.queue.next_deadline(), Some(50));
-    bench.at_ms = 50;
-    assert_eq!(bench.take().unwrap().message.routing_key(), "d");
+    let enqueued = bench.publish_message(message_with("b", |t| t.persistent = false));
+    assert_eq!(enqueued, Enqueued::StoredLater(Safe::Written(Lsn(7))));
 }
 
 #[test]
@@ -372,4 +352,36 @@ fn a_message_the_store_lost_is_passed_over_and_told() {
     assert_eq!(bench.names(), ["b"]);
     assert_eq!(bench.effects, [Effect::Unreadable(Position::new(0))]);
     assert_eq!(bench.queue.ready(), 0);
+}
+
+#[test]
+fn a_durable_queue_promises_what_it_says_or_the_default() {
+    let asked = table(&[("x-durability", Value::text("interval:200"))]);
+    let defaults = QueueDefaults { durability: Durability::Os, ..QueueDefaults::default() };
+    let promised = |spec: &QueueSpec<'_>| {
+        Queue::rules(spec, &defaults).map(|(_, settings)| settings.durability)
+    };
+    assert_eq!(promised(&spec(&asked)), Ok(Some(Durability::Interval { ms: 200 })));
+    assert_eq!(promised(&spec(&Table::default())), Ok(Some(Durability::Os)));
+    let none = Table::default();
+    let transient = QueueSpec { durable: false, ..spec(&none) };
+    assert_eq!(promised(&transient), Ok(None));
+    let transient = QueueSpec { durable: false, ..spec(&asked) };
+    assert_eq!(&*refused(&transient), "x-durability");
+}
+
+#[test]
+fn a_queue_with_another_promise_is_another_queue() {
+    let (none, sync) = (Table::default(), table(&[("x-durability", Value::text("sync"))]));
+    let defaults = QueueDefaults::default();
+    let queue = Queue::declare(&spec(&sync), &defaults, now(0)).unwrap();
+    assert_eq!(queue.same_as(&spec(&sync), &defaults), Ok(()));
+    let found = queue.same_as(&spec(&none), &defaults).unwrap_err();
+    assert_eq!(&*found.argument, "x-durability");
+}
+
+#[test]
+fn only_a_quorum_queue_keeps_all_its_messages() {
+    let keepers: Vec<_> = QUEUE_TYPES.iter().filter(|t| t.keeps_all).map(|t| t.name).collect();
+    assert_eq!(keepers, ["quorum"]);
 }

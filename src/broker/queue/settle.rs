@@ -6,13 +6,42 @@ use super::arguments::DeliveryLimit;
 use super::dead_letter;
 use super::fifo::Returned;
 use super::ready::Front;
+use super::store::{Position, Read};
 use super::unsettled::Unsettled;
-use super::{Counts, DeadLetter, Effect, Queue};
+use super::{Counts, DeadLetter, Effect, HAND_OUT_BUDGET, Outlet, Queue};
 use crate::command::{Now, Outcome};
 use crate::ids::DeliveryId;
 use crate::message::{DeathReason, Message};
 
+/// Dead messages that may wait to be read; above, nothing goes out, so no more can die than are
+/// out already. 16 octets each: 1 MiB.
+pub(super) const DYING_MAX: usize = 65_536;
+
 impl Queue {
+    /// Something the store had asked for has come ([`Read::Later`]): does what had to wait for it.
+    /// Deliver afterwards, and look at [`Queue::next_deadline`] again.
+    pub(crate) fn loaded<O: Outlet>(
+        &mut self,
+        now: Now,
+        outlet: &mut O,
+        effects: &mut Vec<Effect>,
+    ) {
+        for _ in 0..self.dying.len() {
+            let Some((at, reason)) = self.dying.pop_front() else { break };
+            if !self.bury_at(at, reason, now, effects) {
+                // In the order of death: the others were asked for as well and come behind it.
+                self.dying.push_front((at, reason));
+                break;
+            }
+        }
+        if self.drops_heads() && self.exceeds(self.ready.count(), self.ready.body_bytes()) {
+            // A limit counts what nobody takes (P57), and consumers had to wait for the disk.
+            let _more = self.hand_out(now, HAND_OUT_BUDGET, false, outlet, effects);
+        }
+        self.expire_heads(now, effects);
+        self.enforce_length(now, effects);
+    }
+
     /// Ends a delivery; false when it is not out (any more). Its consumer's credit is free at once.
     pub(crate) fn settle(
         &mut self,
@@ -27,7 +56,7 @@ impl Queue {
         }
         match outcome {
             Outcome::Accept => self.store.settle(delivery.position),
-            Outcome::Reject => self.kill(delivery, DeathReason::Rejected, now, effects),
+            Outcome::Reject => self.kill(delivery.position, DeathReason::Rejected, now, effects),
             Outcome::Requeue { failed } => self.give_back(delivery, failed, now, effects),
         }
         true
@@ -50,28 +79,40 @@ impl Queue {
             && counts
             && count > limit
         {
-            return self.kill(delivery, DeathReason::DeliveryLimit, now, effects);
+            return self.kill(delivery.position, DeathReason::DeliveryLimit, now, effects);
         }
-        let Some(kept) = self.store.read(delivery.position).here() else {
-            return self.store.settle(delivery.position);
-        };
-        let body_bytes = kept.message.body().len() as u64;
+        self.store.returned(delivery.position, count);
+        let body_bytes = u64::from(delivery.body_bytes);
         let place = (delivery.position, delivery.level);
         self.ready.give_back(place, Returned { count }, body_bytes);
         self.enforce_length(now, effects);
     }
 
-    fn kill(
+    /// A message that was out dies.
+    fn kill(&mut self, at: Position, reason: DeathReason, now: Now, effects: &mut Vec<Effect>) {
+        if self.settings.dead_letter.is_none() {
+            effects.push(Effect::Dropped(reason));
+            self.store.settle(at);
+        } else if !self.bury_at(at, reason, now, effects) {
+            self.dying.push_back((at, reason));
+        }
+    }
+
+    /// Ends a message that is not ready any more. False: it has to be read first.
+    fn bury_at(
         &mut self,
-        delivery: Unsettled,
+        at: Position,
         reason: DeathReason,
         now: Now,
         effects: &mut Vec<Effect>,
-    ) {
-        if let Some(kept) = self.store.read(delivery.position).here() {
-            self.bury(&kept.message, reason, now, effects);
+    ) -> bool {
+        match self.store.read(at) {
+            Read::Here(kept) => self.bury(&kept.message, reason, now, effects),
+            Read::Gone => effects.push(Effect::Unreadable(at)),
+            Read::Later => return false,
         }
-        self.store.settle(delivery.position);
+        self.store.settle(at);
+        true
     }
 
     /// A ready message dies.
@@ -83,14 +124,14 @@ impl Queue {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        self.ready.pop(front, message.body().len() as u64);
+        self.pop(front, message.body().len() as u64);
         self.bury(message, reason, now, effects);
         self.store.settle(front.position);
     }
 
     /// The store lost it: nothing can be delivered or dead-lettered.
     pub(super) fn forget_unreadable(&mut self, front: Front, effects: &mut Vec<Effect>) {
-        self.ready.pop(front, 0);
+        self.pop(front, 0);
         self.store.settle(front.position);
         effects.push(Effect::Unreadable(front.position));
     }
@@ -114,19 +155,25 @@ impl Queue {
         effects.push(Effect::DeadLetter(DeadLetter { message, target: target.clone(), reason }));
     }
 
-    /// Drops what is too much: ready messages only (P57).
+    fn drops_heads(&self) -> bool {
+        self.settings.overflow == super::arguments::Overflow::DropHead
+    }
+
+    /// Drops what is too much: ready messages only (P57). One that has to be read first, for its
+    /// octets or to send it on, is dropped when it is there; until then there are too many.
     pub(super) fn enforce_length(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        if self.settings.overflow != super::arguments::Overflow::DropHead {
+        if !self.drops_heads() {
             return;
         }
         // Ends: every round takes a message out of the queue.
         while self.exceeds(self.ready.count(), self.ready.body_bytes()) {
             let Some(front) = self.ready.least() else { return };
-            match self.store.read(front.position).here() {
-                Some(kept) => {
+            match self.store.read(front.position) {
+                Read::Here(kept) => {
                     self.kill_ready(front, &kept.message, DeathReason::MaxLength, now, effects);
                 }
-                None => self.forget_unreadable(front, effects),
+                Read::Gone => self.forget_unreadable(front, effects),
+                Read::Later => return,
             }
         }
     }

@@ -5,6 +5,10 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::arguments::QUEUE_TYPE;
+use super::deliver::{Fetched, Taken};
+use super::memory::MemoryStore;
+use super::slow_store::{Disk, SlowStore};
+use super::store::Store;
 use super::unsettled::SETTLED_AT_ONCE;
 use super::{Effect, More, OutDelivery, Outlet, Queue, QueueDefaults, QueueSpec};
 use crate::broker::consumer::{ConsumeRefused, NewConsumer};
@@ -47,10 +51,10 @@ pub(crate) fn spec(arguments: &Table) -> QueueSpec<'_> {
     }
 }
 
-pub(crate) fn queue(kind: &str, entries: &[(&str, Value)]) -> Queue {
+pub(crate) fn queue(kind: &str, entries: &[(&str, Value)], store: Box<dyn Store>) -> Queue {
     let mut arguments = table(entries);
     arguments.set(QUEUE_TYPE, Value::text(kind));
-    Queue::declare(&spec(&arguments), &QueueDefaults::default(), now(0)).unwrap()
+    Queue::declare_on(&spec(&arguments), &QueueDefaults::default(), store, now(0)).unwrap()
 }
 
 pub(crate) fn connection(n: u32) -> ConnectionRef {
@@ -128,17 +132,62 @@ pub(crate) struct Bench {
     pub(crate) outlet: FakeOutlet,
     pub(crate) effects: Vec<Effect>,
     pub(crate) at_ms: u64,
+    /// What its store reads from, if that is slow.
+    pub(crate) disk: Option<Disk>,
+    /// The disk works only when it is told to.
+    pub(crate) by_hand: bool,
 }
 
 impl Bench {
     pub(crate) fn new(kind: &str, entries: &[(&str, Value)]) -> Self {
-        let (outlet, effects) = (FakeOutlet::default(), Vec::new());
-        Self { queue: queue(kind, entries), outlet, effects, at_ms: 0 }
+        Self::on(kind, entries, Box::new(MemoryStore::default()))
+    }
+
+    /// Over a store that answers after so many loads; they are made as they are asked for.
+    pub(crate) fn slow(kind: &str, entries: &[(&str, Value)], loads: u32) -> Self {
+        let (store, disk) = SlowStore::new(loads);
+        Self { disk: Some(disk), ..Self::on(kind, entries, Box::new(store)) }
+    }
+
+    pub(crate) fn on(kind: &str, entries: &[(&str, Value)], store: Box<dyn Store>) -> Self {
+        Self {
+            queue: queue(kind, entries, store),
+            outlet: FakeOutlet::default(),
+            effects: Vec::new(),
+            at_ms: 0,
+            disk: None,
+            by_hand: false,
+        }
+    }
+
+    /// Lets time pass on the disk once, and tells the queue what has come.
+    pub(crate) fn load(&mut self) {
+        if self.disk.as_ref().is_some_and(Disk::load) {
+            self.queue.loaded(now(self.at_ms), &mut self.outlet, &mut self.effects);
+        }
+    }
+
+    /// Reads all that is asked for. Tells whether that was anything.
+    pub(crate) fn load_all(&mut self) -> bool {
+        let mut loads = 0;
+        while self.disk.as_ref().is_some_and(Disk::is_busy) {
+            self.load();
+            loads += 1;
+            assert!(loads < 100_000, "it asks for ever");
+        }
+        loads > 0
+    }
+
+    fn load_unless_by_hand(&mut self) -> bool {
+        !self.by_hand && self.load_all()
     }
 
     pub(crate) fn publish_message(&mut self, message: Message) -> super::Enqueued {
         let now = now(self.at_ms);
-        self.queue.publish(message, |_| None, now, &mut self.outlet, &mut self.effects)
+        let (outlet, effects) = (&mut self.outlet, &mut self.effects);
+        let enqueued = self.queue.publish(message, |_| None, now, outlet, effects);
+        self.load_unless_by_hand();
+        enqueued
     }
 
     pub(crate) fn publish(&mut self, names: &[&str]) {
@@ -174,8 +223,13 @@ impl Bench {
 
     pub(crate) fn deliver(&mut self) -> Vec<Got> {
         let now = now(self.at_ms);
-        let more = self.queue.deliver(now, 1_000_000, &mut self.outlet, &mut self.effects);
-        assert_eq!(more, More::No);
+        loop {
+            let more = self.queue.deliver(now, 1_000_000, &mut self.outlet, &mut self.effects);
+            assert_eq!(more, More::No);
+            if !self.load_unless_by_hand() {
+                break;
+            }
+        }
         std::mem::take(&mut self.outlet.got)
     }
 
@@ -185,7 +239,9 @@ impl Bench {
     }
 
     pub(crate) fn settle(&mut self, id: DeliveryId, outcome: Outcome) -> bool {
-        self.queue.settle(id, outcome, now(self.at_ms), &mut self.effects)
+        let settled = self.queue.settle(id, outcome, now(self.at_ms), &mut self.effects);
+        self.load_unless_by_hand();
+        settled
     }
 
     pub(crate) fn requeue(&mut self, id: DeliveryId) {
@@ -196,12 +252,30 @@ impl Bench {
         self.queue.remove_consumer(id, now(self.at_ms), &mut self.effects)
     }
 
-    pub(crate) fn take(&mut self) -> Option<super::deliver::Taken> {
-        self.queue.take(now(self.at_ms), false, &mut self.effects)
+    pub(crate) fn take(&mut self) -> Option<Taken> {
+        self.take_and(false)
+    }
+
+    /// Also `None` when it has to be read and the disk is moved by hand.
+    pub(crate) fn take_and(&mut self, no_settle: bool) -> Option<Taken> {
+        loop {
+            match self.queue.take(now(self.at_ms), no_settle, &mut self.effects) {
+                Fetched::Message(taken) => return Some(taken),
+                Fetched::Empty => return None,
+                Fetched::Later if self.by_hand => return None,
+                Fetched::Later => assert!(self.load_all(), "it was asked for"),
+            }
+        }
     }
 
     pub(crate) fn on_time(&mut self) {
         self.queue.on_time(now(self.at_ms), &mut self.effects);
+        self.load_unless_by_hand();
+    }
+
+    pub(crate) fn next_deadline(&mut self) -> Option<u64> {
+        let first = self.queue.next_deadline();
+        if self.load_unless_by_hand() { self.queue.next_deadline() } else { first }
     }
 
     /// The dead: name and reason, with or without a place to go.

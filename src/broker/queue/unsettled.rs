@@ -23,6 +23,8 @@ pub(crate) struct Unsettled {
     pub(crate) consumer: Option<ConsumerId>,
     /// How often it came back before, as far as that counts.
     pub(crate) returned: u32,
+    /// Octets of its body, so that it need not be read when it comes back.
+    pub(crate) body_bytes: u32,
 }
 
 #[derive(Debug)]
@@ -99,7 +101,13 @@ mod tests {
     use super::*;
 
     fn delivery(position: u64) -> Unsettled {
-        Unsettled { position: Position::new(position), level: 0, consumer: None, returned: 0 }
+        Unsettled {
+            position: Position::new(position),
+            level: 0,
+            consumer: None,
+            returned: 0,
+            body_bytes: 0,
+        }
     }
 
     #[test]

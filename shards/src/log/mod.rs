@@ -26,7 +26,9 @@
 pub mod files;
 pub mod ids;
 pub mod job;
+mod mapped;
 
 pub use files::{Entry, Files};
 pub use ids::{LogFile, Lsn, QueueUid, SegmentId};
 pub use job::{DiskError, Done, Job, Mapped, Space};
+pub use mapped::map_file;

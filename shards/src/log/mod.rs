@@ -27,8 +27,24 @@ pub mod files;
 pub mod ids;
 pub mod job;
 mod mapped;
+mod segment;
+mod segment_error;
+mod segment_index;
+mod segment_outline;
+#[cfg(test)]
+mod segment_tests;
+mod segment_verify;
+mod segment_writer;
+mod settled;
 
 pub use files::{Entry, Files};
 pub use ids::{LogFile, Lsn, QueueUid, SegmentId};
 pub use job::{DiskError, Done, Job, Mapped, Space};
 pub use mapped::map_file;
+pub use segment::{Entry as SegmentEntry, Segment};
+pub use segment_error::{SegmentError, SettledError};
+pub use segment_index::{Run, SegmentSummary};
+pub use segment_outline::{Outline, ReadAt};
+pub use segment_verify::{VerifyReport, salvage, verify};
+pub use segment_writer::{EntryHead, GONE_AFTER_RESTART, SegmentWriter};
+pub use settled::Settled;

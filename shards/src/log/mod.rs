@@ -31,6 +31,16 @@ pub mod job;
 mod plain_disk;
 pub mod record;
 pub mod writer;
+mod mapped;
+mod segment;
+mod segment_error;
+mod segment_index;
+mod segment_outline;
+#[cfg(test)]
+mod segment_tests;
+mod segment_verify;
+mod segment_writer;
+mod settled;
 
 pub use file_header::{BLOCK_BYTES, FileHeader, HeaderError};
 pub use files::{Entry, Files};
@@ -38,3 +48,11 @@ pub use ids::{LogFile, Lsn, QueueUid, SegmentId};
 pub use job::{DiskError, Done, Job, Mapped, Space};
 pub use record::{Head, Record};
 pub use writer::{FileInfo, Log, LogSetup};
+pub use mapped::map_file;
+pub use segment::{Entry as SegmentEntry, Segment};
+pub use segment_error::{SegmentError, SettledError};
+pub use segment_index::{Run, SegmentSummary};
+pub use segment_outline::{Outline, ReadAt};
+pub use segment_verify::{VerifyReport, salvage, verify};
+pub use segment_writer::{EntryHead, GONE_AFTER_RESTART, SegmentWriter};
+pub use settled::Settled;

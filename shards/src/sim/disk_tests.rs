@@ -198,6 +198,20 @@ fn what_was_durable_is_not_lost_by_moving_it_to_a_directory_that_is_not() {
 }
 
 #[test]
+fn a_change_that_did_not_survive_in_one_directory_holds_up_those_after_it_in_the_other() {
+    let states = results(|seed| {
+        let mut disk = disk_with_file(seed);
+        disk.make_dir("other").unwrap();
+        disk.sync_dir("").unwrap();
+        disk.rename("file", "other/file").unwrap();
+        disk.create("later", 1).unwrap();
+        disk.crash();
+        disk.files().into_iter().map(|(path, _)| path).collect::<Vec<String>>().join(" ")
+    });
+    assert_eq!(states, ["file", "later other/file", "other/file"]);
+}
+
+#[test]
 fn a_failed_sync_loses_octets_which_the_next_one_does_not_report() {
     for seed in 0..SEEDS {
         for kind in [FaultKind::Io, FaultKind::Full] {

@@ -271,7 +271,6 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
         placement: plan.placement,
         vhosts: plan.vhosts.clone(),
         readers: readers(),
-        boot: 0,
         secret: plan.secret,
         limits: NodeLimits {
             memory_bytes_max: plan.memory_bytes_max,

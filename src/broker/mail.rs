@@ -224,6 +224,8 @@ pub(crate) enum Mail {
     Census(Census),
     /// To the keeper: the sender needs no file of an earlier boot any more.
     Adopted,
+    /// From the keeper to all: no file of an earlier boot is left.
+    EarlierGone,
 }
 
 impl Mail {

@@ -12,6 +12,7 @@ use super::connections::Window;
 use super::consumer::{ConsumeRefused, NewConsumer};
 use super::fetch::Gets;
 use super::mail::{BindingSpec, CallId, ExchangeSpec, Mail, PlainAnswer};
+use super::queue::arguments::BadArgument;
 use super::queue::{Effect, Queue, QueueSpec};
 use super::topology::RESERVED_PREFIX;
 use crate::command::{Answer, Command, Consume, Entity, Event, Now, Refusal};
@@ -201,7 +202,7 @@ impl Broker {
                 return Answer::Refused(Refusal::ReservedName(Entity::Queue, name.clone()));
             }
             match self.usable(at, vhost, name) {
-                Ok(id) => return self.redeclare(id, &spec, *passive, now),
+                Ok(id) => return self.redeclare((id, vhost), &spec, *passive, now),
                 Err(Refusal::NotFound(..)) if !*passive => {}
                 Err(refusal) => return Answer::Refused(refusal),
             }
@@ -214,18 +215,19 @@ impl Broker {
 
     fn redeclare(
         &mut self,
-        id: QueueId,
+        (id, vhost): (QueueId, VhostId),
         spec: &QueueSpec<'_>,
         passive: bool,
         now: Now,
     ) -> PlainAnswer {
         self.deliver_first(id, now);
+        let defaults = self.defaults_in(vhost);
         let Some(entry) = self.queues.get_mut(id) else { return Answer::Done };
         // One connection's own queue and everybody's are no variants of each other (amqp.md P34).
         if !passive && entry.queue.exclusive() != spec.exclusive {
             return Answer::Refused(Refusal::Locked(spec.name.into()));
         }
-        if !passive && let Err(difference) = entry.queue.same_as(spec, &self.queue_defaults) {
+        if !passive && let Err(difference) = entry.queue.same_as(spec, &defaults) {
             return Answer::Refused(Refusal::Mismatch {
                 entity: Entity::Queue,
                 name: spec.name.into(),
@@ -252,14 +254,17 @@ impl Broker {
         }
         let name: Box<str> = spec.name.into();
         let exclusive = spec.exclusive.is_some();
-        let queue = Queue::declare(&spec, &self.queue_defaults, now).map_err(|bad| {
-            Refusal::InvalidArgument {
-                entity: Entity::Queue,
-                name: name.clone(),
-                argument: bad.argument,
-                reason: bad.reason,
-            }
-        })?;
+        let invalid = |bad: BadArgument| Refusal::InvalidArgument {
+            entity: Entity::Queue,
+            name: name.clone(),
+            argument: bad.argument,
+            reason: bad.reason,
+        };
+        let defaults = self.defaults_in(vhost);
+        let (kind, settings) = Queue::rules(&spec, &defaults).map_err(invalid)?;
+        let (store, uid, store_uid) =
+            self.new_store(vhost, &spec, (kind.keeps_all, settings.durability))?;
+        let queue = Queue::declare_on(&spec, &defaults, store, now).map_err(invalid)?;
         let answer = declared(&queue);
         let entry = QueueEntry {
             queue,
@@ -273,8 +278,9 @@ impl Broker {
         let full = || Refusal::LimitReached("queue limit is reached".into());
         let id = self.queues.insert(entry).ok_or_else(full)?;
         if let Some(names) = self.vhosts.get_mut(vhost.0 as usize) {
-            names.queues.insert(name, id);
+            names.queues.insert(name.clone(), id);
         }
+        self.attach_store(store_uid, id);
         // The default exchange has a new destination.
         self.revision += 1;
         if exclusive {
@@ -353,12 +359,13 @@ impl Broker {
         call: CallId,
         leaving: Option<ConnectionRef>,
     ) {
-        let Some(entry) = self.queues.remove(id) else { return };
+        let Some(mut entry) = self.queues.remove(id) else { return };
         if let Some(names) = self.vhosts.get_mut(entry.vhost.0 as usize) {
             names.queues.remove(entry.queue.name());
         }
         self.revision += 1;
         self.log_queue_gone(&entry);
+        self.detach_store(&mut entry.queue);
         self.memory.moved(entry.queue.memory_bytes(), 0);
         self.unbind_all(id, &entry.bound_to, call);
         self.refuse_gets(id, &entry, leaving);

@@ -102,6 +102,7 @@ impl Broker {
             }
             Mail::Census(census) => self.census_told(from, census),
             Mail::Adopted => self.adopted_by(from),
+            Mail::EarlierGone => self.earlier_gone(),
         }
     }
 

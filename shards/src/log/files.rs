@@ -78,6 +78,17 @@ pub trait Files: Send {
     /// `NotFound`, and whatever else the system says.
     fn read(&mut self, path: &str) -> io::Result<Vec<u8>>;
 
+    /// `bytes` octets of a file from `offset`, like [`Files::read`]; fewer where the file ends.
+    ///
+    /// # Errors
+    /// `NotFound`, and whatever else the system says.
+    fn read_at(&mut self, path: &str, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
+        let whole = self.read(path)?;
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
+        let end = start.saturating_add(bytes).min(whole.len());
+        Ok(whole.get(start..end).unwrap_or_default().to_vec())
+    }
+
     /// Octets the file system has free for us.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use ringmq_shards::log::QueueUid;
 use super::catalogue::Catalogue;
 use super::{BindingDefinition, ExchangeUid, LinkDefinition, NamedExchange, QueueDefinition};
 use crate::broker::Broker;
+use crate::broker::fetch::Gets;
 use crate::broker::owner::QueueEntry;
 use crate::broker::queue::store::Store;
 use crate::broker::queue::{Queue, QueueDefaults, QueueSpec};
@@ -134,6 +135,7 @@ impl Broker {
                 bound_to: Vec::new(),
                 dirty: false,
                 timer_ms: None,
+                gets: Gets::default(),
             };
             let Some(id) = self.queues.insert(entry) else { continue };
             debug_assert_eq!(id, place, "the place the other shards expect");
@@ -147,7 +149,19 @@ impl Broker {
 
     /// The type is that of the declaration, whatever the default is by now.
     fn defaults_for(&self, queue: &QueueDefinition) -> QueueDefaults {
-        QueueDefaults { queue_type: queue.kind.clone(), ..self.queue_defaults.clone() }
+        let defaults = match self.vhost_named(&queue.vhost) {
+            Some(vhost) => self.defaults_in(vhost),
+            None => self.queue_defaults.clone(),
+        };
+        QueueDefaults { queue_type: queue.kind.clone(), ..defaults }
+    }
+
+    /// How a queue of the catalogue is declared.
+    pub(in crate::broker) fn spec_and_defaults<'a>(
+        &self,
+        queue: &'a QueueDefinition,
+    ) -> (QueueSpec<'a>, QueueDefaults) {
+        (spec_of(queue), self.defaults_for(queue))
     }
 
     fn restore_binding(&mut self, binding: &BindingDefinition, places: &Places) -> Option<()> {

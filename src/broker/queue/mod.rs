@@ -386,6 +386,11 @@ impl Queue {
         self.paused = paused;
     }
 
+    /// Where its messages lie.
+    pub(crate) fn store_mut(&mut self) -> &mut dyn Store {
+        &mut *self.store
+    }
+
     /// Its name.
     pub(crate) fn name(&self) -> &str {
         &self.name

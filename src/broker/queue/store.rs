@@ -8,6 +8,7 @@ use std::fmt::Debug;
 
 use ringmq_shards::log::Lsn;
 
+use crate::broker::storage::durable::DurableStore;
 use crate::message::Message;
 
 /// A message's place in its queue: strictly one more than the one before, never used twice.
@@ -111,4 +112,9 @@ pub(crate) trait Store: Debug {
 
     /// Octets of memory its messages take.
     fn memory_bytes(&self) -> u64;
+
+    /// The store itself, if it is one that outlives the process or moves messages to the disk.
+    fn as_durable(&mut self) -> Option<&mut DurableStore> {
+        None
+    }
 }

@@ -20,8 +20,8 @@ use ringmq_shards::log::{
 use super::entry::{self, Place, SettledRun};
 use super::hot::Hot;
 use super::shelf::Shelf;
-use crate::broker::queue::arguments::Durability;
 use crate::broker::queue::store::{Kept, Position, Read, Safe, Store};
+use crate::durability::Durability;
 use crate::message::Message;
 
 /// Which messages of a queue outlive the process.

@@ -155,7 +155,7 @@ impl Broker {
         }
         let id = self.storage.as_ref().and_then(|s| s.queues.get(&segment.queue).copied());
         if let Some(id) = id {
-            self.queue_loaded(id, now);
+            self.loaded(id, now);
         }
     }
 }

@@ -48,6 +48,7 @@ impl Storage {
     /// with something in it.
     pub(super) fn adopt(&mut self, queues: Vec<QueueUid>) {
         self.adopted = false;
+        self.alone = false;
         self.shelf.borrow_mut().carry_left = u64::MAX;
         self.leaving = Some(Leaving {
             file: earlier_boots(self.boot),
@@ -60,7 +61,7 @@ impl Storage {
 
     fn start_leaving(&mut self) {
         let mut shelf = self.shelf.borrow_mut();
-        if shelf.log.total_bytes() <= shelf.sizes.log_bytes_max {
+        if !self.alone || shelf.log.total_bytes() <= shelf.sizes.log_bytes_max {
             return;
         }
         let current = shelf.log.file_of_open_batch();
@@ -119,17 +120,18 @@ impl Broker {
             storage.leaving = Some(leaving);
             return;
         }
-        let shelf = &mut *shelf;
         if storage.adopted {
+            let shelf = &mut *shelf;
             shelf.log.retire(leaving.file, &mut shelf.jobs);
+            return;
+        }
+        drop(shelf);
+        storage.adopted = true;
+        let shard = self.shard;
+        if shard == KEEPER {
+            self.adopted_by(shard);
         } else {
-            storage.adopted = true;
-            let shard = self.shard;
-            if shard == KEEPER {
-                self.adopted_by(shard);
-            } else {
-                self.post.send(KEEPER, Mail::Adopted);
-            }
+            self.post.send(KEEPER, Mail::Adopted);
         }
     }
 
@@ -142,6 +144,13 @@ impl Broker {
         if let Some(storage) = &self.storage {
             let boot = storage.boot;
             storage.shelf.borrow_mut().jobs.push(Job::DropEarlierBoots { boot });
+        }
+    }
+
+    /// No file of an earlier boot is left.
+    pub(in crate::broker) fn earlier_gone(&mut self) {
+        if let Some(storage) = &mut self.storage {
+            storage.alone = true;
         }
     }
 

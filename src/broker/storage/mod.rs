@@ -107,6 +107,9 @@ pub(crate) struct Storage {
     progress: bool,
     /// Nothing of earlier boots is needed any more once this says so.
     adopted: bool,
+    /// No file of an earlier boot is left. Before, no file of this boot may go: what it says of
+    /// things that those say too would be forgotten first.
+    alone: bool,
     /// Tests of definitions play the disk themselves.
     #[cfg(test)]
     by_hand: Option<by_hand::ByHand>,
@@ -138,6 +141,7 @@ impl Storage {
             timer_ms: None,
             progress: false,
             adopted: true,
+            alone: true,
             #[cfg(test)]
             by_hand: None,
         }
@@ -319,9 +323,18 @@ impl Broker {
                 Err(error) => self.fail_storage(error),
             },
             Done::WriteCheckpoint { result, .. } => self.checkpoint_written(result),
-            Done::DropSegment { result, .. }
-            | Done::DropQueue { result, .. }
-            | Done::DropEarlierBoots { result } => {
+            Done::DropEarlierBoots { result } => match result {
+                Ok(()) => {
+                    for shard in self.post.others() {
+                        self.post.send(shard, Mail::EarlierGone);
+                    }
+                    self.earlier_gone();
+                }
+                Err(error) => {
+                    tracing::error!(%error, "files of earlier boots stay, and the log grows");
+                }
+            },
+            Done::DropSegment { result, .. } | Done::DropQueue { result, .. } => {
                 if let Err(error) = result {
                     tracing::warn!(%error, "a file that nobody needs stays");
                 }

@@ -26,7 +26,15 @@
 pub mod files;
 pub mod ids;
 pub mod job;
+pub mod paths;
+mod real_files;
+mod reserve;
+mod run_job;
+mod run_job_tests;
 
 pub use files::{Entry, Files};
 pub use ids::{LogFile, Lsn, QueueUid, SegmentId};
 pub use job::{DiskError, Done, Job, Mapped, Space};
+pub use real_files::RealFiles;
+pub use reserve::{RESERVE_BYTES, make_reserve, release_reserve};
+pub use run_job::run_job;

@@ -23,6 +23,10 @@
 //! at `boot << 40` (uids and files `boot << 32`), so whatever a crash made of the numbers before, none
 //! comes again (reliability.md 2.4, step 6, without having to know the highest).
 
+mod boot;
+mod data_dir;
+mod dir_lock;
+mod file_system;
 pub mod files;
 pub mod ids;
 pub mod job;
@@ -32,6 +36,7 @@ mod reserve;
 mod run_job;
 mod run_job_tests;
 
+pub use data_dir::{DataDir, DataDirError};
 pub use files::{Entry, Files};
 pub use ids::{LogFile, Lsn, QueueUid, SegmentId};
 pub use job::{DiskError, Done, Job, Mapped, Space};

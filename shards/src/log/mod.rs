@@ -26,6 +26,8 @@
 mod boot;
 mod data_dir;
 mod dir_lock;
+mod direct;
+mod driver;
 mod file_system;
 pub mod files;
 pub mod ids;
@@ -33,10 +35,13 @@ pub mod job;
 pub mod paths;
 mod real_files;
 mod reserve;
+mod ring;
 mod run_job;
 mod run_job_tests;
+mod worker;
 
 pub use data_dir::{DataDir, DataDirError};
+pub use driver::Driver;
 pub use files::{Entry, Files};
 pub use ids::{LogFile, Lsn, QueueUid, SegmentId};
 pub use job::{DiskError, Done, Job, Mapped, Space};

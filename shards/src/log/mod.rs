@@ -23,15 +23,26 @@
 //! at `boot << 40` (uids and files `boot << 32`), so whatever a crash made of the numbers before, none
 //! comes again (reliability.md 2.4, step 6, without having to know the highest).
 
+mod boot;
+mod data_dir;
+mod dir_lock;
+mod direct;
+mod driver;
 pub mod file_header;
+mod file_system;
 pub mod files;
 pub mod ids;
 pub mod job;
+mod mapped;
+pub mod paths;
 #[cfg(test)]
 mod plain_disk;
+mod real_files;
 pub mod record;
-pub mod writer;
-mod mapped;
+mod reserve;
+mod ring;
+mod run_job;
+mod run_job_tests;
 mod segment;
 mod segment_error;
 mod segment_index;
@@ -41,14 +52,20 @@ mod segment_tests;
 mod segment_verify;
 mod segment_writer;
 mod settled;
+mod worker;
+pub mod writer;
 
+pub use data_dir::{DataDir, DataDirError};
+pub use driver::Driver;
 pub use file_header::{BLOCK_BYTES, FileHeader, HeaderError};
 pub use files::{Entry, Files};
 pub use ids::{LogFile, Lsn, QueueUid, SegmentId};
 pub use job::{DiskError, Done, Job, Mapped, Space};
-pub use record::{Head, Record};
-pub use writer::{FileInfo, Log, LogSetup};
 pub use mapped::map_file;
+pub use real_files::RealFiles;
+pub use record::{Head, Record};
+pub use reserve::{RESERVE_BYTES, make_reserve, release_reserve};
+pub use run_job::run_job;
 pub use segment::{Entry as SegmentEntry, Segment};
 pub use segment_error::{SegmentError, SettledError};
 pub use segment_index::{Run, SegmentSummary};
@@ -56,3 +73,4 @@ pub use segment_outline::{Outline, ReadAt};
 pub use segment_verify::{VerifyReport, salvage, verify};
 pub use segment_writer::{EntryHead, GONE_AFTER_RESTART, SegmentWriter};
 pub use settled::Settled;
+pub use writer::{FileInfo, Log, LogSetup};

@@ -9,10 +9,10 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::files::{Entry, Files};
 use super::job::Mapped;
+use super::mapped::map_file;
 
 /// Octets of a file that is read as a whole, at most. A damaged file system may show any length, and
 /// nothing of ours comes near this one.
@@ -160,6 +160,14 @@ impl Files for RealFiles {
         let file = options().read(true).open(self.place(path)?)?;
         forget_cached(&file);
         read_whole(file)
+    }
+
+    fn read_at(&mut self, path: &str, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
+        let file = options().read(true).open(self.place(path)?)?;
+        let left = file.metadata()?.len().saturating_sub(offset);
+        let mut octets = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(bytes)];
+        file.read_exact_at(&mut octets, offset)?;
+        Ok(octets)
     }
 
     fn free_bytes(&mut self) -> io::Result<u64> {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ringmq_shards::log::ids::BOOT_SHIFT;
 use ringmq_shards::log::{
-    Files, Image, LogFile, Lsn, Mapped, Outline, QueueUid, Record, Report, Run, Segment, SegmentId,
+    Files, Image, Known, LogFile, Lsn, Mapped, Outline, QueueUid, Record, Report, Run, Segment, SegmentId,
     SegmentSummary, Settled, record, recover,
 };
 
@@ -180,7 +180,7 @@ impl Recovery {
         self.first_lsn = None;
         self.last_body = None;
         let whole: HashMap<LogFile, &Bytes> = images.iter().map(|(f, o)| (*f, o)).collect();
-        let report = recover(&views, &mut |record, file| {
+        let report = recover(&views, Known::default(), &mut |record, file| {
             let Some(image) = whole.get(&file) else { return };
             self.take(record, image, shard);
         });
@@ -188,10 +188,10 @@ impl Recovery {
     }
 
     fn note(&mut self, shard: u32, report: &Report) {
-        self.report.log_bytes += report.bytes();
+        self.report.log_bytes += report.files.iter().map(|file| file.octets).sum::<u64>();
         self.report.lost += report.lost();
-        self.report.definitions_damaged |= report.lost() > 0;
-        for finding in report.findings() {
+        self.report.definitions_damaged |= !report.is_sound();
+        for finding in &report.findings {
             self.report.add(format!("log of shard {shard}: {finding}"));
         }
     }

@@ -11,7 +11,6 @@
 //!
 //! May import `ids`, `value`, `mail` and of `ringmq_shards` the log's numbers.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "recovery from the log calls it"))]
 pub(crate) mod catalogue;
 mod logging;
 mod octets;

@@ -173,7 +173,6 @@ impl Broker {
         }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "the shard's log calls it"))]
     /// Something that the store of a queue had asked for has come. Consumers, deadlines and those
     /// who wait for a message follow at the end of the turn.
     pub(super) fn loaded(&mut self, id: QueueId, now: Now) {

@@ -97,7 +97,7 @@ pub struct Setup {
     /// `None`: nothing outlives the process.
     pub storage: Option<StorageSetup>,
     /// What durable queues promise in virtual hosts that have a promise of their own.
-    pub durabilities: Vec<(Box<str>, Durability)>,
+    pub durabilities: Vec<(String, Durability)>,
 }
 
 /// Limits of the node that operators set.
@@ -157,7 +157,7 @@ pub struct Broker {
 
     /// Nothing outlives the process without.
     storage: Option<Box<storage::Storage>>,
-    durabilities: Vec<(Box<str>, Durability)>,
+    durabilities: Vec<(String, Durability)>,
     /// Keeper: shards that need nothing of earlier boots any more.
     adopters: u32,
     boot: u32,

@@ -186,7 +186,6 @@ impl Broker {
         }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "checkpoints of the log call it"))]
     /// Everything durable that this shard decides, with its group, in an order in which it can be
     /// replayed: for a checkpoint.
     pub(crate) fn definitions(&self, each: &mut dyn FnMut(u16, &Definition)) {

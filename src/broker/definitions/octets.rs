@@ -92,7 +92,6 @@ impl Definition {
         }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "recovery from the log calls it"))]
     /// Reads a record; `None` if it is none of this version.
     pub(crate) fn read(record: &[u8]) -> Option<Self> {
         let mut rest = Rest(record);

@@ -37,7 +37,6 @@ struct Places {
 }
 
 impl Broker {
-    #[cfg_attr(not(test), expect(dead_code, reason = "recovery from the log calls it"))]
     /// Puts everything durable in this shard's tables, which hold nothing but the predeclared
     /// exchanges so far: the same exchanges on every shard, its own queues over the stores that
     /// `make_store` gives, and what the other shards have an interest in.

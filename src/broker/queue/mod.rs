@@ -89,7 +89,6 @@ pub(crate) struct QueueType {
     /// Whether limits over all consumers of a channel work with it (R2).
     pub(crate) channel_limits: bool,
     /// Every message is kept as the queue promises, whatever its sender says.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the store of durable queues asks"))]
     pub(crate) keeps_all: bool,
     /// Whether a single active consumer makes room for one of higher priority.
     active_consumer_yields: bool,

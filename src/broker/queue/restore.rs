@@ -58,7 +58,6 @@ impl Earlier {
 }
 
 impl Queue {
-    #[cfg_attr(not(test), expect(dead_code, reason = "recovery from the log calls it"))]
     /// Makes messages ready that lie in the store from before a restart, in order of position.
     /// Those below `redelivered_below` are shown as having been out; `counts` says how often one
     /// came back in a way that counts.

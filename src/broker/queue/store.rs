@@ -48,7 +48,6 @@ pub(crate) struct Kept {
 pub(crate) enum Read {
     /// In memory.
     Here(Kept),
-    #[cfg_attr(not(test), expect(dead_code, reason = "memory answers at once; a log does not"))]
     /// Not in memory; the store has asked for it and [`super::Queue::loaded`] follows. Asking for
     /// it again meanwhile does no harm.
     Later,
@@ -71,10 +70,8 @@ impl Read {
 pub(crate) enum Safe {
     /// It is now.
     Now,
-    #[cfg_attr(not(test), expect(dead_code, reason = "memory promises nothing; a log does"))]
     /// Once this record is durable.
     Synced(Lsn),
-    #[cfg_attr(not(test), expect(dead_code, reason = "memory promises nothing; a log does"))]
     /// Once this record is written (interval and os durability).
     Written(Lsn),
 }

@@ -25,7 +25,7 @@ impl Broker {
     /// The defaults of a virtual host's queues.
     pub(in crate::broker) fn defaults_in(&self, vhost: VhostId) -> QueueDefaults {
         let name = self.vhosts.get(vhost.0 as usize).map(|vhost| &*vhost.name);
-        let own = self.durabilities.iter().find(|(vhost, _)| Some(&**vhost) == name);
+        let own = self.durabilities.iter().find(|(vhost, _)| Some(vhost.as_str()) == name);
         let mut defaults = self.queue_defaults.clone();
         if let Some((_, durability)) = own {
             defaults.durability = *durability;

@@ -41,7 +41,7 @@ pub(crate) struct FoundSegment {
 
 /// What is left of a queue's messages.
 #[derive(Debug, Default)]
-pub(crate) struct Remains {
+pub struct Remains {
     pub(crate) messages: BTreeMap<u64, Found>,
     pub(crate) segments: Vec<FoundSegment>,
     pub(crate) counts: BTreeMap<u64, u32>,
@@ -81,7 +81,7 @@ pub struct Recovery {
 }
 
 /// Tells how far a recovery is: done, of how many, what.
-pub type Progress<'a> = &'a mut dyn FnMut(usize, usize, &str);
+pub(crate) type Progress<'a> = &'a mut dyn FnMut(usize, usize, &str);
 
 impl Recovery {
     /// Reads everything below the data directory that boots before `boot` have left.

@@ -125,11 +125,6 @@ impl Shelf {
         self.settled.push(run);
     }
 
-    /// Settlements not in the log yet.
-    pub(super) fn has_settled(&self) -> bool {
-        !self.settled.is_empty()
-    }
-
     /// Puts the settlements of the turn into the log, neighbours as one.
     pub(super) fn log_settled(&mut self) {
         self.last_body = None;

@@ -108,6 +108,8 @@ impl Cluster {
                 vhosts: vec![VHOST.into(), "other".into()],
                 readers: vec![READER],
                 boot,
+                storage: None,
+                durabilities: Vec::new(),
                 secret: [7; 32],
                 limits: NodeLimits {
                     memory_bytes_max: shape.memory_bytes_max,
@@ -116,6 +118,7 @@ impl Cluster {
                     bindings_max: 1_000_000,
                     prefetch_default: 65_535,
                     consumer_timeout_ms: None,
+                    durability: crate::durability::Durability::Sync,
                 },
             })
         };

@@ -451,6 +451,8 @@ fn broker(shard: ShardId, placement: Placement, shape: Shape) -> Broker {
         vhosts: vec!["/".into()],
         readers: vec![PROTOCOL.properties; usize::from(TAG.0).saturating_add(1)],
         boot: 0,
+        storage: None,
+        durabilities: Vec::new(),
         secret: [7; 32],
         limits: NodeLimits {
             memory_bytes_max: shape.memory_bytes_max(),
@@ -459,6 +461,7 @@ fn broker(shard: ShardId, placement: Placement, shape: Shape) -> Broker {
             bindings_max: 10_000,
             prefetch_default: 65_535,
             consumer_timeout_ms: Some(60_000),
+            durability: crate::durability::Durability::Sync,
         },
     })
 }

@@ -60,6 +60,8 @@ pub(super) fn broker() -> Broker {
         vhosts: vec!["/".into()],
         readers,
         boot: 0,
+        storage: None,
+        durabilities: Vec::new(),
         secret: [7; 32],
         limits: NodeLimits {
             memory_bytes_max: u64::MAX,
@@ -68,6 +70,7 @@ pub(super) fn broker() -> Broker {
             bindings_max: 1_000_000,
             prefetch_default: 65_535,
             consumer_timeout_ms: Some(60_000),
+            durability: crate::durability::Durability::Sync,
         },
     })
 }

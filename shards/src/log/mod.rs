@@ -30,6 +30,7 @@ pub mod job;
 #[cfg(test)]
 mod plain_disk;
 pub mod record;
+pub mod recover;
 pub mod writer;
 
 pub use file_header::{BLOCK_BYTES, FileHeader, HeaderError};
@@ -37,4 +38,5 @@ pub use files::{Entry, Files};
 pub use ids::{LogFile, Lsn, QueueUid, SegmentId};
 pub use job::{DiskError, Done, Job, Mapped, Space};
 pub use record::{Head, Record};
+pub use recover::{Image, Known, Report, recover};
 pub use writer::{FileInfo, Log, LogSetup};

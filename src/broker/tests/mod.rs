@@ -13,6 +13,7 @@ mod cluster;
 mod chaos;
 mod consuming;
 mod credit;
+mod later;
 mod pressure;
 mod rights;
 mod routing;

@@ -35,7 +35,7 @@ mod model_tests;
 #[cfg(test)]
 mod rule_tests;
 #[cfg(test)]
-mod slow_store;
+pub(crate) mod slow_store;
 #[cfg(test)]
 pub(crate) mod testing;
 

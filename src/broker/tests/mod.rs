@@ -14,7 +14,11 @@ mod chaos;
 mod consuming;
 mod crash;
 mod credit;
+<<<<<<< HEAD
 mod durability;
+=======
+mod later;
+>>>>>>> queue
 mod pressure;
 mod restart;
 mod rights;

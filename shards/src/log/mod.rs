@@ -29,6 +29,7 @@ pub mod job;
 mod mapped;
 mod segment;
 mod segment_error;
+pub mod segment_fuzzing;
 mod segment_index;
 mod segment_outline;
 #[cfg(test)]

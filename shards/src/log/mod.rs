@@ -46,6 +46,7 @@ mod run_job;
 mod run_job_tests;
 mod segment;
 mod segment_error;
+pub mod segment_fuzzing;
 mod segment_index;
 mod segment_outline;
 #[cfg(test)]

@@ -86,7 +86,11 @@ impl Segment {
     }
 
     /// The entries that are not settled as runs, with their exact weights.
+    ///
+    /// # Panics
+    /// If `settled` has another count: entries that it does not know would be forgotten.
     pub fn unsettled_runs<'a>(&'a self, settled: &'a Settled) -> impl Iterator<Item = Run> + 'a {
+        assert_eq!(settled.count(), self.count(), "settled entries of another segment");
         UnsettledRuns::new(self.table_of_runs().iter(), self.index(), settled)
     }
 

@@ -37,8 +37,10 @@ pub(super) const ALIGNMENT: usize = 8;
 
 const HEADER_MAGIC: [u8; 8] = *b"RINGSEG1";
 const FOOTER_MAGIC: [u8; 8] = *b"RINGEND1";
-const HEADER_CHECKED: usize = 60;
-const FOOTER_CHECKED: usize = 84;
+/// Octets of the header in front of its checksum.
+pub(super) const HEADER_CHECKED: usize = 60;
+/// Octets of the footer in front of its checksum.
+pub(super) const FOOTER_CHECKED: usize = 84;
 
 /// Neighbours in a segment of contiguous positions, one class and the same flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

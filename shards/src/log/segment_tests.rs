@@ -367,6 +367,17 @@ fn entries() -> impl Strategy<Value = Vec<(EntryHead, Payload)>> {
 
 proptest! {
     #[test]
+    fn any_octets_pass_the_fuzz_target(
+        mode in 0_u8..3,
+        changes in 0_u8..6,
+        octets in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let mut input = vec![mode, changes];
+        input.extend_from_slice(&octets);
+        segment_fuzzing::segment_open(&input);
+    }
+
+    #[test]
     fn it_is_a_map_from_positions_to_payloads(entries in entries(), asked in 0_u64..200) {
         let segment = open(&write(ID, &entries)).expect("a good segment");
         let model: BTreeMap<u64, &Payload> =

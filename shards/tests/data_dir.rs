@@ -144,6 +144,31 @@ fn a_lost_boot_is_made_up_for_from_all_names() {
     assert!(!refused.to_string().contains('\n'));
 }
 
+/// CRC32C, once more and independently.
+fn sum(bytes: &[u8]) -> u32 {
+    let mut sum = u32::MAX;
+    for bit in bytes.iter().flat_map(|byte| (0..8).map(move |at| u32::from(byte >> at & 1))) {
+        sum = (sum >> 1) ^ (0x82f6_3b78 * ((sum ^ bit) & 1));
+    }
+    !sum
+}
+
+#[test]
+fn a_directory_of_a_later_version_is_left_as_it_is() {
+    let temp = TempDir::new("later");
+    let path = temp.path();
+    drop(open(path));
+    let mut bytes = fs::read(path.join("BOOT")).expect("reads");
+    bytes[8] = 2;
+    let checked = sum(&bytes[..60]);
+    bytes[60..].copy_from_slice(&checked.to_le_bytes());
+    fs::write(path.join("BOOT"), &bytes).expect("writes");
+    let refused = DataDir::open(path, GROUPS).expect_err("of a later version");
+    assert!(matches!(refused, DataDirError::TooNew { found: 2, .. }), "{refused}");
+    assert!(!refused.to_string().contains('\n'), "{refused}");
+    assert_eq!(fs::read(path.join("BOOT")).expect("reads"), bytes);
+}
+
 #[test]
 fn an_old_copy_of_boot_repeats_no_number() {
     let temp = TempDir::new("old-copy");

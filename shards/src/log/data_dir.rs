@@ -110,15 +110,17 @@ impl DataDir {
         let mut notes = Vec::new();
         notes.extend(open_to_others(&root));
         notes.extend(file_system_warning(&root));
+        // Before anything is changed: it may be somebody else's.
+        let found = match read_boot(&mut files) {
+            Ok(found) => found,
+            Err(version) => return Err(DataDirError::TooNew { path: root, found: version }),
+        };
         let seen = Seen::look(&mut files, &mut notes);
-        let before = match read_boot(&mut files) {
-            Ok(boot) => boot,
-            Err(Unread::Newer { version }) => {
-                return Err(DataDirError::TooNew { path: root, found: version });
-            }
-            Err(Unread::Absent) if !seen.anything => Boot::before_the_first(wanted_groups),
-            Err(Unread::Absent) => seen.instead_of_boot("is not there", wanted_groups, &mut notes),
-            Err(Unread::Damaged { how }) => seen.instead_of_boot(&how, wanted_groups, &mut notes),
+        let before = match found {
+            Found::Whole(boot) => boot,
+            Found::Nothing if !seen.anything => Boot::before_the_first(wanted_groups),
+            Found::Nothing => seen.instead_of_boot("is not there", wanted_groups, &mut notes),
+            Found::Damaged { how } => seen.instead_of_boot(&how, wanted_groups, &mut notes),
         };
         let boot = seen.next_boot(&before, &mut notes);
         if boot > BOOT_MAX {
@@ -265,35 +267,35 @@ fn names(files: &mut dyn Files, dir: &str, notes: &mut Vec<String>) -> Vec<Strin
     names
 }
 
-/// Why BOOT says nothing.
-enum Unread {
-    Absent,
+/// What there is of BOOT.
+enum Found {
+    Whole(Boot),
+    Nothing,
     Damaged {
         /// Completes "BOOT ...".
         how: String,
     },
-    Newer {
-        version: u32,
-    },
 }
 
-fn read_boot(files: &mut dyn Files) -> Result<Boot, Unread> {
-    let cannot_read =
-        |error: io::Error| Unread::Damaged { how: format!("cannot be read ({error})") };
-    let entries = files.list("").map_err(cannot_read)?;
-    let Some(entry) = entries.into_iter().find(|entry| entry.name == BOOT_FILE) else {
-        return Err(Unread::Absent);
+/// Fails with the format if that is a later one.
+fn read_boot(files: &mut dyn Files) -> Result<Found, u32> {
+    let unreadable = |error: io::Error| Found::Damaged { how: format!("cannot be read ({error})") };
+    let entries = match files.list("") {
+        Ok(entries) => entries,
+        Err(error) => return Ok(unreadable(error)),
     };
-    let damaged = || Unread::Damaged { how: "is damaged".to_owned() };
+    let Some(entry) = entries.into_iter().find(|entry| entry.name == BOOT_FILE) else {
+        return Ok(Found::Nothing);
+    };
     // Before it is read: whatever stands there now may be of any length.
-    if u64::try_from(BOOT_BYTES) != Ok(entry.bytes) {
-        return Err(damaged());
+    let is_whole = u64::try_from(BOOT_BYTES) == Ok(entry.bytes);
+    let bytes = if is_whole { files.read(BOOT_FILE) } else { Ok(Vec::new()) };
+    match bytes.map(|bytes| Boot::decode(&bytes)) {
+        Ok(Ok(boot)) => Ok(Found::Whole(boot)),
+        Ok(Err(Unreadable::Damaged)) => Ok(Found::Damaged { how: "is damaged".to_owned() }),
+        Ok(Err(Unreadable::Newer { version })) => Err(version),
+        Err(error) => Ok(unreadable(error)),
     }
-    let bytes = files.read(BOOT_FILE).map_err(cannot_read)?;
-    Boot::decode(&bytes).map_err(|unreadable| match unreadable {
-        Unreadable::Damaged => damaged(),
-        Unreadable::Newer { version } => Unread::Newer { version },
-    })
 }
 
 /// Writes BOOT for the first time of this start, with the ballast's space if there is no other.

@@ -14,8 +14,8 @@ use super::reserve::{make_reserve, release_reserve};
 
 /// Does `job` for a shard and says how it went.
 ///
-/// A file operation that fails is not tried again. What a failed job left under an unfinished name is
-/// removed as far as the disk lets us.
+/// A file operation that fails is not tried again. A failed job removes what it left, as far as the disk
+/// lets us, so that the same job can be given again.
 pub fn run_job(job: Job, shard: u32, files: &mut dyn Files) -> Done {
     let mut steps = Steps { files };
     match job {
@@ -152,9 +152,12 @@ impl Steps<'_> {
     /// The segment goes first, and for good, before what says which of its entries are settled: the
     /// other way round a power cut between the two would bring settled messages back.
     fn drop_segment(&mut self, segment: SegmentId) -> Result<(), DiskError> {
-        let path = paths::segment(segment);
-        if self.remove(&path)? {
-            self.sync_dir(&paths::queue_dir(segment.queue))?;
+        let dir = paths::queue_dir(segment.queue);
+        self.remove_if_there(&paths::segment(segment))?;
+        // Also when it was not there: an earlier attempt may have removed it and failed here.
+        match self.files.sync_dir(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            synced => named("sync directory", &dir, synced)?,
         }
         self.remove_if_there(&paths::settled(segment))
     }
@@ -252,9 +255,17 @@ impl Steps<'_> {
         named("create", path, created)
     }
 
-    /// A directory and those above it, all durable.
+    /// A directory and those above it, all durable; or not there, so that the next attempt makes it.
     fn make_dir(&mut self, dir: &str) -> Result<(), DiskError> {
         named("make directory", dir, self.files.make_dir(dir))?;
+        let synced = self.sync_above(dir);
+        if synced.is_err() {
+            let _ = self.files.remove_dir(dir);
+        }
+        synced
+    }
+
+    fn sync_above(&mut self, dir: &str) -> Result<(), DiskError> {
         let mut below = dir;
         while let Some((above, _)) = below.rsplit_once('/') {
             self.sync_dir(above)?;

@@ -145,6 +145,17 @@ fn a_segment_is_gone_for_good_before_what_settles_its_entries() {
     assert!(files.files.is_empty());
     let again = run_job(Job::DropSegment { segment: SEGMENT }, 0, &mut files);
     assert!(matches!(again, Done::DropSegment { result: Ok(()), .. }));
+
+    run_job(write_segment(true), 0, &mut files);
+    files.asked.clear();
+    files.fail_at = Some(2);
+    run_job(Job::DropSegment { segment: SEGMENT }, 0, &mut files);
+    files.fail_at = None;
+    let settled = paths::settled(SEGMENT);
+    assert!(files.files.contains_key(&settled), "the removal may not be on the disk");
+    run_job(Job::DropSegment { segment: SEGMENT }, 0, &mut files);
+    assert_eq!(files.asked.get(3), Some(&format!("sync_dir {DIR}")));
+    assert!(files.files.is_empty());
 }
 
 #[test]
@@ -164,7 +175,10 @@ fn whatever_step_fails_a_segment_is_whole_or_not_there_and_can_be_written_again(
             assert_eq!(left.len(), 2, "step {fail_at}: {left:?}");
         }
         files.fail_at = None;
+        files.asked.clear();
         let done = run_job(write_segment(true), 0, &mut files);
+        let makes_dir = files.asked.contains(&"sync_dir queues".to_owned());
+        assert_eq!(makes_dir, fail_at <= 4, "a directory that is there is durable: {fail_at}");
         assert!(matches!(done, Done::WriteSegment { result: Ok(_), .. }), "step {fail_at}");
     }
 }

@@ -14,11 +14,8 @@ mod chaos;
 mod consuming;
 mod crash;
 mod credit;
-<<<<<<< HEAD
 mod durability;
-=======
 mod later;
->>>>>>> queue
 mod pressure;
 mod restart;
 mod rights;

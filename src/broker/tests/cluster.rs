@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use ringmq_shards::log::Lsn;
+use crate::broker::storage::Storage;
 
 use super::client::{Client, Seat};
 use crate::auth::password::PasswordHash;

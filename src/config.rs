@@ -6,7 +6,7 @@
 //! anything known that nothing acts on yet is reported in one line.
 //!
 //! Read once, before any shard starts; a [`Config`] is then copied to every shard.
-//! May import `limits` and `auth::password` (to check the hash of the default user).
+//! May import `durability`, `limits` and `auth::password` (to check the hash of the default user).
 
 mod command_line;
 mod document;
@@ -19,6 +19,8 @@ mod value;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+
+use crate::durability::Durability;
 
 pub use document::{sample_ini, settings_table};
 pub use load::{ConfigError, Loaded, Start, load};
@@ -69,6 +71,12 @@ pub struct Main {
     /// Empty = the kernel's default.
     pub tcp_congestion: String,
     pub socket_buffer_bytes: u32,
+    pub durability: Durability,
+    /// Virtual hosts with a promise of their own.
+    pub durability_vhosts: Vec<(String, Durability)>,
+    pub log_file_bytes: u64,
+    pub log_bytes_max: u64,
+    pub queue_memory_bytes_max: u64,
     pub segment_bytes: u64,
     pub free_disk_min_bytes: u64,
     pub free_disk_warn_bytes: u64,
@@ -102,6 +110,19 @@ impl Default for Config {
     }
 }
 
+impl Main {
+    /// What durable queues of a virtual host promise unless they say more.
+    pub fn durability_of(&self, vhost: &str) -> Durability {
+        let own = self.durability_vhosts.iter().find(|(name, _)| name == vhost);
+        own.map_or(self.durability, |(_, durability)| *durability)
+    }
+
+    /// Files that a shard's log may have: one is written while another is given up.
+    pub fn log_files_max(&self) -> u64 {
+        self.log_bytes_max.checked_div(self.log_file_bytes).unwrap_or(0).max(2)
+    }
+}
+
 impl Config {
     /// Holds the places until the declared defaults are in them.
     fn blank() -> Self {
@@ -131,6 +152,11 @@ impl Config {
                 tcp_send_buffer_bytes: None,
                 tcp_congestion: String::new(),
                 socket_buffer_bytes: 0,
+                durability: Durability::Sync,
+                durability_vhosts: Vec::new(),
+                log_file_bytes: 0,
+                log_bytes_max: 0,
+                queue_memory_bytes_max: 0,
                 segment_bytes: 0,
                 free_disk_min_bytes: 0,
                 free_disk_warn_bytes: 0,

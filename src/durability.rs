@@ -23,7 +23,7 @@ pub enum Durability {
 
 impl Durability {
     /// What can be written.
-    pub const SYNTAX: &str = "sync, interval:<ms> or os";
+    pub const SYNTAX: &str = "sync, interval:MS (milliseconds) or os";
 
     /// Reads `sync`, `interval:<ms>` or `os`.
     #[must_use]

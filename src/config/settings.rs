@@ -2,11 +2,14 @@
 //! value, and a line here; then `cargo test regenerate -- --ignored` writes the sample file and
 //! the table of tuning.md anew.
 //!
-//! May import `config`, `limits` and the check of a password hash.
+//! May import `config`, `durability`, `limits` and the check of a password hash.
 
 use super::setting::{Field, Setting, Unit};
-use super::value::{KeepAlive, LogFormat, MemoryLimit, Placement, parse_level};
+use super::value::{
+    KeepAlive, LogFormat, MemoryLimit, Placement, parse_durabilities, parse_durability, parse_level,
+};
 use crate::auth::password::PasswordHash;
+use crate::durability::Durability;
 use crate::limits::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, GROUPS_MAX, SHARDS_MAX};
 
 const KIB: u64 = 1024;
@@ -206,28 +209,66 @@ pub const SETTINGS: &[Setting] = &[
     ),
     Setting::new(
         "main",
+        "durability",
+        "sync",
+        Field::Other(
+            |c, text| parse_durability(text).map(|durability| c.main.durability = durability),
+            Durability::SYNTAX,
+        ),
+        "When a persistent message is reported as stored: on the disk, on the disk within an interval, or in the kernel; x-durability of a queue is stronger.",
+    ),
+    Setting::new(
+        "main",
+        "durability_vhosts",
+        "",
+        Field::Other(
+            |c, text| parse_durabilities(text).map(|own| c.main.durability_vhosts = own),
+            "vhost=durability, ...",
+        ),
+        "The same for single virtual hosts, for instance: test=os, other=interval:200.",
+    ),
+    Setting::new(
+        "main",
+        "log_file_size",
+        "64M",
+        Field::U64(|c| &mut c.main.log_file_bytes, Unit::Bytes, MIB, GIB),
+        "Size of one file of a shard's log.",
+    ),
+    Setting::new(
+        "main",
+        "log_size_max",
+        "512M",
+        Field::U64(|c| &mut c.main.log_bytes_max, Unit::Bytes, 2 * MIB, u64::MAX),
+        "Log files kept per shard, at least two, before what is alive in the oldest moves to segments.",
+    ),
+    Setting::new(
+        "main",
+        "queue_memory_max",
+        "32M",
+        Field::U64(|c| &mut c.main.queue_memory_bytes_max, Unit::Bytes, 0, u64::MAX),
+        "Messages of a durable queue kept in memory before the oldest move to segments.",
+    ),
+    Setting::new(
+        "main",
         "segment_size",
         "8M",
         Field::U64(|c| &mut c.main.segment_bytes, Unit::Bytes, 64 * KIB, 4 * GIB),
         "Size up to which a queue's segment file grows.",
-    )
-    .not_yet(),
+    ),
     Setting::new(
         "main",
         "free_disk_min",
         "0",
         Field::U64(|c| &mut c.main.free_disk_min_bytes, Unit::Bytes, 0, u64::MAX),
         "Free disk space below which publishing is refused (three segments are always kept free).",
-    )
-    .not_yet(),
+    ),
     Setting::new(
         "main",
         "free_disk_warn",
         "0",
         Field::U64(|c| &mut c.main.free_disk_warn_bytes, Unit::Bytes, 0, u64::MAX),
         "Free disk space below which the log warns.",
-    )
-    .not_yet(),
+    ),
     Setting::new(
         "amqp",
         "bind",

@@ -115,10 +115,27 @@ fn an_existing_lavinmq_ini_starts_this_broker_and_one_line_says_what_is_not_used
     .unwrap();
     assert_eq!(loaded.config.amqp.bind.to_string(), "::");
     assert_eq!(loaded.config.main.segment_bytes, 16 << 20);
-    let line = "settings not used yet: main.tls_cert, main.segment_size, mgmt.bind, amqp.tls_port, \
+    let line = "settings not used yet: main.tls_cert, mgmt.bind, amqp.tls_port, \
                 mqtt.bind, clustering.enabled, sni:a.example.amqp_tls_cert, \
                 LAVINMQ_TLS_CERT_PATH, mgmt.port, --mqtt-port";
     assert_eq!(loaded.notes, [line]);
+}
+
+#[test]
+fn storage_is_set_up_in_the_file() {
+    let config = ini("[main]\ndurability = interval:50\ndurability_vhosts = test=os, a b=sync\n\
+         log_file_size = 16M\nlog_size_max = 100M\nqueue_memory_max = 0\n")
+    .unwrap()
+    .config;
+    let main = config.main;
+    let promised = ["test", "a b", "/"].map(|vhost| main.durability_of(vhost).to_string());
+    assert_eq!(promised, ["os", "sync", "interval:50"]);
+    assert_eq!((main.log_files_max(), main.queue_memory_bytes_max), (6, 0));
+    let main = ini("[main]\nlog_file_size = 1G\n").unwrap().config.main;
+    assert_eq!((main.log_files_max(), main.durability.to_string().as_str()), (2, "sync"));
+    for bad in ["durability = fsync", "durability_vhosts = os", "log_file_size = 1k"] {
+        assert!(ini(&format!("[main]\n{bad}\n")).is_err(), "{bad}");
+    }
 }
 
 /// L106

@@ -1,6 +1,9 @@
-//! Values that have their own way to be written: sizes, switches, levels, keep-alive, memory.
+//! Values that have their own way to be written: sizes, switches, levels, keep-alive, memory,
+//! durability.
 //!
-//! Pure functions from text. May import nothing.
+//! Pure functions from text. May import `durability`.
+
+use crate::durability::Durability;
 
 /// The least important kind of line that is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +127,32 @@ pub(super) fn parse_level(text: &str) -> Result<LogLevel, String> {
     }
 }
 
+/// Reads what is promised of stored messages.
+pub(super) fn parse_durability(text: &str) -> Result<Durability, String> {
+    Durability::parse(text).ok_or_else(|| format!("'{text}' is not {}", Durability::SYNTAX))
+}
+
+/// Reads `vhost=os, other=interval:200`. A virtual host with a comma or an equals sign in its name
+/// can not be written: a forgotten comma is likelier.
+pub(super) fn parse_durabilities(text: &str) -> Result<Vec<(String, Durability)>, String> {
+    let mut all: Vec<(String, Durability)> = Vec::new();
+    if text.trim().is_empty() {
+        return Ok(all);
+    }
+    for entry in text.split(',') {
+        let entry = entry.trim();
+        let Some((vhost, promise)) = entry.split_once('=') else {
+            return Err(format!("'{entry}' is not vhost=durability"));
+        };
+        let (vhost, promise) = (vhost.trim(), promise.trim());
+        if vhost.is_empty() || all.iter().any(|(known, _)| known == vhost) {
+            return Err(format!("'{entry}' names no virtual host, or one for the second time"));
+        }
+        all.push((vhost.into(), parse_durability(promise)?));
+    }
+    Ok(all)
+}
+
 /// Reads a switch.
 pub(super) fn parse_bool(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
@@ -206,6 +235,19 @@ mod tests {
         assert_eq!(KeepAlive::parse("off"), Ok(None));
         for text in ["", "60", "60:10", "60:10:3:1", "0:10:3", "60:10:128", "a:b:c"] {
             assert!(KeepAlive::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_virtual_host_may_have_its_own_promise() {
+        let expected = vec![
+            ("/".to_owned(), Durability::Os),
+            ("b c".to_owned(), Durability::Interval { ms: 200 }),
+        ];
+        assert_eq!(parse_durabilities(" / = os ,b c=interval:200"), Ok(expected));
+        assert_eq!(parse_durabilities(" "), Ok(vec![]));
+        for text in ["os", "=os", "a=", "a=never", "a=os,", "a=os,a=sync", "a=os b=os"] {
+            assert!(parse_durabilities(text).is_err(), "{text}");
         }
     }
 

@@ -163,12 +163,12 @@ impl Broker {
     fn deliver_from(&mut self, id: QueueId, now: Now) {
         let Some(entry) = self.queues.get_mut(id) else { return };
         entry.dirty = false;
-        // Who waits for the disk has waited since before this turn: the consumers had no more of
-        // what is there now.
-        self.answer_gets(id, now);
-        let more = self.deliver_pass(id, now) == More::Yes;
-        // What the consumers took may have made the rest an answer.
-        if self.answer_gets(id, now) || more {
+        // Before the consumers, who could not have this message either while it had to be read.
+        // Whoever is not answered now waits for a front that the pass below can not take.
+        if !entry.gets.is_empty() {
+            self.answer_gets(id, now);
+        }
+        if self.deliver_pass(id, now) == More::Yes {
             self.mark_dirty(id);
         }
     }

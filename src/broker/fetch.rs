@@ -87,22 +87,18 @@ impl Broker {
         self.leave_footprint(get.at.connection, id);
     }
 
-    /// Answers those who wait, as far as there is an answer. Tells whether there was one: then
-    /// the queue has changed.
-    pub(super) fn answer_gets(&mut self, id: QueueId, now: Now) -> bool {
-        let mut answered = false;
+    /// Answers those who wait, as far as there is an answer.
+    pub(super) fn answer_gets(&mut self, id: QueueId, now: Now) {
         // Ends: every round takes one out.
         while let Some(get) = self.queues.get(id).and_then(|entry| entry.gets.0.front().copied()) {
             if !self.fetch(id, get, now) {
                 break;
             }
-            answered = true;
             if let Some(entry) = self.queues.get_mut(id) {
                 entry.gets.0.pop_front();
             }
             self.lift_footprint(get.at.connection, id, 1);
         }
-        answered
     }
 
     /// The queue is deleted: whoever waits there is told so, but for a connection that ends.

@@ -185,7 +185,8 @@ pub(crate) enum Enqueued {
     StoredLater(Safe),
     /// The queue is full.
     Overflowed,
-    /// It was seen before and dropped; for its publisher that is as good as stored (L32).
+    /// It was seen before and dropped; for its publisher that is as good as stored (L32). Where
+    /// the one before may not be safe yet, [`Enqueued::StoredLater`] says so instead.
     Repeated,
 }
 
@@ -209,6 +210,8 @@ pub(crate) struct Queue {
     /// Delivered messages that died and wait to be read, since they go somewhere.
     dying: VecDeque<(Position, DeathReason)>,
     earlier: Earlier,
+    /// Of the last message that was not safe at once.
+    last_safe: Safe,
     consumers: Consumers,
     dedup: Option<Dedup>,
     prefetch_default: u32,
@@ -257,6 +260,7 @@ impl Queue {
             unsettled: UnsettledTable::default(),
             dying: VecDeque::new(),
             earlier: Earlier::default(),
+            last_safe: Safe::Now,
             consumers,
             dedup: settings.dedup.clone().map(Dedup::new),
             prefetch_default: defaults.prefetch,
@@ -315,7 +319,13 @@ impl Queue {
         effects: &mut Vec<Effect>,
     ) -> Enqueued {
         let unseen = match self.dedup.as_ref().map(|dedup| dedup.look(header, now.mono_ms)) {
-            Some(Seen::Repeated) => return Enqueued::Repeated,
+            Some(Seen::Repeated) => {
+                // Told at once, its publisher would be told of what a crash can still take.
+                return match self.last_safe {
+                    Safe::Now => Enqueued::Repeated,
+                    Safe::Synced(_) | Safe::Written(_) => Enqueued::StoredLater(self.last_safe),
+                };
+            }
             Some(Seen::New(unseen)) => Some(unseen),
             Some(Seen::Unmarked) | None => None,
         };
@@ -341,7 +351,10 @@ impl Queue {
         }
         match safe {
             Safe::Now => Enqueued::Stored,
-            Safe::Synced(_) | Safe::Written(_) => Enqueued::StoredLater(safe),
+            Safe::Synced(_) | Safe::Written(_) => {
+                self.last_safe = safe;
+                Enqueued::StoredLater(safe)
+            }
         }
     }
 

@@ -344,6 +344,20 @@ fn a_publish_says_when_it_will_be_as_safe_as_promised() {
 }
 
 #[test]
+fn a_repetition_is_as_safe_as_what_it_repeats() {
+    let deduplicated = [("x-message-deduplication", Value::Bool(true))];
+    let mut bench = Bench::on("classic", &deduplicated, Box::new(Logged::default()));
+    for _ in 0..2 {
+        let message = message_with("a", |t| t.persistent = true);
+        let header = |_: &str| Some(Value::text("same"));
+        let (outlet, effects) = (&mut bench.outlet, &mut bench.effects);
+        let enqueued = bench.queue.publish(message, header, now(0), outlet, effects);
+        assert_eq!(enqueued, Enqueued::StoredLater(Safe::Synced(Lsn(7))));
+    }
+    assert_eq!(bench.queue.ready(), 1);
+}
+
+#[test]
 fn a_message_the_store_lost_is_passed_over_and_told() {
     let (mut bench, damaged) = logged();
     bench.publish(&["a", "b"]);

@@ -291,3 +291,52 @@ fn what_expired_while_it_was_read_is_no_answer() {
         assert_eq!(c.ready(a, &name), 0);
     });
 }
+
+#[test]
+fn whatever_happens_meanwhile_every_message_stays_somewhere() {
+    on_every_node(12, |c| {
+        let a = c.connect(0);
+        let name = c.queue_on(1);
+        let slow = Slow::declared(c, a, queue(&name, &[]));
+        let mut clients: Vec<Client> = (0..3).map(|n| c.connect(n)).collect();
+        let mut sent = 0;
+        for _ in 0..300 {
+            let which = c.rng.below(clients.len());
+            let client = clients[which];
+            match c.rng.below(9) {
+                0 | 1 => {
+                    c.send_all(a, "", &name, &[sent.to_string()]);
+                    sent += 1;
+                }
+                2 | 3 if !c.seats[client.0].is_waiting() => c.start(client, ONE, slow.get()),
+                4 if !c.seats[client.0].is_waiting() && c.rng.below(3) == 0 => {
+                    c.consume_with(client, TWO, &name, |consume| consume.prefetch = 2);
+                }
+                5 if c.rng.below(4) == 0 => {
+                    c.drop_connection(client);
+                    clients[which] = c.connect(which);
+                }
+                6 => {
+                    if let Some(held) = c.seats[client.0].held.pop() {
+                        c.give_back(client, &held);
+                    }
+                }
+                7 if slow.disk.load() => {
+                    let now = c.now;
+                    c.brokers[slow.shard].loaded(slow.id, now);
+                    c.end_turn(slow.shard);
+                }
+                _ => {
+                    c.step();
+                }
+            }
+        }
+        for client in clients {
+            c.drop_connection(client);
+        }
+        let drained = slow.drain(c, a).into_iter().map(|(body, _)| body.parse().unwrap());
+        let mut left: Vec<u32> = drained.collect();
+        left.sort_unstable();
+        assert_eq!(left, (0..sent).collect::<Vec<_>>());
+    });
+}

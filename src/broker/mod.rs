@@ -68,11 +68,11 @@ use self::topology::{ExchangeEntry, KEEPER};
 use self::vhost::Vhost;
 use crate::auth::{self, Access, Resource};
 use crate::command::{Answer, Command, Entity, Now, Refusal};
+use crate::durability::Durability;
 use crate::ids::{
     ChannelId, ChannelRef, ConnectionId, ConnectionRef, ConsumerKey, ExchangeId, QueueId, ShardId,
     VhostId,
 };
-use crate::durability::Durability;
 use crate::limits;
 use crate::message::PropertyReader;
 use crate::value::Value;
@@ -194,7 +194,10 @@ impl Broker {
         let mut broker = Self {
             shard: setup.shard,
             placement: setup.placement,
-            storage: setup.storage.as_ref().map(|s| Box::new(storage::Storage::new(setup.shard, s))),
+            storage: setup
+                .storage
+                .as_ref()
+                .map(|s| Box::new(storage::Storage::new(setup.shard, s))),
             durabilities: setup.durabilities,
             adopters: 0,
             boot: setup.boot,

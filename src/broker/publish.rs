@@ -248,10 +248,8 @@ impl Broker {
         }
         match publish.seq {
             Some(seq)
-                if self.wait_for(
-                    put.safe,
-                    Waiter::Publish(Reported { connection, channel, seq }),
-                ) =>
+                if self
+                    .wait_for(put.safe, Waiter::Publish(Reported { connection, channel, seq })) =>
             {
                 Published::Pending
             }
@@ -334,10 +332,8 @@ impl Broker {
             }
         }
         match self.put(id, message, now) {
-            Enqueued::Stored => Put::DONE,
+            Enqueued::Stored | Enqueued::Repeated => Put::DONE,
             Enqueued::StoredLater(safe) => Put { accepted: true, safe },
-            // The one that it repeats may still be on its way to the disk.
-            Enqueued::Repeated => Put { accepted: true, safe: self.as_safe_as_all() },
             Enqueued::Overflowed => Put::REFUSED,
         }
     }

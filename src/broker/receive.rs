@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use super::Broker;
 use super::deliver::SETTLED;
-use super::storage::waits::{Put, Waiter};
 use super::mail::{Batch, Envelope, Mail, Parcel, PendingId, for_session};
+use super::storage::waits::{Put, Waiter};
 use crate::command::{Answer, Delivery, Event, Now};
 use crate::ids::{ConsumerRef, QueueRef, ShardId};
 use crate::message::Message;

@@ -10,7 +10,9 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use crate::message::{BODY_APART_BYTES, Body, Death, DeathHistory, DeathReason, Message, ProtocolTag, Traits};
+use crate::message::{
+    BODY_APART_BYTES, Body, Death, DeathHistory, DeathReason, Message, ProtocolTag, Traits,
+};
 
 const PERSISTENT: u8 = 1;
 const HAS_KEYS: u8 = 2;
@@ -64,7 +66,10 @@ fn write_with(message: &Message, body: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Makes a message of what [`write_whole`] wrote.
-pub(crate) fn read_whole(record: &[u8], names: &mut impl FnMut(&str) -> Rc<str>) -> Option<Message> {
+pub(crate) fn read_whole(
+    record: &[u8],
+    names: &mut impl FnMut(&str) -> Rc<str>,
+) -> Option<Message> {
     read(record, None, names)
 }
 

@@ -13,9 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use ringmq_shards::log::{
-    Job, LogFile, QueueUid, Segment, SegmentSummary, SegmentWriter, Settled,
-};
+use ringmq_shards::log::{Job, LogFile, QueueUid, Segment, SegmentSummary, SegmentWriter, Settled};
 
 use super::entry::{self, Place, SettledRun};
 use super::hot::Hot;

@@ -156,11 +156,7 @@ impl Cursor<'_> {
     }
 
     fn place(&mut self) -> Option<Place> {
-        Some(Place {
-            queue: QueueUid(self.u64()?),
-            position: self.u64()?,
-            arrived_ms: self.u64()?,
-        })
+        Some(Place { queue: QueueUid(self.u64()?), position: self.u64()?, arrived_ms: self.u64()? })
     }
 }
 
@@ -189,7 +185,8 @@ mod tests {
         assert_eq!(read(AGAIN, 0, &out[1..]), None);
         out.clear();
         let runs = [(1, 0, 5), (1, 9, 10), (2, 1 << 40, (1 << 40) + 3)];
-        let runs = runs.map(|(queue, from, to)| SettledRun { group: 4, queue: QueueUid(queue), from, to });
+        let runs =
+            runs.map(|(queue, from, to)| SettledRun { group: 4, queue: QueueUid(queue), from, to });
         runs.iter().for_each(|run| write_run(*run, &mut out));
         assert_eq!(read(SETTLED, 4, &out), Some(Saying::Settled(runs.to_vec())));
         assert_eq!(read(SETTLED, 4, &out[..out.len() - 1]), None);

@@ -123,9 +123,10 @@ impl Hot {
         self.pages.range(start..).find_map(|page| {
             let skip = if page.number == number { place } else { 0 };
             let found = page.places.iter().enumerate().skip(skip);
-            found.filter_map(|(i, slot)| Some((i, slot.as_ref()?))).next().map(|(i, kept)| {
-                (page.number * PAGE_POSITIONS + i as u64, kept)
-            })
+            found
+                .filter_map(|(i, slot)| Some((i, slot.as_ref()?)))
+                .next()
+                .map(|(i, kept)| (page.number * PAGE_POSITIONS + i as u64, kept))
         })
     }
 }

@@ -27,8 +27,8 @@ mod keep_house;
 mod leave;
 pub(crate) mod queues;
 pub(crate) mod recovery;
-pub(crate) mod shelf;
 mod restore;
+pub(crate) mod shelf;
 mod space;
 mod spill;
 pub(crate) mod waits;
@@ -46,8 +46,8 @@ use super::Broker;
 use super::clockwork::Alarm;
 use super::mail::{CallId, Mail};
 use super::queue::store::Safe;
-use crate::durability::Durability;
 use crate::command::{Event, Now, Refusal};
+use crate::durability::Durability;
 use crate::ids::{QueueId, ShardId};
 
 /// Records that nobody waits for are committed after this, milliseconds, or when there are many.
@@ -243,14 +243,6 @@ impl Broker {
 
     pub(super) fn storage_is_behind(&self) -> bool {
         self.storage.as_ref().is_some_and(|storage| storage.is_behind())
-    }
-
-    /// When everything that was stored so far is safe.
-    pub(super) fn as_safe_as_all(&self) -> Safe {
-        match &self.storage {
-            Some(storage) => Safe::Synced(storage.shelf.borrow().log.last()),
-            None => Safe::Now,
-        }
     }
 
     fn serve(&mut self, waiter: Waiter, accepted: bool) {

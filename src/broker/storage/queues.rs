@@ -98,7 +98,10 @@ impl Broker {
         };
         if restored.skipped > 0 {
             let skipped = restored.skipped;
-            tracing::error!(skipped, "definitions that this version does not understand are left out");
+            tracing::error!(
+                skipped,
+                "definitions that this version does not understand are left out"
+            );
         }
         let mut unreadable = 0;
         for (uid, id) in &restored.queues {

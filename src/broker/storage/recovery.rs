@@ -13,8 +13,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ringmq_shards::log::ids::BOOT_SHIFT;
 use ringmq_shards::log::{
-    Files, Image, Known, LogFile, Lsn, Mapped, Outline, QueueUid, Record, Report, Run, Segment, SegmentId,
-    SegmentSummary, Settled, record, recover,
+    Files, Image, Known, LogFile, Lsn, Mapped, Outline, QueueUid, Record, Report, Run, Segment,
+    SegmentId, SegmentSummary, Settled, record, recover,
 };
 
 use super::entry::{self, Saying};
@@ -88,11 +88,7 @@ impl Recovery {
     ///
     /// # Errors
     /// When a directory cannot be listed. A file that cannot be read is reported and left out.
-    pub fn read(
-        files: &mut dyn Files,
-        boot: u32,
-        progress: Progress<'_>,
-    ) -> std::io::Result<Self> {
+    pub fn read(files: &mut dyn Files, boot: u32, progress: Progress<'_>) -> std::io::Result<Self> {
         let mut recovery = Self::default();
         let logs = list_logs(files, boot)?;
         let total = logs.values().map(|shard| shard.logs.len()).sum();

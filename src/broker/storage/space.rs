@@ -56,7 +56,8 @@ impl SpaceWatch {
     fn judge(&mut self, space: Space) -> bool {
         let free = space.free_bytes;
         // A tenth more before it ends, so that it does not flicker.
-        let low = free < self.min_bytes.saturating_add(if self.low { self.min_bytes / 10 } else { 0 });
+        let low =
+            free < self.min_bytes.saturating_add(if self.low { self.min_bytes / 10 } else { 0 });
         let warn = !low && free < self.warn_bytes;
         if warn && !self.warned {
             tracing::warn!(free, warn = self.warn_bytes, "disk space gets short (free_disk_warn)");

@@ -84,9 +84,7 @@ impl DurableStore {
                             break;
                         };
                         let bytes = kept.message.memory_bytes() as u64;
-                        if writer.count() > 0
-                            && writer.bytes() as u64 + bytes > segment_bytes
-                        {
+                        if writer.count() > 0 && writer.bytes() as u64 + bytes > segment_bytes {
                             full = true;
                             break;
                         }
@@ -245,9 +243,10 @@ impl DurableStore {
 
     /// Segments that are mapped: which, octets, when used last.
     pub(super) fn mapped(&self) -> impl Iterator<Item = (SegmentId, u64, u64)> + '_ {
-        self.pieces.iter().filter(|piece| piece.segment.is_some()).map(|piece| {
-            (piece.summary.id, piece.summary.file_bytes, piece.used.get())
-        })
+        self.pieces
+            .iter()
+            .filter(|piece| piece.segment.is_some())
+            .map(|piece| (piece.summary.id, piece.summary.file_bytes, piece.used.get()))
     }
 
     /// The settled entries of a segment have been saved.

@@ -215,10 +215,9 @@ pub(super) fn fault_of(refusal: Refusal, place: Place<'_>) -> Fault {
         Refusal::LimitReached(what) | Refusal::Unavailable(what) => {
             (PreconditionFailed, what.into())
         }
-        Refusal::NoSpace => (
-            PreconditionFailed,
-            "low disk space, publishing is refused until there is more".into(),
-        ),
+        Refusal::NoSpace => {
+            (PreconditionFailed, "low disk space, publishing is refused until there is more".into())
+        }
         Refusal::NoSuchReplyConsumer => {
             (PreconditionFailed, "fast reply consumer does not exist".into())
         }

@@ -13,7 +13,7 @@ use crate::ledger::{Ledger, Note};
 use crate::link::Link;
 use crate::publisher;
 use crate::random::Random;
-use crate::topology::{QUEUES, QueueIndex, counts, declare_all, missing};
+use crate::topology::{QUEUES, counts, declare_all, missing};
 
 /// Every so many cycles everything is drained and accounted for.
 const DRAIN_EVERY: u32 = 5;
@@ -205,7 +205,7 @@ impl Run {
         let consumers: Vec<_> = consumers
             .into_iter()
             .map(|(link, queue, style, random)| {
-                (queue, thread::spawn(move || consume(link, queue, style, random)))
+                thread::spawn(move || consume(link, queue, style, random))
             })
             .collect();
         let churn = churn.map(|churn| thread::spawn(|| churn.run(churning.0, churning.1)));
@@ -214,17 +214,25 @@ impl Run {
         let how = self.crash(broker, Some(life), &streams);
 
         for publisher in publishers {
-            self.ledger.take(joined(publisher));
+            self.take(joined(publisher));
         }
         // In the order of the queues: the dead come after those who rejected them.
-        for (_queue, consumer) in consumers as Vec<(QueueIndex, thread::JoinHandle<Vec<Note>>)> {
-            self.ledger.take(joined(consumer));
+        for consumer in consumers {
+            self.take(joined(consumer));
         }
         if let Some((churn, notes)) = churn.map(|churn| churn.join().expect("no panic")) {
             self.churn = Some(churn);
-            self.ledger.take(notes);
+            self.take(notes);
         }
         how
+    }
+
+    /// A broker whose disk fails may refuse whatever it likes until it ends.
+    fn take(&mut self, mut notes: Vec<Note>) {
+        if self.mode == Mode::Cut {
+            notes.retain(|note| !matches!(note, Note::Wrong("refused", _)));
+        }
+        self.ledger.take(notes);
     }
 
     /// Ends a life in this run's way, sometimes in good order; says how.

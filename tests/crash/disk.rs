@@ -131,6 +131,26 @@ impl Disk {
         self.mount()
     }
 
+    /// Fails unless a cut keeps what was synced and takes what was not: else runs prove nothing.
+    pub(crate) fn must_forget(&mut self) -> Result<(), String> {
+        let (kept, gone) = (self.root().join("synced"), self.root().join("not-synced"));
+        let said = |error: std::io::Error| error.to_string();
+        fs::write(&kept, "synced").map_err(said)?;
+        fs::File::open(&kept).and_then(|file| file.sync_all()).map_err(said)?;
+        fs::File::open(self.root()).and_then(|root| root.sync_all()).map_err(said)?;
+        fs::write(&gone, "not synced").map_err(said)?;
+        self.cut()?;
+        self.restore()?;
+        let is_kept = fs::read(&kept).is_ok_and(|octets| octets == b"synced");
+        let is_gone = fs::read(&gone).map_or(true, |octets| octets.is_empty());
+        drop(fs::remove_file(kept));
+        drop(fs::remove_file(gone));
+        if is_kept && is_gone {
+            return Ok(());
+        }
+        Err(format!("after a cut: synced is there {is_kept}, not synced is gone {is_gone}"))
+    }
+
     fn unmount(&mut self) -> Result<(), String> {
         let Some(image) = &mut self.image else { return Ok(()) };
         let mut result = Ok(());

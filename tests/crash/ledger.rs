@@ -63,6 +63,8 @@ struct Place {
     settled: Option<u32>,
     /// It has been accepted.
     is_accepted: bool,
+    /// It was purged, and the purge was answered.
+    is_purged: bool,
     /// How often it has been rejected.
     rejections: u32,
 }
@@ -218,6 +220,9 @@ impl Ledger {
         let before = place.delivered.replace(now);
         let is_returned = std::mem::take(&mut place.is_returned);
         let settled = place.settled;
+        if place.is_purged {
+            self.wrong("purged", format!("{id} came from {name}, which was purged"));
+        }
         let Some(before) = before else {
             self.totals.delivered += 1;
             self.totals.recovered += u64::from(!is_confirmed);
@@ -275,6 +280,19 @@ impl Ledger {
             Outcome::Reject => {
                 place.settled = Some(boot);
                 place.rejections += 1;
+            }
+        }
+    }
+
+    /// A queue was purged: nothing that was sent to it so far need come.
+    pub(crate) fn purged(&mut self, queue: QueueIndex) {
+        for (publisher, sent) in (0_u32..).zip(&self.publishers) {
+            let there = (0_u32..).zip(sent);
+            let there = there.filter(|(_, sent)| ROUTES[sent.route].queues.contains(&queue));
+            for (seq, _) in there {
+                let place = self.places[queue].entry(Id { publisher, seq }).or_default();
+                place.is_purged = true;
+                place.is_accepted = true;
             }
         }
     }
@@ -346,5 +364,184 @@ impl std::fmt::Display for Totals {
             self.lost,
             self.unexpected
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIRECT: usize = 0;
+    const FAN: usize = 3;
+    const REJECTABLE: usize = 8;
+
+    fn id(seq: u32) -> Id {
+        Id { publisher: 0, seq }
+    }
+
+    /// A ledger with messages 0 to 4, sent by this route and confirmed.
+    fn ledger(route: usize) -> Ledger {
+        let mut ledger = Ledger::new();
+        ledger.new_publisher();
+        for seq in 0..5 {
+            ledger.take(vec![
+                Note::Sent { id: id(seq), route, priority: 0 },
+                Note::Confirmed(id(seq)),
+            ]);
+        }
+        ledger.next_boot();
+        ledger
+    }
+
+    fn came(queue: QueueIndex, seq: u32, is_again: bool) -> Note {
+        Note::Delivered { queue, id: Ok(id(seq)), is_again }
+    }
+
+    fn settled(queue: QueueIndex, seq: u32, outcome: Outcome) -> Note {
+        Note::Settled { queue, id: id(seq), outcome }
+    }
+
+    /// Delivers and accepts these.
+    fn accepted(queue: QueueIndex, seqs: &[u32]) -> Vec<Note> {
+        let both = |seq: &u32| [came(queue, *seq, false), settled(queue, *seq, Outcome::Accept)];
+        seqs.iter().flat_map(both).collect()
+    }
+
+    fn kinds(ledger: &Ledger) -> Vec<(&'static str, u64)> {
+        ledger.wrongs.iter().map(|(kind, (count, _))| (*kind, *count)).collect()
+    }
+
+    #[test]
+    fn what_is_all_delivered_and_settled_is_in_order() {
+        let mut ledger = ledger(DIRECT);
+        ledger.take(accepted(0, &[0, 1, 2, 3, 4]));
+        ledger.evaluate();
+        assert_eq!(kinds(&ledger), []);
+        assert_eq!((ledger.totals.delivered, ledger.totals.lost), (5, 0));
+    }
+
+    #[test]
+    fn a_confirmed_message_that_never_comes_is_lost_once_for_each_queue() {
+        let mut ledger = ledger(FAN);
+        ledger.take(accepted(3, &[0, 1, 2, 4]));
+        ledger.take(accepted(4, &[0, 1, 2]));
+        ledger.evaluate();
+        ledger.evaluate();
+        assert_eq!(kinds(&ledger), [("lost", 3)]);
+        assert_eq!(ledger.take_lost(), [(3, id(3)), (4, id(3)), (4, id(4))]);
+    }
+
+    #[test]
+    fn a_message_that_was_delivered_and_not_settled_must_come_again() {
+        let mut ledger = ledger(DIRECT);
+        ledger.take(accepted(0, &[0, 1, 2, 3]));
+        ledger.take(vec![came(0, 4, false)]);
+        ledger.next_boot();
+        ledger.evaluate();
+        assert_eq!(kinds(&ledger), [("lost", 1)]);
+    }
+
+    #[test]
+    fn an_unconfirmed_message_may_be_lost_and_may_come() {
+        let mut ledger = ledger(DIRECT);
+        for seq in 5..7 {
+            ledger.take(vec![Note::Sent { id: id(seq), route: DIRECT, priority: 0 }]);
+        }
+        ledger.take(accepted(0, &[0, 1, 2, 3, 4, 6]));
+        ledger.evaluate();
+        assert_eq!((kinds(&ledger), ledger.totals.recovered), (vec![], 1));
+    }
+
+    #[test]
+    fn a_settled_message_comes_again_only_after_a_crash_and_marked() {
+        for (is_crashed, is_again, wrongs) in [
+            (true, true, vec![]),
+            (true, false, vec![("unmarked", 1)]),
+            (false, true, vec![("settled", 1)]),
+        ] {
+            let mut ledger = ledger(DIRECT);
+            ledger.take(accepted(0, &[0, 1]));
+            if is_crashed {
+                ledger.next_boot();
+            }
+            ledger.take(vec![came(0, 1, is_again)]);
+            assert_eq!((kinds(&ledger), ledger.totals.duplicated), (wrongs, 1));
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_held_comes_to_nobody_else_until_it_is_given_back() {
+        let mut ledger = ledger(DIRECT);
+        ledger.take(vec![came(0, 0, false), settled(0, 0, Outcome::Requeue), came(0, 0, true)]);
+        ledger.next_part();
+        ledger.take(vec![came(0, 0, true)]);
+        assert_eq!((kinds(&ledger), ledger.totals.again), (vec![], 2));
+        ledger.take(vec![came(0, 0, true)]);
+        assert_eq!(kinds(&ledger), [("twice", 1)]);
+        ledger.next_part();
+        ledger.take(vec![came(0, 0, false)]);
+        assert_eq!(kinds(&ledger), [("twice", 1), ("unmarked", 1)]);
+    }
+
+    #[test]
+    fn first_deliveries_come_in_the_order_of_publishing() {
+        let mut ledger = ledger(DIRECT);
+        ledger.take(accepted(0, &[0, 2, 3]));
+        ledger.next_boot();
+        ledger.take(vec![came(0, 3, true), came(0, 4, false)]);
+        assert_eq!(kinds(&ledger), []);
+        ledger.take(vec![came(0, 1, false)]);
+        assert_eq!(kinds(&ledger), [("order", 1)]);
+    }
+
+    #[test]
+    fn what_comes_from_elsewhere_or_nowhere_or_damaged_is_found() {
+        let mut ledger = ledger(DIRECT);
+        let strange = Id { publisher: 9, seq: 0 };
+        ledger.take(vec![
+            came(1, 0, false),
+            came(0, 5, false),
+            Note::Delivered { queue: 0, id: Ok(strange), is_again: false },
+            Note::Delivered { queue: 0, id: Err("not as it was sent".into()), is_again: false },
+        ]);
+        assert_eq!(kinds(&ledger), [("body", 1), ("never sent", 3)]);
+    }
+
+    #[test]
+    fn a_rejected_message_is_among_the_dead_or_where_it_was() {
+        let mut ledger = ledger(REJECTABLE);
+        ledger.take(accepted(REJECTED, &[0]));
+        ledger.take((1..5).map(|seq| came(REJECTED, seq, false)).collect());
+        ledger.take((1..4).map(|seq| settled(REJECTED, seq, Outcome::Reject)).collect());
+        ledger.next_boot();
+        let mut notes = accepted(DEAD, &[1]);
+        for seq in [2, 4] {
+            notes.extend([came(REJECTED, seq, true), settled(REJECTED, seq, Outcome::Accept)]);
+        }
+        ledger.take(notes);
+        ledger.evaluate();
+        assert_eq!(kinds(&ledger), [("lost", 1)]);
+        assert_eq!(ledger.take_lost(), [(REJECTED, id(3))]);
+        ledger.take(vec![came(DEAD, 0, false)]);
+        assert_eq!(kinds(&ledger), [("lost", 1), ("never sent", 1)]);
+    }
+
+    #[test]
+    fn a_purged_message_does_not_come_again() {
+        let mut ledger = ledger(DIRECT);
+        ledger.take(accepted(0, &[0]));
+        ledger.purged(0);
+        ledger.evaluate();
+        assert_eq!(kinds(&ledger), []);
+        ledger.next_boot();
+        ledger.take(vec![came(0, 3, true)]);
+        assert_eq!(kinds(&ledger), [("purged", 1)]);
+    }
+
+    #[test]
+    fn a_confirm_that_comes_twice_is_found() {
+        let mut ledger = ledger(DIRECT);
+        ledger.take(vec![Note::Confirmed(id(2))]);
+        assert_eq!(kinds(&ledger), [("confirm", 1)]);
     }
 }

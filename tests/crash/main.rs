@@ -32,10 +32,12 @@ mod churn;
 mod consumer;
 mod cycle;
 mod disk;
+mod full;
 mod ledger;
 mod link;
 mod publisher;
 mod random;
+mod rot;
 mod support;
 mod topology;
 
@@ -69,10 +71,11 @@ fn nothing_confirmed_is_lost_when_the_broker_is_killed() {
 #[test]
 #[ignore = "minutes long, and for root; tests/crash/run cut"]
 fn nothing_confirmed_is_lost_when_the_power_is_cut() {
-    let disk = match Disk::ext4("cut", 1024) {
+    let mut disk = match Disk::ext4("cut", 1024) {
         Ok(disk) => disk,
         Err(why) => return println!("skipped: no file system to cut the power of: {why}"),
     };
+    disk.must_forget().expect("a disk that forgets what was not synced, and nothing else");
     let mut run = crashes(Mode::Cut, disk);
     assert!(run.report(), "see above");
     run.disk.remove();
@@ -95,5 +98,27 @@ fn the_oracle_finds_that_everything_is_lost_when_the_data_is_removed() {
 fn the_oracle_finds_nothing_when_only_the_connections_end() {
     let mut run = crashes(Mode::Stay, Disk::folder("stay"));
     assert!(run.report(), "see above");
+    run.disk.remove();
+}
+
+#[test]
+#[ignore = "for root; tests/crash/run full"]
+fn a_full_disk_refuses_publishers_and_harms_nothing() {
+    let disk = match Disk::ext4("full", full::DISK_MIB) {
+        Ok(disk) => disk,
+        Err(why) => return println!("skipped: no file system to fill: {why}"),
+    };
+    let mut run = Run::new(Mode::Kill, disk, number("SEED", 1));
+    full::story(&mut run);
+    assert!(run.report(), "see above");
+    run.disk.remove();
+}
+
+#[test]
+#[ignore = "starts brokers; tests/crash/run rot"]
+fn a_changed_octet_costs_one_message_and_is_reported() {
+    let mut run = Run::new(Mode::Kill, Disk::folder("rot"), number("SEED", 1));
+    let rounds = u32::try_from(number("CYCLES", 5)).expect("a number of rounds");
+    assert!(rot::rounds(&mut run, rounds), "see above");
     run.disk.remove();
 }

@@ -156,8 +156,8 @@ fn fill(run: &mut Run, broker: &mut Broker) {
                 let what = format!("{mib} MiB were confirmed on a disk of {DISK_MIB} MiB");
                 run.ledger.wrong("never refused", what);
             }
-            Stop::Closed(406) | Stop::Refused | Stop::Blocked(_) | Stop::Stalled => {}
-            Stop::Closed(_) | Stop::Ended => {
+            Stop::Closed(406) | Stop::Refused | Stop::Blocked(_) => {}
+            Stop::Closed(_) | Stop::Ended | Stop::Stalled => {
                 run.ledger.wrong("refused", format!("a full disk was answered by {stop:?}"));
             }
         }
@@ -170,8 +170,8 @@ fn fill_the_rest(run: &mut Run) -> std::path::PathBuf {
     let path = run.disk.root().join("filler");
     let mut file = File::create(&path).expect("a file");
     let mut bytes = 1 << 20;
-    // Smaller and smaller pieces, until not even one octet fits.
-    while bytes > 0 {
+    // Smaller and smaller pieces, until not even one sector fits: files have whole blocks.
+    while bytes >= 512 {
         let is_written = file.write_all(&vec![1; bytes]).is_ok() && file.sync_data().is_ok();
         let length = file.metadata().map_or(0, |metadata| metadata.len());
         if !is_written || length > DISK_MIB << 20 {

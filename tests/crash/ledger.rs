@@ -310,13 +310,14 @@ impl Ledger {
         self.evaluated = self.publishers.len();
         for (queue, id) in lost {
             self.totals.lost += 1;
-            let place = self.places[queue].get(&id);
-            let history = match place {
-                Some(place) if place.rejections > 0 => "rejected, and not among the dead",
-                Some(_) => "delivered before, not settled",
-                None => "never delivered",
+            // The second kind is what a broker loses that removes a message from its queue before
+            // the queue of the dead has it (RabbitMQ does, and says so).
+            let (kind, history) = match self.places[queue].get(&id) {
+                Some(place) if place.rejections > 0 => ("lost in dying", "rejected"),
+                Some(_) => ("lost", "delivered before, not settled"),
+                None => ("lost", "never delivered"),
             };
-            self.example("lost", &format!("{id} from {} ({history})", QUEUES[queue]));
+            self.example(kind, &format!("{id} from {} ({history})", QUEUES[queue]));
             self.lost.push((queue, id));
         }
     }
@@ -520,10 +521,10 @@ mod tests {
         }
         ledger.take(notes);
         ledger.evaluate();
-        assert_eq!(kinds(&ledger), [("lost", 1)]);
+        assert_eq!(kinds(&ledger), [("lost in dying", 1)]);
         assert_eq!(ledger.take_lost(), [(REJECTED, id(3))]);
         ledger.take(vec![came(DEAD, 0, false)]);
-        assert_eq!(kinds(&ledger), [("lost", 1), ("never sent", 1)]);
+        assert_eq!(kinds(&ledger), [("lost in dying", 1), ("never sent", 1)]);
     }
 
     #[test]

@@ -242,9 +242,17 @@ impl Link {
     pub(crate) fn close(mut self) {
         self.client.send_close();
         let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline
-            && !matches!(self.client.next_event(PATIENCE), Event::End | Event::Silence)
-        {}
+        while Instant::now() < deadline {
+            match self.client.next_event(PATIENCE) {
+                Event::End | Event::Silence => return,
+                Event::Frame(received) => {
+                    let method = received.method();
+                    if matches!(method, Some(Method::Connection(Connection::CloseOk))) {
+                        return;
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -135,17 +136,23 @@ fn damage(run: &mut Run, sent: &[Id]) -> Option<(String, Vec<Id>)> {
     } else {
         victim.offset + run.random.below(HEAD_BYTES as u64)
     };
-    let mut octets = fs::read(&victim.file).expect("a file of the broker's");
-    let place = usize::try_from(offset).ok()?;
-    let bit = 1_u8 << run.random.below(8);
-    octets[place] ^= bit;
-    fs::write(&victim.file, octets).expect("a file that can be written");
+    flip(&victim.file, offset, 1 << run.random.below(8)).expect("a file that can be written");
     let mut allowed = vec![victim.id];
     let before = found[..index].last().filter(|before| is_head && before.file == victim.file);
     allowed.extend(before.map(|before| before.id));
     let name = victim.file.strip_prefix(run.disk.data()).unwrap_or(&victim.file).display();
     let part = if is_head { "before" } else { "in" };
     Some((format!("{name} at {offset} ({part} {})", victim.id), allowed))
+}
+
+/// Changes one octet in its place: nothing else of the file, its length and its blocks included.
+fn flip(file: &Path, offset: u64, bits: u8) -> std::io::Result<()> {
+    let file = fs::OpenOptions::new().read(true).write(true).open(file)?;
+    let mut octet = [0];
+    file.read_exact_at(&mut octet, offset)?;
+    octet[0] ^= bits;
+    file.write_all_at(&octet, offset)?;
+    file.sync_all()
 }
 
 /// Every regular file below a directory.
@@ -201,4 +208,29 @@ fn of_damage(log: &str) -> Option<String> {
             WORDS.iter().any(|word| line.contains(word))
         })
         .map(str::to_owned)
+}
+
+#[test]
+fn bodies_are_found_in_a_file_whatever_is_around_them() {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("crash-find");
+    fs::create_dir_all(&directory).expect("a directory under target/");
+    let file = directory.join("file");
+    let sent: Vec<Id> = (0..20).map(|seq| Id { publisher: 3, seq }).collect();
+    let (mut octets, mut wanted) = (vec![0; 100], Vec::new());
+    for (id, bytes) in sent.iter().zip([16, 17, 23, 24, 25, 5000].into_iter().cycle()) {
+        wanted.push((octets.len() as u64, *id));
+        octets.extend_from_slice(&make(*id, bytes));
+        octets.extend_from_slice(&[3, 0, 0, 0, 1]);
+    }
+    fs::write(&file, octets).expect("a file");
+    let mut found = Vec::new();
+    for file in files(&directory) {
+        find(&file, &sent, &mut found);
+    }
+    let found: Vec<_> = found.iter().map(|found| (found.offset, found.id)).collect();
+    assert_eq!(found, wanted);
+
+    flip(&file, 100, 4).expect("a file that can be written");
+    assert_eq!(fs::read(&file).expect("the file")[100], 3 ^ 4);
+    drop(fs::remove_dir_all(directory));
 }

@@ -47,6 +47,13 @@ fn binary() -> String {
 impl Broker {
     /// Starts one and waits until it is ready; else what it said.
     pub(crate) fn start(plan: &Plan) -> Result<Self, String> {
+        let mut broker = Self::spawn(plan);
+        broker.wait_until_ready()?;
+        Ok(broker)
+    }
+
+    /// Starts one that is not ready yet.
+    pub(crate) fn spawn(plan: &Plan) -> Self {
         let config = plan.directory.join("ringmq.ini");
         let placement = if plan.is_apart { "apart" } else { "hash" };
         let text = format!("[main]\nplacement = {placement}\n{}\n", plan.settings);
@@ -68,9 +75,7 @@ impl Broker {
             .spawn()
             .expect("setpriv of util-linux starts");
         let addr = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut broker = Self { process, addr, log, log_start };
-        broker.wait_until_ready()?;
-        Ok(broker)
+        Self { process, addr, log, log_start }
     }
 
     fn wait_until_ready(&mut self) -> Result<(), String> {

@@ -83,14 +83,32 @@ impl Run {
         if let Some(broker) = self.staying.take() {
             return Ok(broker);
         }
-        let plan = Plan {
+        if self.random.percent(15) {
+            self.crash_in_recovery();
+        }
+        let plan = self.plan();
+        Broker::start(&plan).map_err(|said| format!("{plan:?}: {said}"))
+    }
+
+    fn plan(&mut self) -> Plan {
+        Plan {
             data: self.disk.data(),
             directory: self.disk.directory().to_owned(),
             shards: self.random.between(1, 3),
             is_apart: self.random.percent(30),
             settings: self.settings.clone(),
-        };
-        Broker::start(&plan).map_err(|said| format!("{plan:?}: {said}"))
+        }
+    }
+
+    /// A life that ends before it is ready, or soon after.
+    fn crash_in_recovery(&mut self) {
+        let broker = Broker::spawn(&self.plan());
+        thread::sleep(Duration::from_millis(self.random.below(40)));
+        if self.mode == Mode::Cut {
+            self.disk.cut().expect("the power can be cut");
+        }
+        broker.kill();
+        self.disk.restore().expect("the power comes back");
     }
 
     /// One life: start, look whether all is there, work, crash.
@@ -102,6 +120,7 @@ impl Run {
         self.verify(&broker);
         if self.mode != Mode::Stay && self.random.percent(25) {
             broker = self.start_twice(broker);
+            self.verify(&broker);
         }
         let drains = number % DRAIN_EVERY == DRAIN_EVERY - 1;
         if drains {
@@ -286,6 +305,7 @@ impl Run {
             return self.drain_all(&broker);
         }
         let broker = self.start_twice(broker);
+        self.verify(&broker);
         self.drain_all(&broker);
         if let Err(what) = broker.terminate() {
             self.ledger.wrong("ended", what);

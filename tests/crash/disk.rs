@@ -125,7 +125,7 @@ impl Disk {
         if line.trim() == wanted { Ok(()) } else { Err(format!("python3 said {line:?}")) }
     }
 
-    /// The power comes back; the broker must have ended.
+    /// The power comes back, if it can go; the broker must have ended.
     pub(crate) fn restore(&mut self) -> Result<(), String> {
         self.unmount()?;
         self.mount()

@@ -109,7 +109,7 @@ impl Broker {
             }
             let Some(Reverse(due)) = self.delayed.heap.pop() else { return };
             self.memory.moved(due.message.memory_bytes() as u64, 0);
-            self.publish_internal(due.exchange, &due.message, due.keys.as_deref(), now);
+            self.publish_internal(due.exchange, &due.message, due.keys.as_deref(), None, now);
         }
     }
 

@@ -34,7 +34,7 @@ pub(crate) enum Keeps {
 }
 
 /// Positions handed out at once in the log: one record for so many deliveries.
-const HANDED_OUT_STEP: u64 = 1_024;
+pub(super) const HANDED_OUT_STEP: u64 = 1_024;
 
 /// A queue with less than this in a file of the log that is to go has it written again; more
 /// becomes a segment.
@@ -396,6 +396,8 @@ impl DurableStore {
         shelf.log.append(u32::from(self.group), entry::HANDED_OUT, 0, |out| {
             entry::write_handed_out(uid, below, out);
         });
+        // What is out should be known soon.
+        shelf.hurry = true;
         self.handed_file = Some(shelf.touch(uid, &mut self.touched));
         self.handed_logged = below;
     }

@@ -17,6 +17,7 @@ use ringmq_shards::log::{
     SegmentId, SegmentSummary, Settled, record, recover,
 };
 
+use super::durable::HANDED_OUT_STEP;
 use super::entry::{self, Saying};
 use super::queues::ShardRemains;
 use crate::broker::definitions::Definition;
@@ -112,6 +113,21 @@ impl Recovery {
         recovery.find_segments(files, progress)?;
         recovery.conclude();
         Ok(recovery)
+    }
+
+    /// The process before this one was not stopped in order: what was noted of deliveries may lack
+    /// the last of them, so more counts as having been out: all that is in the log, and a step of
+    /// what is in segments. To be shown as delivered before when it was not is allowed, the other
+    /// way round is not.
+    pub fn assume_deliveries(&mut self) {
+        for remains in self.queues.values_mut() {
+            let first_segment = remains.segments.first().map(|segment| segment.summary.first);
+            let first_message = remains.messages.first_key_value().map(|(at, _)| *at);
+            let first = first_segment.into_iter().chain(first_message).min().unwrap_or_default();
+            let seen = remains.handed_below.max(first).saturating_add(HANDED_OUT_STEP);
+            let last = remains.messages.last_key_value().map_or(0, |(at, _)| at.saturating_add(1));
+            remains.handed_below = if first_segment.is_some() { seen } else { seen.max(last) };
+        }
     }
 
     /// The definitions for all shards, and the messages of each shard's queues.

@@ -34,7 +34,7 @@ pub(crate) enum Keeps {
 }
 
 /// Positions handed out at once in the log: one record for so many deliveries.
-pub(super) const HANDED_OUT_STEP: u64 = 1_024;
+const HANDED_OUT_STEP: u64 = 1_024;
 
 /// A queue with less than this in a file of the log that is to go has it written again; more
 /// becomes a segment.

@@ -17,7 +17,6 @@ use ringmq_shards::log::{
     SegmentId, SegmentSummary, Settled, record, recover,
 };
 
-use super::durable::HANDED_OUT_STEP;
 use super::entry::{self, Saying};
 use super::queues::ShardRemains;
 use crate::broker::definitions::Definition;
@@ -116,17 +115,22 @@ impl Recovery {
     }
 
     /// The process before this one was not stopped in order: what was noted of deliveries may lack
-    /// the last of them, so more counts as having been out: all that is in the log, and a step of
-    /// what is in segments. To be shown as delivered before when it was not is allowed, the other
+    /// the last of them, so [`UNNOTED_MAX`] messages more count as having been out. To be shown as delivered before when it was not is allowed, the other
     /// way round is not.
     pub fn assume_deliveries(&mut self) {
         for remains in self.queues.values_mut() {
-            let first_segment = remains.segments.first().map(|segment| segment.summary.first);
-            let first_message = remains.messages.first_key_value().map(|(at, _)| *at);
-            let first = first_segment.into_iter().chain(first_message).min().unwrap_or_default();
-            let seen = remains.handed_below.max(first).saturating_add(HANDED_OUT_STEP);
-            let last = remains.messages.last_key_value().map_or(0, |(at, _)| at.saturating_add(1));
-            remains.handed_below = if first_segment.is_some() { seen } else { seen.max(last) };
+            let mut left = UNNOTED_MAX;
+            let mut seen = remains.handed_below;
+            for segment in &remains.segments {
+                if segment.summary.last >= seen && left > 0 {
+                    seen = segment.summary.last.saturating_add(1);
+                    left = left.saturating_sub(u64::from(segment.summary.count));
+                }
+            }
+            if let Some((last, _)) = remains.messages.last_key_value().filter(|_| left > 0) {
+                seen = seen.max(last.saturating_add(1));
+            }
+            remains.handed_below = seen;
         }
     }
 
@@ -400,6 +404,10 @@ impl RecoveryReport {
         self.findings.push(finding);
     }
 }
+
+/// Messages of one queue that may have gone out since the last note of it that a power cut cannot
+/// take: a note is durable within some 100 ms, in which no queue gives out a million messages.
+const UNNOTED_MAX: u64 = 1 << 20;
 
 /// The files of one shard and boot.
 #[derive(Debug, Default)]

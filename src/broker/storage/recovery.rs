@@ -99,8 +99,8 @@ impl Recovery {
             }
             let mut images = Vec::new();
             for (file, path) in &found.logs {
-                match files.read(path) {
-                    Ok(octets) => images.push((*file, Bytes::from(octets))),
+                match files.view(path) {
+                    Ok(octets) => images.push((*file, Bytes::from_owner(octets))),
                     Err(error) => recovery.report.add(format!("{path}: {error}: left out")),
                 }
                 done += 1;

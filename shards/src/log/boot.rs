@@ -1,4 +1,4 @@
-//! The content of the BOOT file. May import `ids`.
+//! The content of the BOOT file. May import nothing.
 //!
 //! ```text
 //!  0   8  magic "RINGBOOT"         28   1  1: everything was written before the process ended
@@ -17,9 +17,6 @@ pub(super) const BOOT_BYTES: usize = 64;
 
 /// The present format of the data directory.
 pub(super) const FORMAT_VERSION: u32 = 1;
-
-/// Boot numbers are the bits above `ids::BOOT_SHIFT` of a log sequence number. Number 0 is never used.
-pub(super) const BOOT_MAX: u32 = (1 << (64 - super::ids::BOOT_SHIFT)) - 1;
 
 const MAGIC: &[u8; 8] = b"RINGBOOT";
 const SUM_AT: usize = BOOT_BYTES - 4;

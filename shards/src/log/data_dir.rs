@@ -7,11 +7,11 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::boot::{BOOT_BYTES, BOOT_MAX, Boot, FORMAT_VERSION, Unreadable};
+use super::boot::{BOOT_BYTES, Boot, FORMAT_VERSION, Unreadable};
 use super::dir_lock::{Locked, lock};
 use super::file_system::file_system_warning;
 use super::files::Files;
-use super::ids::{FILE_BOOT_SHIFT, LogFile, QueueUid};
+use super::ids::{BOOT_MAX, FILE_BOOT_SHIFT, LogFile, QueueUid};
 use super::paths::{self, QUEUES, RESERVE, SHARDS, UNFINISHED};
 use super::real_files::RealFiles;
 use super::reserve::{RESERVE_BYTES, make_reserve};
@@ -22,6 +22,8 @@ const BOOT_FILE: &str = "BOOT";
 /// How far the boot number jumps when BOOT cannot say how far it was: more starts than can have left
 /// no file behind.
 const BOOT_JUMP: u32 = 1_000;
+
+const _: () = assert!(BOOT_JUMP <= BOOT_MAX / 1_000, "a BOOT may be damaged many times");
 
 /// Why a data directory cannot be used. Each text is one line.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +79,7 @@ pub struct DataDir {
     pub dir_id: u64,
     /// The groups it was made with. They may differ from those that are wanted; these count.
     pub groups: u16,
-    /// The number of this start, from 1 to 2^24 - 1. None comes twice.
+    /// The number of this start, from 1 to 2^20 - 1 (1,048,575, `BOOT_MAX`). None comes twice.
     pub boot: u32,
     /// The process before this one had written everything when it ended.
     pub was_clean: bool,

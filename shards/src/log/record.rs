@@ -49,7 +49,7 @@ pub struct Head {
     /// Place in this shard's log.
     pub lsn: Lsn,
     /// Everything up to here was known to be durable when this was written; always before `lsn`.
-    /// The end of the boot before (`boot << 40`) if nothing was, or if it is out of reach.
+    /// The end of the boot before (`boot << BOOT_SHIFT`) if nothing was, or if it is out of reach.
     pub durable: Lsn,
     /// The boot it was written in.
     pub boot: u32,
@@ -331,7 +331,7 @@ mod tests {
         let bytes = written(&head(), b"abc");
         assert_eq!(bytes.len(), 64);
         assert_eq!(bytes[4..8], 35_u32.to_le_bytes(), "length from the inner head on");
-        assert_eq!(bytes[8..16], ((3_u64 << 40) + 3).to_le_bytes(), "lsn");
+        assert_eq!(bytes[8..16], ((3_u64 << 44) + 3).to_le_bytes(), "lsn");
         assert_eq!(bytes[16..20], 2_u32.to_le_bytes(), "distance of what is durable");
         assert_eq!(bytes[20..24], 3_u32.to_le_bytes(), "boot");
         assert_eq!(bytes[24..28], crc32c::crc32c(&bytes[28..59]).to_le_bytes());
@@ -380,7 +380,7 @@ mod tests {
         };
         let bytes = written(&far, b"");
         let Decoded::Record { record, .. } = decode(&bytes) else { panic!("no record") };
-        assert_eq!(record.head.durable, Lsn(3 << 40));
+        assert_eq!(record.head.durable, Lsn(3 << BOOT_SHIFT));
         let itself = Head { durable: head().lsn, ..head() };
         let bytes = written(&itself, b"");
         let Decoded::Record { record, .. } = decode(&bytes) else { panic!("no record") };

@@ -139,7 +139,7 @@ impl Log {
         fill: impl FnOnce(&mut Vec<u8>),
     ) -> Lsn {
         // The numbers of a boot are at an end: the next process gets new ones.
-        self.is_dead |= self.last.next().0 >> BOOT_SHIFT != u64::from(self.boot);
+        self.is_dead |= self.last.is_last_of_boot();
         if self.is_dead {
             return self.last;
         }
@@ -377,7 +377,7 @@ impl Log {
     }
 
     fn append_mark(&mut self) {
-        if self.last.next().0 >> BOOT_SHIFT != u64::from(self.boot) {
+        if self.last.is_last_of_boot() {
             self.is_dead = true;
             return;
         }

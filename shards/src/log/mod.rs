@@ -26,6 +26,7 @@
 
 mod boot;
 mod data_dir;
+mod dir_id;
 mod dir_lock;
 mod direct;
 mod driver;

@@ -31,7 +31,7 @@ fn heads(bytes: &[u8]) -> Vec<Head> {
     let mut found: Vec<Head> = Vec::new();
     let mut at = BLOCK_BYTES;
     while at < bytes.len() {
-        match decode(&bytes[at..]) {
+        match decode(&bytes[at..], Key::of(2, 1)) {
             Decoded::Record { record, taken } => {
                 found.push(record.head);
                 at += taken;

@@ -7,6 +7,9 @@
 //!
 //! May import `entry`, `definitions` and of `ringmq_shards` the log.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 

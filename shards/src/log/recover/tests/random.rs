@@ -150,7 +150,7 @@ fn borrowed(files: &Files) -> Vec<(LogFile, &[u8])> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     /// Whatever is written comes back.
     #[test]

@@ -43,7 +43,7 @@ pub(super) fn recover(data_dir: &DataDir, placement: Placement) -> Result<Recove
         }
     };
     let mut files = RealFiles::new(&data_dir.root);
-    let read = Recovery::read(&mut files, data_dir.boot, &mut progress);
+    let read = Recovery::read(&mut files, data_dir.dir_id, data_dir.boot, &mut progress);
     let mut recovery = read.map_err(|cause| NodeError::Unreadable {
         path: data_dir.root.to_string_lossy().into(),
         cause,

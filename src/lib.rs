@@ -43,6 +43,7 @@
 //! ```text
 //! main -> node -> hub, listener -> connection -> protocol -> broker -> exchange, queue
 //!                                                   \------> command, message, value, ids
+//! main -> check -> broker (what it stores)
 //! ```
 //!
 //! - `ringmq_shards` knows no protocol, exchange or queue. All `unsafe` and all of glommio are there.
@@ -62,6 +63,7 @@
 
 pub mod auth;
 pub mod broker;
+pub mod check;
 pub mod command;
 pub mod config;
 mod connection;

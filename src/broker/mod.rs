@@ -45,6 +45,7 @@ mod vhost;
 pub use definitions::catalogue::Catalogue;
 pub use mail::Envelope;
 pub use storage::StorageSetup;
+pub(crate) use storage::entry;
 pub use storage::queues::ShardRemains;
 pub use storage::recovery::{Recovery, RecoveryReport};
 pub use storage::shelf::Sizes;

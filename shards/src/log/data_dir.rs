@@ -18,7 +18,8 @@ use super::real_files::RealFiles;
 use super::reserve::{RESERVE_BYTES, make_reserve};
 use crate::shard_id::ShardId;
 
-const BOOT_FILE: &str = "BOOT";
+/// Which start it is; see `boot`.
+pub(super) const BOOT_FILE: &str = "BOOT";
 
 /// How far the boot number jumps when BOOT cannot say how far it was: more starts than can have left
 /// no file behind.
@@ -287,7 +288,7 @@ fn names(files: &mut dyn Files, dir: &str, notes: &mut Vec<String>) -> Vec<Strin
 }
 
 /// What there is of BOOT.
-enum Found {
+pub(super) enum Found {
     Whole(Boot),
     Nothing,
     Damaged {
@@ -297,7 +298,7 @@ enum Found {
 }
 
 /// Fails with the format if that is a later one.
-fn read_boot(files: &mut dyn Files) -> Result<Found, u32> {
+pub(super) fn read_boot(files: &mut dyn Files) -> Result<Found, u32> {
     let unreadable = |error: io::Error| Found::Damaged { how: format!("cannot be read ({error})") };
     let entries = match files.list("") {
         Ok(entries) => entries,

@@ -5,6 +5,7 @@ mod bounds_counts;
 mod bounds_gauge;
 mod bounds_memory;
 mod bounds_slow;
+mod check;
 mod first_steps;
 mod hostile_content;
 mod hostile_frames;

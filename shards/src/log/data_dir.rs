@@ -175,6 +175,28 @@ impl DataDir {
     }
 }
 
+/// Begins a boot on a simulated disk as [`DataDir::open`] does on a real one; gives its number.
+///
+/// # Errors
+/// What the disk says.
+#[cfg(any(test, feature = "sim"))]
+pub fn begin_boot_on(files: &mut dyn Files, wanted_groups: u16) -> io::Result<u32> {
+    let mut notes = Vec::new();
+    let found = read_boot(files).map_err(|_| io::Error::other("a later format"))?;
+    let seen = Seen::look(files, &mut notes);
+    let before = match found {
+        Found::Whole(boot) => boot,
+        Found::Nothing | Found::Damaged { .. } if seen.anything => {
+            seen.instead_of_boot("is not there", wanted_groups, &mut notes)
+        }
+        Found::Nothing | Found::Damaged { .. } => Boot::before_the_first(wanted_groups),
+    };
+    let boot = seen.next_boot(&before, &mut notes);
+    make_dirs(files)?;
+    begin_boot(files, &Boot { boot, clean: false, ..before }, &mut notes)?;
+    Ok(boot)
+}
+
 impl Boot {
     /// What stands for BOOT in a directory that never had one.
     fn before_the_first(groups: u16) -> Self {

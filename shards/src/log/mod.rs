@@ -60,6 +60,8 @@ mod settled;
 mod worker;
 pub mod writer;
 
+#[cfg(any(test, feature = "sim"))]
+pub use data_dir::begin_boot_on;
 pub use data_dir::{DataDir, DataDirError};
 pub use driver::Driver;
 pub use file_header::{BLOCK_BYTES, FileHeader, HeaderError};

@@ -187,7 +187,8 @@ pub fn begin_boot_on(files: &mut dyn Files, wanted_groups: u16) -> io::Result<u3
     let before = match found {
         Found::Whole(boot) => boot,
         Found::Nothing | Found::Damaged { .. } if seen.anything => {
-            seen.instead_of_boot("is not there", wanted_groups, &mut notes)
+            let id = dir_id_of_logs(files);
+            seen.instead_of_boot("is not there", id, wanted_groups, &mut notes)
         }
         Found::Nothing | Found::Damaged { .. } => Boot::before_the_first(wanted_groups),
     };

@@ -10,7 +10,7 @@ use super::paths::{self, SHARDS};
 
 /// The id that most log files have in their headers, and of equally frequent ones that of the latest
 /// file; `None` if no header can be read. A file with another file's header has no say.
-pub(super) fn dir_id_of_logs(files: &mut dyn Files) -> Option<u64> {
+pub fn dir_id_of_logs(files: &mut dyn Files) -> Option<u64> {
     let mut votes: HashMap<u64, (u32, LogFile)> = HashMap::new();
     // What cannot be listed or read was noted when the names were looked at, or is when it is needed.
     for dir in files.list(SHARDS).unwrap_or_default() {

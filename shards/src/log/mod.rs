@@ -63,6 +63,7 @@ pub mod writer;
 #[cfg(any(test, feature = "sim"))]
 pub use data_dir::begin_boot_on;
 pub use data_dir::{DataDir, DataDirError};
+pub use dir_id::dir_id_of_logs;
 pub use driver::Driver;
 pub use file_header::{BLOCK_BYTES, FileHeader, HeaderError};
 pub use files::{Entry, Files};

@@ -63,7 +63,7 @@ pub(super) fn start(
 ) -> std::io::Result<Started> {
     let mut files = disk.clone();
     let boot = begin_boot_on(&mut files, GROUPS)?;
-    let mut recovery = Recovery::read(&mut files, boot, &mut |_, _, _| {})?;
+    let mut recovery = Recovery::read(&mut files, 1, boot, &mut |_, _, _| {})?;
     let report = std::mem::take(&mut recovery.report);
     if std::env::var("DBG").is_ok() {
         eprintln!("FILES {:?}", disk.files());

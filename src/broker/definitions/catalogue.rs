@@ -133,6 +133,7 @@ pub struct Catalogue {
 
 impl Catalogue {
     /// What a sequence of records leaves.
+    #[cfg(test)]
     pub(crate) fn of(definitions: impl IntoIterator<Item = Definition>) -> Self {
         let mut replay = Replay::default();
         definitions.into_iter().for_each(|definition| replay.apply(definition));

@@ -177,6 +177,15 @@ impl DurableStore {
         }
     }
 
+    /// How soon what is logged has to be durable, milliseconds; `None`: when the system likes.
+    const fn sync_within(&self) -> Option<u64> {
+        match self.durability {
+            Durability::Sync => Some(super::LAZY_MS),
+            Durability::Interval { ms } => Some(ms as u64),
+            Durability::Os => None,
+        }
+    }
+
     fn mark(&mut self, below: u64, file: LogFile) {
         match self.marks.back_mut() {
             Some(mark) if mark.file == file => mark.below = below,
@@ -291,6 +300,7 @@ impl Store for DurableStore {
             let place = Place { queue: self.uid, position: at, arrived_ms };
             let (lsn, file) = shelf.message(self.group, place, &message);
             shelf.touch_file(file, self.uid, &mut self.touched);
+            shelf.sync_within(self.sync_within());
             drop(shelf);
             self.mark(at + 1, file);
             safe = match self.durability {
@@ -325,7 +335,9 @@ impl Store for DurableStore {
         }
         if self.keeps != Keeps::Nothing {
             let run = SettledRun { group: self.group, queue: self.uid, from, to };
-            self.shelf.borrow_mut().settle(run);
+            let mut shelf = self.shelf.borrow_mut();
+            shelf.settle(run);
+            shelf.sync_within(self.sync_within());
         }
         if !self.counts.is_empty() {
             let gone: Vec<u64> = self.counts.range(from..to).map(|(at, _)| *at).collect();

@@ -138,7 +138,7 @@ impl Broker {
     /// Keeper: a shard needs nothing of earlier boots any more.
     pub(in crate::broker) fn adopted_by(&mut self, _shard: crate::ids::ShardId) {
         self.adopters += 1;
-        if self.adopters < u32::from(self.placement.shards()) {
+        if self.adopters < u32::from(self.placement.shards()) || self.keeps_earlier {
             return;
         }
         if let Some(storage) = &self.storage {

@@ -50,8 +50,13 @@ use crate::command::{Event, Now, Refusal};
 use crate::durability::Durability;
 use crate::ids::{QueueId, ShardId};
 
-/// Records that nobody waits for are committed after this, milliseconds, or when there are many.
+/// Records that nobody waits for are written after this, milliseconds, or when there are many, and
+/// those of queues that promise it are durable after it.
 const LAZY_MS: u64 = 50;
+
+/// A commit that takes longer than this is taken for a failure: a disk that hangs must not hold
+/// the node's clients for ever (reliability.md 2.6), milliseconds.
+const STALL_MS: u64 = 30_000;
 
 /// Octets of such records that make a commit of their own.
 const LAZY_BYTES: usize = 256 * 1024;
@@ -97,8 +102,11 @@ pub(crate) struct Storage {
     space: space::SpaceWatch,
     /// The disk has failed: nothing is stored any more.
     failed: Option<DiskError>,
-    /// When a batch that nobody waits for is committed at the latest.
+    /// When what nobody waits for is durable at the latest, and when it is written.
     due_ms: Option<u64>,
+    write_ms: Option<u64>,
+    /// When the commit under way was first seen.
+    began_ms: Option<u64>,
     /// When the log was last busy, for the mark of an idle log.
     busy_ms: u64,
     marked: bool,
@@ -136,6 +144,8 @@ impl Storage {
             space: space::SpaceWatch::new(setup),
             failed: None,
             due_ms: None,
+            write_ms: None,
+            began_ms: None,
             busy_ms: 0,
             marked: true,
             timer_ms: None,
@@ -295,6 +305,7 @@ impl Broker {
                 }
                 drop(shelf);
                 storage.busy_ms = now.mono_ms;
+                storage.began_ms = None;
                 match result {
                     Ok(()) => self.serve_waits(),
                     Err(error) => self.fail_storage(error),
@@ -358,6 +369,7 @@ impl Broker {
         if self.storage.as_ref().is_none_or(|storage| storage.failed.is_some()) {
             return;
         }
+        self.watch_commit(now);
         self.keep_house(now);
         let Some(storage) = &mut self.storage else { return };
         let mut shelf = storage.shelf.borrow_mut();
@@ -372,24 +384,32 @@ impl Broker {
             shelf.hurry = log.has_waiting();
         }
         let gathered = log.waiting_bytes();
-        if gathered == 0 && !log.needs_sync() {
-            storage.due_ms = None;
-        } else {
-            let due = *storage.due_ms.get_or_insert(now.mono_ms + LAZY_MS);
+        if gathered > 0 {
             storage.marked = false;
-            if now.mono_ms >= due {
-                log.flush(true, &mut shelf.jobs);
-                storage.due_ms = None;
-            } else if gathered >= LAZY_BYTES {
+            let due = *storage.write_ms.get_or_insert(now.mono_ms + LAZY_MS);
+            if now.mono_ms >= due || gathered >= LAZY_BYTES {
                 log.flush(false, &mut shelf.jobs);
+                storage.write_ms = None;
             }
+        } else {
+            storage.write_ms = None;
+        }
+        if let Some(within) = shelf.sync_within_ms.take() {
+            let due = now.mono_ms.saturating_add(within);
+            storage.due_ms = Some(storage.due_ms.map_or(due, |set| set.min(due)));
+        }
+        if storage.due_ms.is_some_and(|due| now.mono_ms >= due) {
+            log.flush(true, &mut shelf.jobs);
+            // A commit may be under way: again when it is done.
+            storage.due_ms = (log.has_waiting() || log.needs_sync()).then_some(now.mono_ms);
         }
         let idle = !log.has_waiting() && !log.is_busy();
         if idle && !storage.marked && now.mono_ms >= storage.busy_ms + IDLE_MS {
             storage.marked = true;
             log.idle_mark(&mut shelf.jobs);
         }
-        let mut deadline = storage.due_ms;
+        let earliest = [storage.due_ms.filter(|due| *due > now.mono_ms), storage.write_ms];
+        let mut deadline = earliest.into_iter().flatten().min();
         if !storage.marked {
             let mark = storage.busy_ms.max(now.mono_ms) + IDLE_MS;
             deadline = Some(deadline.map_or(mark, |due| due.min(mark)));
@@ -402,6 +422,20 @@ impl Broker {
         {
             storage.timer_ms = Some(deadline);
             self.timers.insert(deadline, Alarm::Storage);
+        }
+    }
+
+    /// A disk that does not answer has failed.
+    fn watch_commit(&mut self, now: Now) {
+        let Some(storage) = &mut self.storage else { return };
+        if !storage.shelf.borrow().log.is_busy() {
+            storage.began_ms = None;
+            return;
+        }
+        let began = *storage.began_ms.get_or_insert(now.mono_ms);
+        if now.mono_ms.saturating_sub(began) > STALL_MS {
+            let cause = std::io::Error::from(std::io::ErrorKind::TimedOut);
+            self.fail_storage(DiskError::new("write", "the log within 30 s", cause));
         }
     }
 

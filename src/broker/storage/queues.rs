@@ -100,8 +100,10 @@ impl Broker {
             let skipped = restored.skipped;
             tracing::error!(
                 skipped,
-                "definitions that this version does not understand are left out"
+                "definitions that this version does not understand are left out; the files they \
+                 are in stay, and the log grows"
             );
+            self.keeps_earlier = true;
         }
         let mut unreadable = 0;
         for (uid, id) in &restored.queues {

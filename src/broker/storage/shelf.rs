@@ -47,6 +47,8 @@ pub(crate) struct Shelf {
     pub(super) spare: Option<Vec<u8>>,
     /// Octets that may still be written into the log again to free its oldest file.
     pub(super) carry_left: u64,
+    /// Something was logged that has to be durable within so many milliseconds, waited for or not.
+    pub(super) sync_within_ms: Option<u64>,
     /// The log has something that should be written at once, though nobody waits for it.
     pub(super) hurry: bool,
     /// Counts turns: what was used when.
@@ -68,6 +70,7 @@ impl Shelf {
             jobs: Vec::new(),
             spare: None,
             carry_left: 0,
+            sync_within_ms: None,
             hurry: false,
             turn: 0,
             last_name: Rc::from(""),
@@ -114,6 +117,13 @@ impl Shelf {
         let file = self.log.file_of_open_batch();
         self.last_body = Some((message.clone(), lsn, file));
         (lsn, file)
+    }
+
+    /// What was just logged has to be durable within so many milliseconds.
+    pub(super) fn sync_within(&mut self, ms: Option<u64>) {
+        if let Some(ms) = ms {
+            self.sync_within_ms = Some(self.sync_within_ms.map_or(ms, |set| set.min(ms)));
+        }
     }
 
     /// Notes a settlement.

@@ -285,6 +285,9 @@ impl DurableStore {
             self.handed_file = None;
             if self.hot.count() > 0 || !self.pieces.is_empty() {
                 self.log_handed_out(self.handed_logged);
+            } else {
+                // The log knows nothing of it any more: the next delivery is noted anew.
+                self.handed_logged = 0;
             }
         }
     }

@@ -102,7 +102,6 @@ impl History {
                         assert_eq!(report.lost, 0, "{:?}", report.findings);
                     }
                     self.world.oracle.restarted(end, boot);
-                    self.world.count(&cluster);
                     return cluster;
                 }
                 Err(error) => {

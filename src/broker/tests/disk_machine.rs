@@ -40,9 +40,6 @@ impl Machine {
     }
 
     pub(super) fn begin(&mut self, shard: usize, job: Job) {
-        if std::env::var("DBG").is_ok() {
-            eprintln!("BEGIN {shard} {}", format!("{job:?}").split("bytes: [").next().unwrap());
-        }
         self.drivers[shard].begin(job);
     }
 }
@@ -65,33 +62,12 @@ pub(super) fn start(
     let boot = begin_boot_on(&mut files, GROUPS)?;
     let mut recovery = Recovery::read(&mut files, 1, boot, &mut |_, _, _| {})?;
     let report = std::mem::take(&mut recovery.report);
-    if std::env::var("DBG").is_ok() {
-        eprintln!("FILES {:?}", disk.files());
-        for q in recovery.catalogue.queues() {
-            if let Some(r) = recovery.queues.get(&q.uid) {
-                let m: Vec<_> = r.messages.keys().map(|k| (k >> 40, k & 0xff_ffff_ffff)).collect();
-                let s: Vec<_> = r
-                    .segments
-                    .iter()
-                    .map(|s| {
-                        (
-                            s.summary.id.number,
-                            s.summary.first,
-                            s.summary.last,
-                            s.summary.count,
-                            s.settled.left(),
-                        )
-                    })
-                    .collect();
-                eprintln!(
-                    "Q {} {} messages {m:?} segments {s:?} handed {}",
-                    q.name, q.uid, r.handed_below
-                );
-            }
-        }
-    }
     let placement = Placement::new(shape.shards, GROUPS, shape.apart);
     let (catalogue, remains) = recovery.split(placement);
+    if disk.is_cut() {
+        // Whatever it has not read looks like damage.
+        return Err(std::io::Error::other("the process has ended"));
+    }
     let setup = StorageSetup {
         dir_id: 1,
         boot,
@@ -120,9 +96,6 @@ impl Cluster {
         let mut finished = std::mem::take(&mut machine.finished);
         machine.drivers[shard].finished(&mut finished);
         for done in finished.drain(..) {
-            if std::env::var("DBG").is_ok() {
-                eprintln!("DONE {shard} {}", format!("{done:?}").split("bytes: [").next().unwrap());
-            }
             self.brokers[shard].on_disk(done, self.now);
             self.touch(shard);
         }

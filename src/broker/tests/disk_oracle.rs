@@ -185,8 +185,8 @@ impl Oracle {
 
     pub(super) fn confirmed(&mut self, id: usize) {
         self.confirmed += 1;
-        for copy in &mut self.sent[id].copies {
-            if copy.state == State::Perhaps {
+        for (queue, copy) in self.sent[id].copies.iter_mut().enumerate() {
+            if copy.state == State::Perhaps && queue != DEAD {
                 copy.state = State::Owed;
             }
         }
@@ -293,6 +293,10 @@ impl Oracle {
 
     /// Some of a queue's messages may go now.
     pub(super) fn may_go(&mut self, queue: usize) {
+        if queue == DEAD || queue == DYING {
+            self.dying.clear();
+            self.either.clear();
+        }
         for sent in &mut self.sent {
             let copy = &mut sent.copies[queue];
             if copy.state == State::Owed {
@@ -340,6 +344,7 @@ impl Oracle {
             let from = &self.sent[id].copies[DYING];
             let to = &self.sent[id].copies[DEAD];
             let lasts = self.strength(id, DYING) == Strength::Synced;
+            let lasts = lasts && !self.hasty[DEAD];
             if same_shard && from.was_owed && lasts && !to.gone_now && from.state == State::Ended {
                 self.either.insert(id);
             }
@@ -362,6 +367,9 @@ impl Oracle {
                     (State::Owed | State::Perhaps, ..) => {}
                 }
             }
+        }
+        if self.hasty[DYING] || self.hasty[DEAD] {
+            self.either.clear();
         }
         self.hasty = [false; QUEUES];
     }

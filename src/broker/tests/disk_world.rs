@@ -175,6 +175,7 @@ impl World {
         }
         assert!(self.fleeting != Known::No || !here[FLEETING], "it is deleted and comes back");
         self.fleeting = if here[FLEETING] { Known::Yes } else { Known::No };
+        self.count(c);
         if c.is_cut() {
             return;
         }
@@ -204,7 +205,7 @@ impl World {
     }
 
     /// Right after a start: each queue has what it has to have, and no more than it can have.
-    pub(super) fn count(&self, c: &Cluster) {
+    fn count(&self, c: &Cluster) {
         for (queue, kind) in KINDS.iter().enumerate().filter(|(_, kind)| kind.durable) {
             let owner = usize::from(c.owner_of(kind.name));
             let id = c.brokers[owner].vhosts[0].queues.get(kind.name);

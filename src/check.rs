@@ -19,7 +19,9 @@ mod text;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ringmq_shards::log::{BootFound, BootInfo, DataDirError, Files, Inspected, RealFiles, paths};
+use ringmq_shards::log::{
+    BootFound, BootInfo, DataDirError, Files, Inspected, RealFiles, dir_id_of_logs, paths,
+};
 
 use self::progress::Progress;
 use crate::broker::Recovery;
@@ -61,6 +63,7 @@ pub fn run(data_dir: &Path) -> Result<Report, CheckError> {
         files: RealFiles::new(&root),
         boot: None,
         boot_max: 0,
+        dir_id: 0,
         report: Report::new(&root.to_string_lossy()),
         progress: Progress::new(),
     };
@@ -75,6 +78,8 @@ struct Checking {
     boot: Option<BootInfo>,
     /// The highest boot number in any name.
     boot_max: u64,
+    /// Without it no record can be read: from BOOT, or else from the logs.
+    dir_id: u64,
     report: Report,
     progress: Progress,
 }
@@ -89,11 +94,13 @@ impl Checking {
             self.boot = Some(*boot);
             self.report.boot = Some(*boot);
         }
+        let known = self.boot.map(|boot| boot.dir_id);
+        self.dir_id = known.or_else(|| dir_id_of_logs(&mut self.files)).unwrap_or_default();
         self.check_logs()?;
         let orphans_may_be_lost = !self.report.is_sound();
         let progress = &mut self.progress;
         let mut tell = |done: usize, of: usize, what: &str| progress.step(done, of, what);
-        let recovery = Recovery::read(&mut self.files, BEYOND_ALL_BOOTS, &mut tell)?;
+        let recovery = Recovery::read(&mut self.files, self.dir_id, BEYOND_ALL_BOOTS, &mut tell)?;
         self.take_definitions(&recovery);
         self.take_queues(&recovery);
         // With it go the messages that were found in the logs.

@@ -55,7 +55,7 @@ impl Checking {
                     logs.entry((log.boot(), shard)).or_default().push((log, path));
                 } else if let Some(checkpoint) = checkpoint {
                     self.see_boot(checkpoint.boot());
-                    self.check_checkpoint(checkpoint, path);
+                    self.check_checkpoint(checkpoint, shard, path);
                 } else {
                     self.stranger(&path, file.is_dir);
                 }
@@ -82,7 +82,7 @@ impl Checking {
             contents.iter().map(|(file, octets)| Image { file: *file, bytes: octets }).collect();
         let mut kinds = vec![0; KINDS.len()];
         let mut strange: BTreeMap<(LogFile, u16), Strange> = BTreeMap::new();
-        let found = recover(&images, Known::default(), &mut |record, file| {
+        let found = recover(&images, Known::of(self.dir_id, shard), &mut |record, file| {
             let kind = record.head.kind;
             let known = KINDS.iter().zip(&mut kinds).find(|((known, _), _)| *known == kind);
             if let Some((_, count)) = known.filter(|_| is_understood(record)) {
@@ -99,9 +99,6 @@ impl Checking {
             let what =
                 format!("{count} records of kind {kind} are not understood, from {}", first.0);
             self.report.damage(&paths::log(shard, file), &what);
-        }
-        for file in &found.files {
-            self.check_owner(shard, file);
         }
         let files = found.files.iter().map(|file| content_of(shard, file)).collect();
         let durable = found.boots.iter().map(|boot| boot.durable).max().unwrap_or_default();
@@ -126,6 +123,7 @@ impl Checking {
             }
             LogFinding::Corruption { file, .. }
             | LogFinding::BadHeader { file, .. }
+            | LogFinding::Foreign { file, .. }
             | LogFinding::Sequence { file, .. }
             | LogFinding::ScanGivenUp { file, .. } => (*file, Severity::Damage),
         };
@@ -137,25 +135,9 @@ impl Checking {
         self.boot.is_some_and(|found| found.was_clean && u64::from(found.boot) == boot)
     }
 
-    /// A file can be whole and in the wrong place.
-    fn check_owner(&mut self, shard: u32, file: &FileReport) {
-        // One that has another number is not begun, or a finding already.
-        let Some(header) = file.header.ok().filter(|header| header.file == file.file) else {
-            return;
-        };
-        let path = paths::log(shard, file.file);
-        if header.shard != shard {
-            self.report.damage(&path, &format!("is of shard {}", header.shard));
-        }
-        if let Some(boot) = self.boot.filter(|boot| boot.dir_id != header.dir_id) {
-            let (own, other) = (boot.dir_id, header.dir_id);
-            let what = format!("is of data directory {other:016x}, not of this one, {own:016x}");
-            self.report.damage(&path, &what);
-        }
-    }
-
     /// Definitions as records back to back, without anything behind: it is written whole.
-    fn check_checkpoint(&mut self, file: LogFile, path: String) {
+    fn check_checkpoint(&mut self, file: LogFile, shard: u32, path: String) {
+        let key = record::Key::of(self.dir_id, shard);
         let octets = match self.files.read(&path) {
             Ok(octets) => octets,
             Err(error) => {
@@ -167,7 +149,7 @@ impl Checking {
         let mut definitions = 0;
         while !rest.is_empty() {
             let at = octets.len() - rest.len();
-            let (record, taken) = match record::decode(rest) {
+            let (record, taken) = match record::decode(rest, key) {
                 record::Decoded::Record { record, taken } => (record, taken),
                 record::Decoded::End => {
                     self.report.damage(&path, &format!("has zeros at offset {at}"));

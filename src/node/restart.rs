@@ -43,12 +43,15 @@ pub(super) fn recover(data_dir: &DataDir, placement: Placement) -> Result<Recove
         }
     };
     let mut files = RealFiles::new(&data_dir.root);
-    let read = Recovery::read(&mut files, data_dir.boot, &mut progress);
-    let recovery = read.map_err(|cause| NodeError::Unreadable {
+    let read = Recovery::read(&mut files, data_dir.dir_id, data_dir.boot, &mut progress);
+    let mut recovery = read.map_err(|cause| NodeError::Unreadable {
         path: data_dir.root.to_string_lossy().into(),
         cause,
     })?;
     report(&recovery, data_dir, clock.now_ms().saturating_sub(began));
+    if !data_dir.was_clean {
+        recovery.assume_deliveries();
+    }
     let (catalogue, remains) = recovery.split(placement);
     Ok(Recovered { catalogue: Arc::new(catalogue), remains })
 }

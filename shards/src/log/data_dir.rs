@@ -1,5 +1,5 @@
 //! The data directory: who has it, which start of the process this is, and what the last one left.
-//! May import `boot`, `dir_lock`, `file_system`, `files`, `ids`, `paths`, `real_files` and `reserve`.
+//! May import `boot`, `dir_id`, `dir_lock`, `file_system`, `files`, `ids`, `paths`, `real_files` and `reserve`.
 
 use std::fs::{DirBuilder, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -7,11 +7,12 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::boot::{BOOT_BYTES, BOOT_MAX, Boot, FORMAT_VERSION, Unreadable};
+use super::boot::{BOOT_BYTES, Boot, FORMAT_VERSION, Unreadable};
+use super::dir_id::dir_id_of_logs;
 use super::dir_lock::{Locked, lock};
 use super::file_system::file_system_warning;
 use super::files::Files;
-use super::ids::{FILE_BOOT_SHIFT, LogFile, QueueUid};
+use super::ids::{BOOT_MAX, FILE_BOOT_SHIFT, LogFile, QueueUid};
 use super::paths::{self, QUEUES, RESERVE, SHARDS, UNFINISHED};
 use super::real_files::RealFiles;
 use super::reserve::{RESERVE_BYTES, make_reserve};
@@ -23,6 +24,8 @@ pub(super) const BOOT_FILE: &str = "BOOT";
 /// How far the boot number jumps when BOOT cannot say how far it was: more starts than can have left
 /// no file behind.
 const BOOT_JUMP: u32 = 1_000;
+
+const _: () = assert!(BOOT_JUMP <= BOOT_MAX / 1_000, "a BOOT may be damaged many times");
 
 /// Why a data directory cannot be used. Each text is one line.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +81,7 @@ pub struct DataDir {
     pub dir_id: u64,
     /// The groups it was made with. They may differ from those that are wanted; these count.
     pub groups: u16,
-    /// The number of this start, from 1 to 2^24 - 1. None comes twice.
+    /// The number of this start, from 1 to 2^20 - 1 (1,048,575, `BOOT_MAX`). None comes twice.
     pub boot: u32,
     /// The process before this one had written everything when it ended.
     pub was_clean: bool,
@@ -95,7 +98,8 @@ impl DataDir {
     /// Makes the directory if needed, takes it, and begins a new boot, which is on the disk when this
     /// returns. Blocks: for the time before the shards start.
     ///
-    /// A damaged BOOT is no reason to refuse: the messages are in other files. See [`DataDir::notes`].
+    /// A damaged BOOT is no reason to refuse: the messages are in other files, and so is the id without
+    /// which they cannot be read. See [`DataDir::notes`].
     ///
     /// # Errors
     /// Another process has it, a later version wrote it, or the system says no.
@@ -120,8 +124,14 @@ impl DataDir {
         let before = match found {
             Found::Whole(boot) => boot,
             Found::Nothing if !seen.anything => Boot::before_the_first(wanted_groups),
-            Found::Nothing => seen.instead_of_boot("is not there", wanted_groups, &mut notes),
-            Found::Damaged { how } => seen.instead_of_boot(&how, wanted_groups, &mut notes),
+            Found::Nothing => {
+                let id = dir_id_of_logs(&mut files);
+                seen.instead_of_boot("is not there", id, wanted_groups, &mut notes)
+            }
+            Found::Damaged { how } => {
+                let id = dir_id_of_logs(&mut files);
+                seen.instead_of_boot(&how, id, wanted_groups, &mut notes)
+            }
         };
         let boot = seen.next_boot(&before, &mut notes);
         if boot > BOOT_MAX {
@@ -163,6 +173,29 @@ impl DataDir {
             cause,
         })
     }
+}
+
+/// Begins a boot on a simulated disk as [`DataDir::open`] does on a real one; gives its number.
+///
+/// # Errors
+/// What the disk says.
+#[cfg(any(test, feature = "sim"))]
+pub fn begin_boot_on(files: &mut dyn Files, wanted_groups: u16) -> io::Result<u32> {
+    let mut notes = Vec::new();
+    let found = read_boot(files).map_err(|_| io::Error::other("a later format"))?;
+    let seen = Seen::look(files, &mut notes);
+    let before = match found {
+        Found::Whole(boot) => boot,
+        Found::Nothing | Found::Damaged { .. } if seen.anything => {
+            let id = dir_id_of_logs(files);
+            seen.instead_of_boot("is not there", id, wanted_groups, &mut notes)
+        }
+        Found::Nothing | Found::Damaged { .. } => Boot::before_the_first(wanted_groups),
+    };
+    let boot = seen.next_boot(&before, &mut notes);
+    make_dirs(files)?;
+    begin_boot(files, &Boot { boot, clean: false, ..before }, &mut notes)?;
+    Ok(boot)
 }
 
 impl Boot {
@@ -222,16 +255,25 @@ impl Seen {
         self.boot_max = self.boot_max.max(boot.unwrap_or(0));
     }
 
-    fn instead_of_boot(&self, how: &str, wanted_groups: u16, notes: &mut Vec<String>) -> Boot {
+    /// `dir_id`: what the logs say that it is.
+    fn instead_of_boot(
+        &self,
+        how: &str,
+        dir_id: Option<u64>,
+        wanted_groups: u16,
+        notes: &mut Vec<String>,
+    ) -> Boot {
         // The next number is one more.
         let boot = self.boot_max.saturating_add(BOOT_JUMP - 1).min(BOOT_MAX - 1).max(self.boot_max);
+        let id = if dir_id.is_some() { "keeps the id that its logs have" } else { "gets a new id" };
         notes.push(format!(
-            "BOOT {how}: boot numbers go on at {}, {} having been found; the data directory gets a new \
-             id and {wanted_groups} groups",
+            "BOOT {how}: boot numbers go on at {}, {} having been found; the data directory {id} and \
+             gets {wanted_groups} groups",
             boot.saturating_add(1),
             self.boot_max
         ));
-        Boot { boot, clean: false, ..Boot::before_the_first(wanted_groups) }
+        let new = Boot::before_the_first(wanted_groups);
+        Boot { boot, dir_id: dir_id.unwrap_or(new.dir_id), clean: false, ..new }
     }
 
     fn next_boot(&self, before: &Boot, notes: &mut Vec<String>) -> u32 {

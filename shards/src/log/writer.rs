@@ -28,7 +28,7 @@ use self::file_set::{FileSet, Identity};
 use super::file_header::BLOCK_BYTES;
 use super::ids::{BOOT_SHIFT, LogFile, Lsn};
 use super::job::{DiskError, Done, Job};
-use super::record::{self, Head, KIND_MARK};
+use super::record::{self, Head, KIND_MARK, Key};
 
 pub use self::file_set::{FileInfo, SPARES_MAX};
 
@@ -82,6 +82,7 @@ struct UnderWay {
 #[derive(Debug)]
 pub struct Log {
     boot: u32,
+    key: Key,
     files: FileSet,
     /// The last `gseq` of each group.
     groups: Vec<u64>,
@@ -110,6 +111,7 @@ impl Log {
         let identity = Identity { shard: setup.shard, dir_id: setup.dir_id, boot: setup.boot };
         Self {
             boot: setup.boot,
+            key: Key::of(setup.dir_id, setup.shard),
             files: FileSet::new(identity, setup.file_bytes),
             groups: vec![before.0; groups],
             open: Vec::new(),
@@ -139,7 +141,7 @@ impl Log {
         fill: impl FnOnce(&mut Vec<u8>),
     ) -> Lsn {
         // The numbers of a boot are at an end: the next process gets new ones.
-        self.is_dead |= self.last.next().0 >> BOOT_SHIFT != u64::from(self.boot);
+        self.is_dead |= self.last.is_last_of_boot();
         if self.is_dead {
             return self.last;
         }
@@ -156,6 +158,12 @@ impl Log {
         self.finish_record(start, Number { group, gseq, kind, flags });
         self.last_content = self.last;
         self.last
+    }
+
+    /// What its records are made with; the checkpoints of its shard have the same.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        self.key
     }
 
     /// Octets in the open batch.
@@ -377,7 +385,7 @@ impl Log {
     }
 
     fn append_mark(&mut self) {
-        if self.last.next().0 >> BOOT_SHIFT != u64::from(self.boot) {
+        if self.last.is_last_of_boot() {
             self.is_dead = true;
             return;
         }
@@ -394,7 +402,7 @@ impl Log {
         let durable = self.durable;
         let boot = self.boot;
         let head = Head { lsn, durable, boot, group, gseq, epoch: EPOCH, kind, flags };
-        record::finish(&mut self.open, start, &head);
+        record::finish(&mut self.open, start, &head, self.key);
         self.files.note(lsn);
         self.last = lsn;
         self.claimed = durable;

@@ -46,6 +46,13 @@ impl Storage {
         storage
     }
 
+    /// All that was logged is durable, and no file is being left.
+    pub(in crate::broker) fn is_quiet(&self) -> bool {
+        let log = &self.shelf.borrow().log;
+        let synced = !log.has_waiting() && !log.is_busy() && !log.needs_sync();
+        synced && self.alone && self.leaving.is_none()
+    }
+
     /// The definitions so far, and how many of them are durable.
     pub(in crate::broker) fn logged(&self) -> (&[Vec<u8>], usize) {
         let by_hand = self.by_hand.as_ref().unwrap();

@@ -396,6 +396,8 @@ impl DurableStore {
         shelf.log.append(u32::from(self.group), entry::HANDED_OUT, 0, |out| {
             entry::write_handed_out(uid, below, out);
         });
+        // What is out should be known soon.
+        shelf.hurry = true;
         self.handed_file = Some(shelf.touch(uid, &mut self.touched));
         self.handed_logged = below;
     }

@@ -164,7 +164,8 @@ impl Broker {
             }
             file => (file.next(), storage.boot),
         };
-        let mut writer = super::recovery::CheckpointWriter::new(boot);
+        let key = storage.shelf.borrow().log.key();
+        let mut writer = super::recovery::CheckpointWriter::new(boot, key);
         self.definitions(&mut |group, definition| writer.add(group, definition));
         if let Some(storage) = &self.storage {
             let bytes = writer.finish();

@@ -367,8 +367,9 @@ impl Broker {
         let leaves = storage.leaving.as_ref().is_some_and(leave::Leaving::wants_sync);
         if storage.waits.for_sync() || leaves || storage.closing {
             log.flush(true, &mut shelf.jobs);
-        } else if storage.waits.for_write() {
+        } else if storage.waits.for_write() || shelf.hurry {
             log.flush(false, &mut shelf.jobs);
+            shelf.hurry = log.has_waiting();
         }
         let gathered = log.waiting_bytes();
         if gathered == 0 && !log.needs_sync() {

@@ -6,12 +6,13 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use crate::broker::storage::Storage;
 
 use super::client::{Client, Seat};
+use super::disk_machine::Machine;
 use crate::auth::password::PasswordHash;
 use crate::auth::permission::{Pattern, Permission};
 use crate::auth::user::User;
 use crate::auth::{Identity, Users};
 use crate::broker::placement::Placement;
-use crate::broker::{Broker, Envelope, NodeLimits, Setup};
+use crate::broker::{Broker, Envelope, NodeLimits, Setup, StorageSetup};
 use crate::command::{Command, Event, Now, Outcome};
 use crate::ids::{ConnectionId, ShardId};
 use crate::message::PropertyReader;
@@ -62,6 +63,8 @@ pub(super) struct Cluster {
     pub(super) keys: u32,
     /// Disks make durable what was logged, some time, without being told to.
     pub(super) syncs: bool,
+    /// Real storage on a simulated disk.
+    pub(super) machine: Option<Machine>,
 }
 
 /// Says which node failed.
@@ -99,6 +102,11 @@ impl Cluster {
 
     /// The nth start.
     pub(super) fn booted(shape: Shape, boot: u32) -> Self {
+        Self::made(shape, boot, None)
+    }
+
+    /// The nth start, with storage or without.
+    pub(super) fn made(shape: Shape, boot: u32, storage: Option<&StorageSetup>) -> Self {
         let placement = Placement::new(shape.shards, 256, shape.apart);
         let shards = usize::from(shape.shards);
         let broker = |shard| {
@@ -108,7 +116,7 @@ impl Cluster {
                 vhosts: vec![VHOST.into(), "other".into()],
                 readers: vec![READER],
                 boot,
-                storage: None,
+                storage: storage.cloned(),
                 durabilities: Vec::new(),
                 secret: [7; 32],
                 limits: NodeLimits {
@@ -134,6 +142,7 @@ impl Cluster {
             names: 0,
             keys: 0,
             syncs: true,
+            machine: None,
         }
     }
 
@@ -181,12 +190,18 @@ impl Cluster {
 
     /// One thing happens somewhere. False: there is nothing left to happen.
     pub(super) fn step(&mut self) -> bool {
+        if self.machine.as_ref().is_some_and(Machine::is_cut) {
+            return false;
+        }
         let lanes = self.lanes.iter().enumerate().filter(|(_, lane)| !lane.is_empty());
         let lanes: Vec<usize> = lanes.map(|(index, _)| index).collect();
         let touched = self.touched.iter().enumerate().filter(|(_, touched)| **touched);
         let touched: Vec<usize> = touched.map(|(index, _)| index).collect();
-        let disks = (0..self.brokers.len()).filter(|n| self.syncs && self.undurable(*n) > 0);
-        let disks: Vec<usize> = disks.collect();
+        let has_work = |n: &usize| match &self.machine {
+            Some(machine) => machine.has_work(*n),
+            None => self.syncs && self.undurable(*n) > 0,
+        };
+        let disks: Vec<usize> = (0..self.brokers.len()).filter(has_work).collect();
         if lanes.is_empty() && touched.is_empty() && disks.is_empty() {
             return false;
         }
@@ -201,10 +216,19 @@ impl Cluster {
             self.end_turn(*shard);
         } else {
             let shard = disks[pick - lanes.len() - touched.len()];
+            if self.machine.is_some() {
+                self.step_disk(shard);
+                return true;
+            }
             let count = 1 + self.rng.below(self.undurable(shard));
             self.sync(shard, count);
         }
         true
+    }
+
+    /// A shard has something to do in a turn.
+    pub(super) fn touch(&mut self, shard: usize) {
+        self.touched[shard] = true;
     }
 
     /// From now on definitions are logged.
@@ -239,6 +263,10 @@ impl Cluster {
         let shards = self.brokers.len();
         let (broker, lanes) = (&mut self.brokers[shard], &mut self.lanes);
         broker.end_turn(self.now);
+        if let Some(machine) = &mut self.machine {
+            broker.flush_storage(self.now);
+            broker.collect_jobs(|job| machine.begin(shard, job));
+        }
         broker.collect(|to, envelope| {
             lanes[shard * shards + usize::from(to.0)].push_back(envelope);
         });

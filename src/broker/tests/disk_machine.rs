@@ -1,0 +1,187 @@
+//! The machine under a node of the simulation: one disk, a driver per shard, and how a node starts
+//! on what the one before it has left. May import the cluster and the simulated disk.
+
+use ringmq_shards::log::{Done, Job, begin_boot_on, run_job};
+use ringmq_shards::sim::{SimDisk, SimDriver};
+
+use super::cluster::{Cluster, Shape, VHOST};
+use crate::broker::placement::Placement;
+use crate::broker::{Recovery, RecoveryReport, Sizes, StorageSetup};
+use crate::command::Now;
+
+pub(super) const GROUPS: u16 = 256;
+
+/// Turns of the loop in which a node has to become quiet, each [`TICK_MS`] long.
+const TICKS_MAX: usize = 200;
+const TICK_MS: u64 = 60;
+
+/// The disk of a node and what carries out its jobs.
+pub(super) struct Machine {
+    pub(super) disk: SimDisk,
+    drivers: Vec<SimDriver>,
+    finished: Vec<Done>,
+}
+
+impl Machine {
+    pub(super) fn new(seed: u64, shards: u16, disk: SimDisk) -> Self {
+        let driver = |shard: u16| {
+            let seed = seed.wrapping_add(u64::from(shard) << 48);
+            SimDriver::new(seed, u32::from(shard), disk.clone(), run_job)
+        };
+        Self { drivers: (0..shards).map(driver).collect(), disk, finished: Vec::new() }
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.disk.is_cut()
+    }
+
+    pub(super) fn has_work(&self, shard: usize) -> bool {
+        !self.drivers[shard].is_idle()
+    }
+
+    pub(super) fn begin(&mut self, shard: usize, job: Job) {
+        if std::env::var("DBG").is_ok() {
+            eprintln!("BEGIN {shard} {}", format!("{job:?}").split("bytes: [").next().unwrap());
+        }
+        self.drivers[shard].begin(job);
+    }
+}
+
+/// What a start has found.
+pub(super) struct Started {
+    pub(super) cluster: Cluster,
+    pub(super) report: RecoveryReport,
+    pub(super) boot: u32,
+}
+
+/// Starts a node on a disk as `node::restart` does. `Err`: the process ended before it was there.
+pub(super) fn start(
+    shape: Shape,
+    disk: &SimDisk,
+    (sizes, free_disk_min): (Sizes, u64),
+    now: Now,
+) -> std::io::Result<Started> {
+    let mut files = disk.clone();
+    let boot = begin_boot_on(&mut files, GROUPS)?;
+    let mut recovery = Recovery::read(&mut files, 1, boot, &mut |_, _, _| {})?;
+    let report = std::mem::take(&mut recovery.report);
+    if std::env::var("DBG").is_ok() {
+        eprintln!("FILES {:?}", disk.files());
+        for q in recovery.catalogue.queues() {
+            if let Some(r) = recovery.queues.get(&q.uid) {
+                let m: Vec<_> = r.messages.keys().map(|k| (k >> 40, k & 0xff_ffff_ffff)).collect();
+                let s: Vec<_> = r
+                    .segments
+                    .iter()
+                    .map(|s| {
+                        (
+                            s.summary.id.number,
+                            s.summary.first,
+                            s.summary.last,
+                            s.summary.count,
+                            s.settled.left(),
+                        )
+                    })
+                    .collect();
+                eprintln!(
+                    "Q {} {} messages {m:?} segments {s:?} handed {}",
+                    q.name, q.uid, r.handed_below
+                );
+            }
+        }
+    }
+    let placement = Placement::new(shape.shards, GROUPS, shape.apart);
+    let (catalogue, remains) = recovery.split(placement);
+    let setup = StorageSetup {
+        dir_id: 1,
+        boot,
+        groups: GROUPS,
+        sizes,
+        free_disk_min,
+        free_disk_warn: free_disk_min,
+    };
+    let mut cluster = Cluster::made(shape, boot, Some(&setup));
+    cluster.now = now;
+    cluster.machine = Some(Machine::new(shape.seed, shape.shards, disk.clone()));
+    for (shard, remains) in remains.into_iter().enumerate() {
+        let seed = cluster.rng.next();
+        cluster.brokers[shard].seed = seed | 1;
+        cluster.brokers[shard].restore_all(&catalogue, remains, now);
+        cluster.touch(shard);
+    }
+    Ok(Started { cluster, report, boot })
+}
+
+impl Cluster {
+    /// A little happens on the disk of one shard.
+    pub(super) fn step_disk(&mut self, shard: usize) {
+        let Some(machine) = &mut self.machine else { return };
+        machine.drivers[shard].step();
+        let mut finished = std::mem::take(&mut machine.finished);
+        machine.drivers[shard].finished(&mut finished);
+        for done in finished.drain(..) {
+            if std::env::var("DBG").is_ok() {
+                eprintln!("DONE {shard} {}", format!("{done:?}").split("bytes: [").next().unwrap());
+            }
+            self.brokers[shard].on_disk(done, self.now);
+            self.touch(shard);
+        }
+        if let Some(machine) = &mut self.machine {
+            machine.finished = finished;
+        }
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.machine.as_ref().is_some_and(Machine::is_cut)
+    }
+
+    /// All logs are durable and nothing of earlier boots is needed any more.
+    fn is_quiet(&self) -> bool {
+        let mut storages = self.brokers.iter().filter_map(|broker| broker.storage.as_ref());
+        storages.all(|storage| storage.is_quiet())
+    }
+
+    /// Lets time pass until everything that was logged is durable. False: the process has ended, or
+    /// the disk has failed.
+    pub(super) fn settle_down(&mut self) -> bool {
+        for _ in 0..TICKS_MAX {
+            self.pass(TICK_MS);
+            if self.is_cut() || self.has_failed() {
+                return false;
+            }
+            if self.is_quiet() {
+                return true;
+            }
+        }
+        let storages = self.brokers.iter().map(|b| &b.storage);
+        panic!("it never becomes quiet: {:#?}", storages.collect::<Vec<_>>());
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.brokers.iter().any(|broker| broker.storage_failure().is_some())
+    }
+
+    /// The node stops in order. False: the process ended, or the disk failed, before it had.
+    pub(super) fn stop(&mut self) -> bool {
+        for shard in 0..self.brokers.len() {
+            self.brokers[shard].close_storage();
+            self.touch(shard);
+        }
+        for _ in 0..TICKS_MAX {
+            self.rest();
+            if self.is_cut() || self.has_failed() {
+                return false;
+            }
+            if self.brokers.iter().all(crate::broker::Broker::is_stored) {
+                return true;
+            }
+            self.pass(TICK_MS);
+        }
+        panic!("it never has stored everything");
+    }
+
+    /// The shard that owns a queue.
+    pub(super) fn owner_of(&self, queue: &str) -> u16 {
+        self.placement.owner(VHOST, queue).0
+    }
+}

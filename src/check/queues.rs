@@ -14,6 +14,10 @@ use super::Checking;
 use super::report::{Binding, QueueContent};
 use crate::broker::{Recovery, entry};
 
+/// The segment is removed first.
+const LONE_SETTLED: &str =
+    "is without its segment: a crash came while both were removed, or the segment is lost";
+
 /// The numbers of the files in the directory of a queue.
 #[derive(Default)]
 struct QueueDir {
@@ -108,9 +112,9 @@ impl Checking {
             let queue = places.get(&uid).copied();
             if queue.is_none() {
                 let fate = if orphans_may_be_lost {
-                    "definitions are damaged, so it may be one of theirs"
+                    "logs are damaged, so its definition may be lost"
                 } else {
-                    "the queue was deleted"
+                    "a crash came while a deleted one was removed, or its definition is lost"
                 };
                 self.report.note(&path, &format!("is of no queue there is: {fate}"));
             }
@@ -127,7 +131,7 @@ impl Checking {
             let lone = |number: &&u64| !dir.segments.contains(*number);
             for number in dir.settled.iter().filter(lone) {
                 let id = SegmentId { queue: uid, number: *number };
-                self.report.note(&paths::settled(id), "is without a segment");
+                self.report.note(&paths::settled(id), LONE_SETTLED);
             }
         }
         self.report

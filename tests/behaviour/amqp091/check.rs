@@ -189,6 +189,54 @@ fn a_damaged_boot_file_is_damage() {
 }
 
 #[test]
+fn whatever_is_done_to_a_file_a_check_ends_with_an_answer() {
+    const SEED: u64 = 0x51ab_07c3_99d1_e2f5;
+    const ROUNDS: u64 = 60;
+    let mut broker = start(2);
+    publish_to(&broker, "orders", 100);
+    take_from(&broker, "orders", 3);
+    end(&mut broker, "KILL");
+    let data = broker.data_directory();
+    let files: Vec<PathBuf> =
+        files(&data).into_iter().filter(|file| name_of(file) != "RESERVE").collect();
+    let mut state = SEED;
+    let mut random = |below: u64| {
+        // xorshift64
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below.max(1)
+    };
+    for round in 0..ROUNDS {
+        let file = &files[usize::try_from(random(files.len() as u64)).unwrap()];
+        let whole = fs::read(file).unwrap();
+        let mut damaged = whole.clone();
+        let at = |random: u64| usize::try_from(random).unwrap();
+        match random(3) {
+            0 => damaged.truncate(at(random(whole.len() as u64))),
+            1 => damaged.extend((0..random(5_000)).map(|_| random(256).to_le_bytes()[0])),
+            _ => {
+                for _ in 0..=random(40) {
+                    // Most files are mostly empty behind this.
+                    let place = at(random(whole.len().min(100_000) as u64));
+                    if let Some(octet) = damaged.get_mut(place) {
+                        *octet ^= 1 << random(8);
+                    }
+                }
+            }
+        }
+        fs::write(file, &damaged).unwrap();
+        let report = ringmq::check::run(&data);
+        let report = report.unwrap_or_else(|error| panic!("{SEED:#x}, round {round}: {error}"));
+        assert!(report.text(true).lines().count() > 3, "{SEED:#x}, round {round}");
+        assert!(serde_json::from_str::<Value>(&report.json(true)).is_ok());
+        fs::write(file, &whole).unwrap();
+    }
+    let report = ringmq::check::run(&data).unwrap();
+    assert!(report.is_sound(), "{}", report.text(true));
+}
+
+#[test]
 fn a_broker_that_runs_is_not_checked() {
     let broker = start(1);
     let output = check(&broker.data_directory(), &["--json"]);

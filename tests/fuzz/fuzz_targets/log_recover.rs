@@ -1,10 +1,20 @@
 //! Feeds recovery with log files: octets as they are, or put together from intact records that
-//! contradict each other, since the checksums would keep a fuzzer out for ever.
+//! contradict each other, since the checksums would keep a fuzzer out for ever. Some of them are of
+//! another log, and must not come back.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use ringmq_shards::log::ids::BOOT_SHIFT;
 use ringmq_shards::log::record::{self, Head};
-use ringmq_shards::log::{BLOCK_BYTES, FileHeader, Image, Known, LogFile, Lsn, Report, recover};
+use ringmq_shards::log::{
+    BLOCK_BYTES, FileHeader, Image, Key, Known, LogFile, Lsn, Report, recover,
+};
+
+const DIR_ID: u64 = 1;
+const SHARD: u32 = 0;
+
+/// Marks records of another log.
+const FOREIGN: u16 = 1;
 
 /// What is taken from the input, zeros when it is at an end.
 struct Input<'a>(&'a [u8]);
@@ -28,11 +38,13 @@ const FILES: [LogFile; 3] = [LogFile(1 << 32), LogFile((1 << 32) + 1), LogFile(2
 const FILE_BYTES_MAX: usize = 16 * BLOCK_BYTES;
 
 fn lsn(boot: u32, count: u64) -> Lsn {
-    Lsn((u64::from(boot) << 40) + count)
+    Lsn((u64::from(boot) << BOOT_SHIFT) + count)
 }
 
 fn put(input: &mut Input<'_>, bytes: &mut Vec<u8>) {
     let boot = u32::from(input.next() % 3);
+    let is_foreign = input.next() % 8 == 7;
+    let key = Key::of(DIR_ID, if is_foreign { SHARD + 1 } else { SHARD });
     let (count, back) = (input.number() + 1, input.number());
     let start = record::begin(bytes);
     let filling = input.next();
@@ -45,9 +57,9 @@ fn put(input: &mut Input<'_>, bytes: &mut Vec<u8>) {
         gseq: input.number(),
         epoch: 0,
         kind: u16::from(input.next() % 4),
-        flags: 0,
+        flags: if is_foreign { FOREIGN } else { 0 },
     };
-    record::finish(bytes, start, &head);
+    record::finish(bytes, start, &head, key);
 }
 
 fn composed(input: &mut Input<'_>) -> Vec<Vec<u8>> {
@@ -55,7 +67,8 @@ fn composed(input: &mut Input<'_>) -> Vec<Vec<u8>> {
     for file in FILES {
         let boot = u32::try_from(file.boot()).unwrap_or(0);
         let first = lsn(boot, input.number());
-        let header = FileHeader { shard: 0, dir_id: 1, file, first, boot, created_ms: 0 };
+        let shard = if input.next() % 8 == 7 { SHARD + 1 } else { SHARD };
+        let header = FileHeader { shard, dir_id: DIR_ID, file, first, boot, created_ms: 0 };
         let mut bytes = header.encode();
         while !input.0.is_empty() && bytes.len() < FILE_BYTES_MAX {
             match input.next() % 16 {
@@ -86,7 +99,10 @@ fn composed(input: &mut Input<'_>) -> Vec<Vec<u8>> {
 
 fn run(images: &[Image<'_>], known: Known) -> (Vec<Lsn>, Report) {
     let mut given = Vec::new();
-    let report = recover(images, known, &mut |record, _| given.push(record.head.lsn));
+    let report = recover(images, known, &mut |record, _| {
+        assert_ne!(record.head.flags, FOREIGN, "a record of another log");
+        given.push(record.head.lsn);
+    });
     (given, report)
 }
 
@@ -95,7 +111,7 @@ fuzz_target!(|input: &[u8]| {
     let is_raw = input.next() % 4 == 0;
     let first = Some(lsn(1, input.number())).filter(|first| *first != lsn(1, 0));
     let durable = Some(lsn(1, input.number())).filter(|durable| *durable != lsn(1, 0));
-    let known = Known { first, durable };
+    let known = Known { first, durable, ..Known::of(DIR_ID, SHARD) };
     let contents = if is_raw {
         input.0.chunks(input.0.len().div_ceil(3).max(1)).map(<[u8]>::to_vec).collect()
     } else {

@@ -376,6 +376,9 @@ impl Broker {
         let shelf = &mut *shelf;
         shelf.log_settled();
         let log = &mut shelf.log;
+        if log.has_waiting() || log.needs_sync() {
+            storage.marked = false;
+        }
         let leaves = storage.leaving.as_ref().is_some_and(leave::Leaving::wants_sync);
         if storage.waits.for_sync() || leaves || storage.closing {
             log.flush(true, &mut shelf.jobs);
@@ -385,7 +388,6 @@ impl Broker {
         }
         let gathered = log.waiting_bytes();
         if gathered > 0 {
-            storage.marked = false;
             let due = *storage.write_ms.get_or_insert(now.mono_ms + LAZY_MS);
             if now.mono_ms >= due || gathered >= LAZY_BYTES {
                 log.flush(false, &mut shelf.jobs);
@@ -405,8 +407,13 @@ impl Broker {
         }
         let idle = !log.has_waiting() && !log.is_busy();
         if idle && !storage.marked && now.mono_ms >= storage.busy_ms + IDLE_MS {
-            storage.marked = true;
-            log.idle_mark(&mut shelf.jobs);
+            if log.needs_sync() {
+                // What nobody was promised anything about: a moment without work costs nobody.
+                log.flush(true, &mut shelf.jobs);
+            } else {
+                storage.marked = true;
+                log.idle_mark(&mut shelf.jobs);
+            }
         }
         let earliest = [storage.due_ms.filter(|due| *due > now.mono_ms), storage.write_ms];
         let mut deadline = earliest.into_iter().flatten().min();

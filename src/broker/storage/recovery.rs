@@ -16,8 +16,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ringmq_shards::log::ids::BOOT_SHIFT;
 use ringmq_shards::log::{
-    Files, Image, Key, Known, LogFile, Lsn, Mapped, Outline, QueueUid, Record, Report, Run,
-    Segment, SegmentId, SegmentSummary, Settled, record, recover,
+    Files, Finding, Image, Key, Known, LogFile, Lsn, Mapped, Outline, QueueUid, Record, Report,
+    Run, Segment, SegmentId, SegmentSummary, Settled, paths, record, recover,
 };
 
 use super::entry::{self, Saying};
@@ -65,6 +65,9 @@ pub struct RecoveryReport {
     pub log_bytes: u64,
     /// Segments found.
     pub segments: u64,
+    /// Files of earlier boots that are damaged: they must be put aside before the start goes on,
+    /// since all files of earlier boots go when they are not needed any more.
+    pub put_aside: BTreeSet<String>,
     /// Whether some definitions may be missing.
     definitions_damaged: bool,
 }
@@ -110,7 +113,11 @@ impl Recovery {
             for (file, path) in &found.logs {
                 match files.view(path) {
                     Ok(octets) => images.push((*file, Bytes::from_owner(octets))),
-                    Err(error) => recovery.report.add(format!("{path}: {error}: left out")),
+                    Err(error) => {
+                        recovery.report.add(format!("{path}: {error}: left out"));
+                        recovery.report.definitions_damaged = true;
+                        recovery.report.put_aside.insert(path.clone());
+                    }
                 }
                 done += 1;
                 progress(done, total, path);
@@ -163,8 +170,7 @@ impl Recovery {
         let octets = match files.read(path) {
             Ok(octets) => octets,
             Err(error) => {
-                self.report.definitions_damaged = true;
-                self.report.add(format!("{path}: {error}: left out"));
+                self.report.unreadable_definitions(path, &error.to_string());
                 return;
             }
         };
@@ -177,13 +183,12 @@ impl Recovery {
                     }
                     rest = rest.get(taken..).unwrap_or_default();
                 }
-                record::Decoded::End => return,
+                record::Decoded::End | record::Decoded::Invalid(_) if rest.is_empty() => return,
+                record::Decoded::End => {
+                    return self.report.unreadable_definitions(path, "has zeros in it");
+                }
                 record::Decoded::Invalid(why) => {
-                    if !rest.is_empty() {
-                        self.report.definitions_damaged = true;
-                        self.report.add(format!("{path}: damaged, {} octets: {why:?}", rest.len()));
-                    }
-                    return;
+                    return self.report.unreadable_definitions(path, &why.to_string());
                 }
             }
         }
@@ -218,6 +223,9 @@ impl Recovery {
         self.report.definitions_damaged |= !report.is_sound();
         for finding in &report.findings {
             self.report.add(format!("log of shard {shard}: {finding}"));
+            if let Some(file) = damaged_file(finding) {
+                self.report.put_aside.insert(paths::log(shard, file));
+            }
         }
     }
 
@@ -286,7 +294,12 @@ impl Recovery {
                 continue;
             }
             let path = format!("queues/{}", dir.name);
-            for file in files.list(&path)? {
+            // One directory that cannot be read is no reason to leave the others.
+            let listed = files.list(&path).unwrap_or_else(|error| {
+                self.report.add(format!("{path}: {error}: its messages are left out"));
+                Vec::new()
+            });
+            for file in listed {
                 let Some(number) = file.name.strip_prefix("seg.").and_then(|n| n.parse().ok())
                 else {
                     continue;
@@ -411,6 +424,25 @@ impl Remains {
 impl RecoveryReport {
     fn add(&mut self, finding: String) {
         self.findings.push(finding);
+    }
+
+    fn unreadable_definitions(&mut self, path: &str, why: &str) {
+        self.definitions_damaged = true;
+        self.put_aside.insert(path.to_owned());
+        self.add(format!("{path}: {why}: definitions may be missing"));
+    }
+}
+
+/// The file that an operator may want to look at.
+const fn damaged_file(finding: &Finding) -> Option<LogFile> {
+    match finding {
+        Finding::Corruption { file, .. }
+        | Finding::BadHeader { file, .. }
+        | Finding::Foreign { file, .. }
+        | Finding::Sequence { file, .. }
+        | Finding::ScanGivenUp { file, .. } => Some(*file),
+        // A crash leaves these behind; or there is no file.
+        Finding::TornTail { .. } | Finding::NotBegun { .. } | Finding::MissingFile { .. } => None,
     }
 }
 

@@ -8,13 +8,14 @@ use super::disk_oracle::{End, KINDS};
 
 const SEEDS: u64 = 120;
 
-const BREAKABLE: [Operation; 6] = [
+const BREAKABLE: [Operation; 7] = [
     Operation::Write,
     Operation::Sync,
     Operation::SyncDir,
     Operation::Create,
     Operation::Rename,
     Operation::MakeDir,
+    Operation::Remove,
 ];
 
 #[test]
@@ -32,7 +33,10 @@ fn a_disk_that_fails_once_stops_the_node_and_loses_nothing() {
             let on = BREAKABLE[history.rng.below(BREAKABLE.len())];
             let most = if matches!(on, Operation::Write | Operation::Sync) { 60 } else { 10 };
             let after = history.rng.below(most) as u64;
-            history.disk.fail_after(on, after, FaultKind::Io);
+            let is_sync = matches!(on, Operation::Sync | Operation::SyncDir);
+            let full = is_sync && history.rng.below(3) == 0;
+            let kind = if full { FaultKind::Full } else { FaultKind::Io };
+            history.disk.fail_after(on, after, kind);
             for _ in 0..60 {
                 if c.has_failed() {
                     failed += 1;

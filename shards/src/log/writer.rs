@@ -214,9 +214,12 @@ impl Log {
                 self.is_dead |= result.is_err();
                 result
             }
-            // A file that could not be removed takes space, and nothing else.
-            Done::DropLog { .. }
-            | Done::WriteSegment { .. }
+            // What stays while later files go brings back messages that those had settled.
+            Done::DropLog { result, .. } => {
+                self.is_dead |= result.is_err();
+                result
+            }
+            Done::WriteSegment { .. }
             | Done::WriteSettled { .. }
             | Done::DropSegment { .. }
             | Done::DropQueue { .. }

@@ -333,11 +333,17 @@ impl Broker {
                     }
                     self.earlier_gone();
                 }
+                // Later files in the same directories would be lost with it.
+                Err(error) if error.is_failed_sync() => self.fail_storage(error),
                 Err(error) => {
                     tracing::error!(%error, "files of earlier boots stay, and the log grows");
                 }
             },
-            Done::DropSegment { result, .. } | Done::DropQueue { result, .. } => {
+            // Its settled messages would come again once the log has forgotten them, and a directory
+            // whose sync has failed takes no later segment durably.
+            Done::DropSegment { result: Err(error), .. } => self.fail_storage(error),
+            Done::DropSegment { result: Ok(()), .. } => {}
+            Done::DropQueue { result, .. } => {
                 if let Err(error) = result {
                     tracing::warn!(%error, "a file that nobody needs stays");
                 }

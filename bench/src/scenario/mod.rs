@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::error::PerfError;
 use crate::options::LoadOptions;
 
+mod backlog;
 mod latency;
 mod throughput;
 
@@ -21,7 +22,8 @@ pub(crate) struct Scenario {
 }
 
 /// All of them.
-pub(crate) const SCENARIOS: &[Scenario] = &[throughput::SCENARIO, latency::SCENARIO];
+pub(crate) const SCENARIOS: &[Scenario] =
+    &[throughput::SCENARIO, latency::SCENARIO, backlog::SCENARIO];
 
 /// For the command line.
 pub(crate) fn names() -> PossibleValuesParser {

@@ -92,8 +92,20 @@ impl Link {
         method: &impl Encode,
         answer: (u16, u16),
     ) -> Result<(), ClientError> {
+        self.ask(method, answer).map(drop)
+    }
+
+    /// As [`Self::call`], and gives the payload of the answer.
+    ///
+    /// # Errors
+    /// `Closed` if the broker refuses.
+    pub(crate) fn ask(
+        &mut self,
+        method: &impl Encode,
+        answer: (u16, u16),
+    ) -> Result<Vec<u8>, ClientError> {
         self.send(CHANNEL, method)?;
-        self.receive(answer).map(drop)
+        self.receive(answer)
     }
 
     /// Closes the connection and awaits the broker's consent, so that it is gone afterwards.

@@ -3,7 +3,7 @@
 
 use ringmq::protocol::amqp091::wire::field_table::TableRef;
 use ringmq::protocol::amqp091::wire::field_value::FieldRef;
-use ringmq::protocol::amqp091::wire::method::{basic, confirm, exchange, queue};
+use ringmq::protocol::amqp091::wire::method::{Method, Queue, basic, confirm, exchange, queue};
 use ringmq::protocol::amqp091::wire::table_buffer::TableBuffer;
 
 use super::error::ClientError;
@@ -60,6 +60,32 @@ pub(crate) fn declare(link: &mut Link, plan: &Plan) -> Result<(), ClientError> {
         }
     }
     Ok(())
+}
+
+/// Looks for the queues without declaring them; tells how many messages wait in them.
+///
+/// # Errors
+/// The broker's refusal: above all, there is no such queue.
+pub(crate) fn find(link: &mut Link, plan: &Plan) -> Result<u64, ClientError> {
+    let mut count = 0_u64;
+    for name in &plan.queues {
+        let declare = queue::Declare {
+            ticket: 0,
+            queue: name,
+            passive: true,
+            durable: false,
+            exclusive: false,
+            auto_delete: false,
+            no_wait: false,
+            arguments: TableRef::EMPTY,
+        };
+        let payload = link.ask(&declare, (50, 11))?;
+        let Method::Queue(Queue::DeclareOk(found)) = Method::decode(&payload)? else {
+            return Err(ClientError::Unexpected("method instead of queue.declare-ok"));
+        };
+        count = count.saturating_add(found.message_count.into());
+    }
+    Ok(count)
 }
 
 /// Deletes what [`declare`] made, if nobody named it.

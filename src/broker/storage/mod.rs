@@ -363,11 +363,12 @@ impl Broker {
         let mut shelf = storage.shelf.borrow_mut();
         let shelf = &mut *shelf;
         shelf.log_settled();
+        let hurry = std::mem::take(&mut shelf.hurry);
         let log = &mut shelf.log;
         let leaves = storage.leaving.as_ref().is_some_and(leave::Leaving::wants_sync);
         if storage.waits.for_sync() || leaves || storage.closing {
             log.flush(true, &mut shelf.jobs);
-        } else if storage.waits.for_write() {
+        } else if storage.waits.for_write() || hurry {
             log.flush(false, &mut shelf.jobs);
         }
         let gathered = log.waiting_bytes();

@@ -47,6 +47,8 @@ pub(crate) struct Shelf {
     pub(super) spare: Option<Vec<u8>>,
     /// Octets that may still be written into the log again to free its oldest file.
     pub(super) carry_left: u64,
+    /// A record that nobody waits for is to be written at once all the same.
+    pub(super) hurry: bool,
     /// Counts turns: what was used when.
     pub(super) turn: u64,
     last_name: Rc<str>,
@@ -66,6 +68,7 @@ impl Shelf {
             jobs: Vec::new(),
             spare: None,
             carry_left: 0,
+            hurry: false,
             turn: 0,
             last_name: Rc::from(""),
         }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use crate::clock::SECOND_NS;
+use crate::director::Moment;
 use crate::histogram::Summary;
 use crate::machine;
 use crate::options::LoadOptions;
@@ -14,7 +15,7 @@ use crate::run::Outcome;
 use crate::verify::Faults;
 
 /// Parts of a result, in the order of their happening.
-const PHASES: [&str; 2] = ["fill", "drain"];
+const PHASES: [&str; 6] = ["fill", "drain", "declare", "publish", "find", "delete"];
 /// What a run without a fault has shown, if it does not say so itself.
 const VERIFIED: &str = "nothing lost, repeated, reordered or changed";
 
@@ -46,6 +47,21 @@ pub(crate) fn fill_results(outcome: &Outcome) -> Value {
 pub(crate) fn drain_results(outcome: &Outcome) -> Value {
     let received = outcome.end.received.saturating_sub(outcome.start.received);
     without(&["published", "confirm", "latency_us"], results(outcome, received))
+}
+
+/// The results of doing `done` to so many things between two moments, as part of a result.
+pub(crate) fn pass_results(done: &str, count: u64, (start, end): (&Moment, &Moment)) -> Value {
+    let seconds = real(end.time_ns.saturating_sub(start.time_ns)) / real(SECOND_NS);
+    let rate = if seconds > 0.0 { (real(count) / seconds).round() } else { 0.0 };
+    let generator = start.generator.zip(end.generator);
+    json!({
+        "seconds": rounded(seconds, 3),
+        format!("{done}_per_second"): rate,
+        done: count,
+        "broker": start.broker.zip(end.broker).map(|usage| broker(usage, count)),
+        "generator_cpu_seconds": generator
+            .map(|(start, end)| rounded(end.cpu_seconds() - start.cpu_seconds(), 3)),
+    })
 }
 
 /// An object without the members whose names begin so.
@@ -206,6 +222,9 @@ fn put_results(text: &mut String, results: &Value) {
         ("published", "published_per_second", "published"),
         ("confirmed", "confirmed_per_second", "confirmed"),
         ("received", "received_per_second", "received"),
+        ("declared", "declared_per_second", "declared"),
+        ("found", "found_per_second", "found"),
+        ("deleted", "deleted_per_second", "deleted"),
     ] {
         if results.get(rate).is_none() {
             continue;

@@ -140,7 +140,6 @@ impl Peer {
     #[expect(clippy::wildcard_enum_match_arm, reason = "a script, not a state machine")]
     fn on_method(&mut self, payload: &[u8]) {
         let queue = "ringmqperf";
-        let (message_count, consumer_count) = (0, 0);
         match Method::decode(payload).unwrap() {
             Method::Connection(Connection::StartOk(_)) => {
                 let (channel_max, frame_max, heartbeat) = (9, FRAME_BYTES_MAX, 60);
@@ -155,10 +154,15 @@ impl Peer {
             }
             Method::Exchange(Exchange::Declare(_)) => self.answer(1, &Exchange::DeclareOk),
             Method::Queue(Queue::Declare(_)) => {
+                // Whoever looks for queues in a test has published to each of them once.
+                let message_count = u32::from(self.published > 0);
+                let consumer_count = 0;
                 self.answer(1, &queue::DeclareOk { queue, message_count, consumer_count });
             }
-            Method::Queue(Queue::Purge(_)) => self.answer(1, &queue::PurgeOk { message_count }),
-            Method::Queue(Queue::Delete(_)) => self.answer(1, &queue::DeleteOk { message_count }),
+            Method::Queue(Queue::Purge(_)) => self.answer(1, &queue::PurgeOk { message_count: 0 }),
+            Method::Queue(Queue::Delete(_)) => {
+                self.answer(1, &queue::DeleteOk { message_count: 1 });
+            }
             Method::Confirm(Confirm::Select(_)) => {
                 self.is_confirming = true;
                 self.answer(1, &Confirm::SelectOk);
@@ -345,5 +349,16 @@ fn another_process_finds_what_is_wrong_with_a_backlog() {
     ] {
         let [_, drained] = fill_and_drain(fault, "-C 1000", "-D 1000");
         assert!(drained.contains(words), "{words} in {drained}");
+    }
+}
+
+#[test]
+fn many_queues_are_declared_filled_found_and_deleted() {
+    let fake = Fake { fault: good, has_confirms: true, consumer: CONSUMER_OF_THROUGHPUT };
+    let output = scenario("queues", &fake.start(), "--count 250");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    for part in ["declare\n", "publish\n", "find\n", "delete\n", "250 in all", "verified: every"] {
+        assert!(text.contains(part), "{part} in {text}");
     }
 }

@@ -8,6 +8,7 @@ use crate::options::LoadOptions;
 
 mod backlog;
 mod latency;
+mod queues;
 mod throughput;
 
 /// A kind of load.
@@ -23,7 +24,7 @@ pub(crate) struct Scenario {
 
 /// All of them.
 pub(crate) const SCENARIOS: &[Scenario] =
-    &[throughput::SCENARIO, latency::SCENARIO, backlog::SCENARIO];
+    &[throughput::SCENARIO, latency::SCENARIO, backlog::SCENARIO, queues::SCENARIO];
 
 /// For the command line.
 pub(crate) fn names() -> PossibleValuesParser {

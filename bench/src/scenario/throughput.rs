@@ -25,7 +25,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
 /// Whatever stood in the way before the load began.
 pub(super) fn measure(scenario: &str, options: &LoadOptions) -> Result<Value, PerfError> {
     if options.fill_only || options.drain_only || options.transient {
-        let rule = "--fill-only, --drain-only, --transient: only in scenario backlog";
+        let rule = "--fill-only, --drain-only, --transient: in scenarios backlog and queues";
         return Err(PerfError::Settings(rule.to_owned()));
     }
     let plan = Plan::new(options, random_token())?;

@@ -127,11 +127,22 @@ impl Link {
     fn send(&mut self, channel: u16, method: &impl Encode) -> Result<(), ClientError> {
         let mut out = Vec::new();
         frame::put_method(&mut out, channel, method);
-        Ok(self.stream.write_all(&out)?)
+        self.write(&out)
+    }
+
+    /// Writes frames.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn write(&mut self, frames: &[u8]) -> Result<(), ClientError> {
+        Ok(self.stream.write_all(frames)?)
     }
 
     /// The payload of the next method, which must have these ids.
-    fn receive(&mut self, expected: (u16, u16)) -> Result<Vec<u8>, ClientError> {
+    ///
+    /// # Errors
+    /// `Closed` if the broker refuses.
+    pub(crate) fn receive(&mut self, expected: (u16, u16)) -> Result<Vec<u8>, ClientError> {
         loop {
             let payload = self.receive_method()?;
             let method = Method::decode(&payload)?;
@@ -146,7 +157,11 @@ impl Link {
         }
     }
 
-    fn receive_method(&mut self) -> Result<Vec<u8>, ClientError> {
+    /// The payload of the next method, whatever it is.
+    ///
+    /// # Errors
+    /// The connection is of no use any more.
+    pub(crate) fn receive_method(&mut self) -> Result<Vec<u8>, ClientError> {
         loop {
             if let Decoded::Frame { frame, taken } =
                 frame::decode(&self.input, self.frame_bytes_max)?

@@ -99,6 +99,11 @@ impl Recovery {
             }
             let mut images = Vec::new();
             for (file, path) in &found.logs {
+                // What a killed process has only written goes with a power cut, after this one has
+                // built upon it (reliability.md 2.4, step 8).
+                if let Err(error) = files.sync(path) {
+                    recovery.report.add(format!("{path}: {error}"));
+                }
                 match files.read(path) {
                     Ok(octets) => images.push((*file, Bytes::from(octets))),
                     Err(error) => recovery.report.add(format!("{path}: {error}: left out")),
@@ -257,6 +262,10 @@ impl Recovery {
                 continue;
             }
             let path = format!("queues/{}", dir.name);
+            // As with logs: a segment may have its name in the cache only.
+            if let Err(error) = files.sync_dir(&path) {
+                self.report.add(format!("{path}: {error}"));
+            }
             for file in files.list(&path)? {
                 let Some(number) = file.name.strip_prefix("seg.").and_then(|n| n.parse().ok())
                 else {

@@ -194,7 +194,7 @@ impl Storage {
     pub(super) fn detach(&mut self, uid: QueueUid, kept: bool) {
         self.queues.remove(&uid);
         // Of a queue that does not outlive the process nothing is left but mappings.
-        if kept {
+        if kept && self.failed.is_none() {
             let gone = self.shelf.borrow().log.last();
             self.waits.add(Safe::Synced(gone), Waiter::Files(uid));
         }
@@ -373,6 +373,7 @@ impl Broker {
     /// Once per turn, after all else: what has gathered goes to the disk if it is time.
     pub fn flush_storage(&mut self, now: Now) {
         if self.storage.as_ref().is_none_or(|storage| storage.failed.is_some()) {
+            self.refuse_waits();
             return;
         }
         self.watch_commit(now);

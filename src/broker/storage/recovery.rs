@@ -111,6 +111,11 @@ impl Recovery {
             }
             let mut images = Vec::new();
             for (file, path) in &found.logs {
+                // What a killed process has only written goes with a power cut, after this one has
+                // built upon it (reliability.md 2.4, step 8).
+                if let Err(error) = files.sync(path) {
+                    recovery.report.add(format!("{path}: {error}"));
+                }
                 match files.view(path) {
                     Ok(octets) => images.push((*file, Bytes::from_owner(octets))),
                     Err(error) => {
@@ -294,6 +299,10 @@ impl Recovery {
                 continue;
             }
             let path = format!("queues/{}", dir.name);
+            // As with logs: a segment may have its name in the cache only.
+            if let Err(error) = files.sync_dir(&path) {
+                self.report.add(format!("{path}: {error}"));
+            }
             // One directory that cannot be read is no reason to leave the others.
             let listed = files.list(&path).unwrap_or_else(|error| {
                 self.report.add(format!("{path}: {error}: its messages are left out"));

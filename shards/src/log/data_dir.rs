@@ -346,10 +346,17 @@ fn begin_boot(files: &mut dyn Files, boot: &Boot, notes: &mut Vec<String>) -> io
     match write_boot(files, boot) {
         Err(error) if error.kind() == io::ErrorKind::StorageFull => {
             notes.push(format!("the disk is full ({error}): the ballast was given up"));
-            // Without ballast the first error is the one to tell.
-            files.remove(RESERVE).map_err(|_| error)?;
-            files.sync_dir("")?;
-            write_boot(files, boot)
+            if files.remove(RESERVE).is_ok() {
+                files.sync_dir("")?;
+                if write_boot(files, boot).is_ok() {
+                    return Ok(());
+                }
+            }
+            // Not one block is left. The old BOOT has one: written over, it is the old or the new one
+            // as long as a disk writes a sector whole, and otherwise a damaged one, with which the
+            // next start lives. Without an old one the first error is the one to tell.
+            files.write(BOOT_FILE, 0, &boot.encode()).map_err(|_| error)?;
+            files.sync(BOOT_FILE)
         }
         written => written,
     }

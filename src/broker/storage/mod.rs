@@ -37,6 +37,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+#[cfg(test)]
+use ringmq_shards::log::planted::{Bug, is_planted};
 use ringmq_shards::log::{DiskError, Done, Job, Log, LogSetup, Lsn, QueueUid};
 
 use self::durable::{DurableStore, Keeps, StoreSpec};
@@ -171,6 +173,12 @@ impl Storage {
         durability: Durability,
     ) -> DurableStore {
         let first = u64::from(self.boot) << ringmq_shards::log::ids::BOOT_SHIFT;
+        #[cfg(test)]
+        let first = if is_planted(Bug::ReusePositions) {
+            1 << ringmq_shards::log::ids::BOOT_SHIFT
+        } else {
+            first
+        };
         let spec = StoreSpec { uid, group, keeps, durability, first };
         DurableStore::new(self.shelf.clone(), spec)
     }

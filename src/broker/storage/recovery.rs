@@ -12,9 +12,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ringmq_shards::log::ids::BOOT_SHIFT;
+#[cfg(test)]
+use ringmq_shards::log::planted::{Bug, is_planted};
 use ringmq_shards::log::{
-    Files, Image, Known, LogFile, Lsn, Mapped, Outline, QueueUid, Record, Report, Run, Segment,
-    SegmentId, SegmentSummary, Settled, record, recover,
+    DiskError, Done, Files, Image, Job, Known, LogFile, Lsn, Mapped, Outline, QueueUid, Record,
+    Report, Run, Segment, SegmentId, SegmentSummary, Settled, record, recover, run_job,
 };
 
 use super::entry::{self, Saying};
@@ -63,7 +65,7 @@ pub struct RecoveryReport {
     /// Segments found.
     pub segments: u64,
     /// Whether some definitions may be missing.
-    definitions_damaged: bool,
+    pub(crate) definitions_damaged: bool,
 }
 
 /// See the module.
@@ -117,6 +119,20 @@ impl Recovery {
         recovery.find_segments(files, progress)?;
         recovery.conclude();
         Ok(recovery)
+    }
+
+    /// Removes what is left of queues that are deleted. Nothing if a definition may be missing: the
+    /// directory of a queue that only seems to be unknown has its messages.
+    ///
+    /// # Errors
+    /// A directory cannot be removed; it takes space and nothing else.
+    pub fn sweep(&mut self, files: &mut dyn Files) -> Result<(), DiskError> {
+        for queue in self.orphans.drain(..) {
+            if let Done::DropQueue { result, .. } = run_job(Job::DropQueue { queue }, 0, files) {
+                result?;
+            }
+        }
+        Ok(())
     }
 
     /// The definitions for all shards, and the messages of each shard's queues.
@@ -354,6 +370,10 @@ impl Recovery {
                     remains.messages.remove(&at);
                 }
             }
+        }
+        #[cfg(test)]
+        if is_planted(Bug::SweepOnDamage) {
+            return;
         }
         if self.report.definitions_damaged && !self.orphans.is_empty() {
             let count = self.orphans.len();

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+#[cfg(test)]
+use ringmq_shards::log::planted::{Bug, is_planted};
 use ringmq_shards::log::{Job, Log, LogFile, Lsn, QueueUid, SegmentId};
 
 use super::entry::{self, Place, SettledRun};
@@ -123,6 +125,10 @@ impl Shelf {
             return;
         }
         self.settled.push(run);
+        #[cfg(test)]
+        if is_planted(Bug::SettleFirst) {
+            self.log_settled();
+        }
     }
 
     /// Puts the settlements of the turn into the log, neighbours as one.

@@ -269,6 +269,11 @@ impl Broker {
                     self.release(call, true);
                 }
             }
+            Waiter::Segment(segment) => {
+                if accepted && let Some(storage) = &self.storage {
+                    storage.shelf.borrow_mut().jobs.push(Job::DropSegment { segment });
+                }
+            }
             Waiter::Files(queue) => {
                 if accepted && let Some(storage) = &self.storage {
                     storage.shelf.borrow_mut().jobs.push(Job::DropQueue { queue });
@@ -379,6 +384,13 @@ impl Broker {
         let shelf = &mut *shelf;
         shelf.log_settled();
         let log = &mut shelf.log;
+        for segment in shelf.emptied.drain(..) {
+            if log.last() > log.durable() {
+                storage.waits.add(Safe::Synced(log.last()), Waiter::Segment(segment));
+            } else {
+                shelf.jobs.push(Job::DropSegment { segment });
+            }
+        }
         let leaves = storage.leaving.as_ref().is_some_and(leave::Leaving::wants_sync);
         if storage.waits.for_sync() || leaves || storage.closing {
             log.flush(true, &mut shelf.jobs);

@@ -43,6 +43,9 @@ pub(crate) struct Shelf {
     pub(super) wanted: Vec<SegmentId>,
     /// Queues with more in memory than they may have.
     pub(super) growing: Vec<QueueUid>,
+    /// Segments with nothing left in them: they go when what became of their last messages is
+    /// durable, which may be messages elsewhere.
+    pub(super) emptied: Vec<SegmentId>,
     /// For the disk.
     pub(super) jobs: Vec<Job>,
     /// Buffers of segments written, for reuse.
@@ -65,6 +68,7 @@ impl Shelf {
             touched: BTreeMap::new(),
             wanted: Vec::new(),
             growing: Vec::new(),
+            emptied: Vec::new(),
             jobs: Vec::new(),
             spare: None,
             carry_left: 0,

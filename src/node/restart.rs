@@ -51,6 +51,9 @@ pub(super) fn recover(data_dir: &DataDir, placement: Placement) -> Result<Recove
         cause,
     })?;
     put_aside(&recovery, &data_dir.root);
+    if let Err(error) = recovery.sweep(&mut files) {
+        tracing::warn!(%error, "what is left of deleted queues stays");
+    }
     report(&recovery, data_dir, clock.now_ms().saturating_sub(began));
     if !data_dir.was_clean {
         recovery.assume_deliveries();

@@ -40,6 +40,8 @@ mod mapped;
 pub mod paths;
 #[cfg(test)]
 mod plain_disk;
+#[cfg(any(test, feature = "sim"))]
+pub mod planted;
 mod real_files;
 pub mod record;
 pub mod recover;

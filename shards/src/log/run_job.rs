@@ -10,6 +10,8 @@ use super::files::Files;
 use super::ids::{LogFile, QueueUid, SegmentId};
 use super::job::{DiskError, Done, Job, Mapped, Space};
 use super::paths;
+#[cfg(any(test, feature = "sim"))]
+use super::planted;
 use super::reserve::{make_reserve, release_reserve};
 
 /// Does `job` for a shard and says how it went.
@@ -293,6 +295,10 @@ impl Steps<'_> {
     }
 
     fn sync_dir(&mut self, path: &str) -> Result<(), DiskError> {
+        #[cfg(any(test, feature = "sim"))]
+        if planted::is_planted(planted::Bug::SkipDirSync) {
+            return Ok(());
+        }
         let shown = if path.is_empty() { "." } else { path };
         named("sync directory", shown, self.files.sync_dir(path))
     }

@@ -28,6 +28,8 @@ use self::file_set::{FileSet, Identity};
 use super::file_header::BLOCK_BYTES;
 use super::ids::{BOOT_SHIFT, LogFile, Lsn};
 use super::job::{DiskError, Done, Job};
+#[cfg(any(test, feature = "sim"))]
+use super::planted;
 use super::record::{self, Head, KIND_MARK, Key};
 
 pub use self::file_set::{FileInfo, SPARES_MAX};
@@ -433,6 +435,8 @@ impl Log {
         self.files.committing(file, sync);
         self.current = file;
         self.under_way = Some(UnderWay { file, offset, last, sync });
+        #[cfg(any(test, feature = "sim"))]
+        let sync = sync && !planted::is_planted(planted::Bug::ConfirmBeforeSync);
         jobs.push(Job::Commit { file, offset, bytes, sync });
     }
 
@@ -447,6 +451,9 @@ impl Log {
             debug_assert!(false, "a commit has finished that was not under way");
             return Ok(());
         };
+        #[cfg(any(test, feature = "sim"))]
+        let result = result
+            .or_else(|e| planted::is_planted(planted::Bug::SwallowError).then_some(()).ok_or(e));
         if let Err(error) = result {
             self.is_dead = true;
             return Err(error);

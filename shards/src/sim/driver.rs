@@ -13,6 +13,7 @@ use std::io;
 
 use super::disk::SimDisk;
 use super::random::Random;
+use crate::log::planted;
 use crate::log::{DiskError, Done, Entry, Files, Job, Mapped};
 
 /// Steps a job waits at most before it may start, and its outcome before it may be told.
@@ -157,7 +158,11 @@ impl Commits {
     /// Syncs what is written, or writes the next.
     fn step(&mut self, disk: &mut SimDisk, run: RunJob, shard: u32, now: u64) {
         if let Some((done, path)) = self.written.take() {
-            let result = disk.sync(&path).map_err(|cause| DiskError::new("sync", &path, cause));
+            let mut result = disk.sync(&path);
+            if planted::is_planted(planted::Bug::RetrySync) {
+                result = result.or_else(|_| disk.sync(&path));
+            }
+            let result = result.map_err(|cause| DiskError::new("sync", &path, cause));
             self.tell(with_result(done, result), now);
             return;
         }

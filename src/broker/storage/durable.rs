@@ -13,7 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use ringmq_shards::log::{Job, LogFile, QueueUid, Segment, SegmentSummary, SegmentWriter, Settled};
+use ringmq_shards::log::{LogFile, QueueUid, Segment, SegmentSummary, SegmentWriter, Settled};
 
 use super::entry::{self, Place, SettledRun};
 use super::hot::Hot;
@@ -266,7 +266,7 @@ impl DurableStore {
         let mut shelf = self.shelf.borrow_mut();
         if piece.settled.left() == 0 {
             if self.keeps != Keeps::Nothing {
-                shelf.jobs.push(Job::DropSegment { segment: piece.summary.id });
+                shelf.emptied.push(piece.summary.id);
             }
             drop(shelf);
             self.pieces.remove(index);

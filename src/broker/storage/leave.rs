@@ -6,6 +6,8 @@
 //!
 //! After a start all files of earlier boots are left in the same way, as if they were one.
 
+#[cfg(test)]
+use ringmq_shards::log::planted::{Bug, is_planted};
 use ringmq_shards::log::{DiskError, Job, LogFile, Lsn, QueueUid};
 
 use super::{Broker, Storage};
@@ -61,7 +63,10 @@ impl Storage {
 
     fn start_leaving(&mut self) {
         let mut shelf = self.shelf.borrow_mut();
-        if !self.alone || shelf.log.total_bytes() <= shelf.sizes.log_bytes_max {
+        let alone = self.alone;
+        #[cfg(test)]
+        let alone = alone || is_planted(Bug::ForgetEarlierBoots);
+        if !alone || shelf.log.total_bytes() <= shelf.sizes.log_bytes_max {
             return;
         }
         let current = shelf.log.file_of_open_batch();
@@ -100,6 +105,10 @@ impl Broker {
         if leaving.checkpoint == Checkpoint::Wanted {
             leaving.checkpoint = Checkpoint::Writing;
             self.write_checkpoint(leaving.file);
+        }
+        #[cfg(test)]
+        if is_planted(Bug::RetireTooSoon) {
+            leaving.queues.clear();
         }
         let part = leaving.queues.len().saturating_sub(QUEUES_PER_TURN);
         for uid in leaving.queues.split_off(part) {

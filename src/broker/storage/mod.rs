@@ -37,6 +37,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+#[cfg(test)]
+use ringmq_shards::log::planted::{Bug, is_planted};
 use ringmq_shards::log::{DiskError, Done, Job, Log, LogSetup, Lsn, QueueUid};
 
 use self::durable::{DurableStore, Keeps, StoreSpec};
@@ -181,6 +183,12 @@ impl Storage {
         durability: Durability,
     ) -> DurableStore {
         let first = u64::from(self.boot) << ringmq_shards::log::ids::BOOT_SHIFT;
+        #[cfg(test)]
+        let first = if is_planted(Bug::ReusePositions) {
+            1 << ringmq_shards::log::ids::BOOT_SHIFT
+        } else {
+            first
+        };
         let spec = StoreSpec { uid, group, keeps, durability, first };
         DurableStore::new(self.shelf.clone(), spec)
     }
@@ -269,6 +277,11 @@ impl Broker {
                 // What could not be stored is not answered: the process ends.
                 if accepted {
                     self.release(call, true);
+                }
+            }
+            Waiter::Segment(segment) => {
+                if accepted && let Some(storage) = &self.storage {
+                    storage.shelf.borrow_mut().jobs.push(Job::DropSegment { segment });
                 }
             }
             Waiter::Files(queue) => {
@@ -385,6 +398,14 @@ impl Broker {
         let log = &mut shelf.log;
         if log.has_waiting() || log.needs_sync() {
             storage.marked = false;
+        }
+        for segment in shelf.emptied.drain(..) {
+            // A log without a file may be waiting for the very space that this gives back.
+            if log.last() > log.durable() && !log.is_stalled() {
+                storage.waits.add(Safe::Synced(log.last()), Waiter::Segment(segment));
+            } else {
+                shelf.jobs.push(Job::DropSegment { segment });
+            }
         }
         let leaves = storage.leaving.as_ref().is_some_and(leave::Leaving::wants_sync);
         if storage.waits.for_sync() || leaves || storage.closing {

@@ -15,9 +15,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ringmq_shards::log::ids::BOOT_SHIFT;
+#[cfg(test)]
+use ringmq_shards::log::planted::{Bug, is_planted};
 use ringmq_shards::log::{
-    Files, Finding, Image, Key, Known, LogFile, Lsn, Mapped, Outline, QueueUid, Record, Report,
-    Run, Segment, SegmentId, SegmentSummary, Settled, paths, record, recover,
+    DiskError, Done, Files, Finding, Image, Job, Key, Known, LogFile, Lsn, Mapped, Outline,
+    QueueUid, Record, Report, Run, Segment, SegmentId, SegmentSummary, Settled, paths, record,
+    recover, run_job,
 };
 
 use super::entry::{self, Saying};
@@ -69,7 +72,7 @@ pub struct RecoveryReport {
     /// since all files of earlier boots go when they are not needed any more.
     pub put_aside: BTreeSet<String>,
     /// Whether some definitions may be missing.
-    definitions_damaged: bool,
+    pub(crate) definitions_damaged: bool,
 }
 
 /// See the module.
@@ -153,6 +156,20 @@ impl Recovery {
             }
             remains.handed_below = seen;
         }
+    }
+
+    /// Removes what is left of queues that are deleted. Nothing if a definition may be missing: the
+    /// directory of a queue that only seems to be unknown has its messages.
+    ///
+    /// # Errors
+    /// A directory cannot be removed; it takes space and nothing else.
+    pub fn sweep(&mut self, files: &mut dyn Files) -> Result<(), DiskError> {
+        for queue in self.orphans.drain(..) {
+            if let Done::DropQueue { result, .. } = run_job(Job::DropQueue { queue }, 0, files) {
+                result?;
+            }
+        }
+        Ok(())
     }
 
     /// The definitions for all shards, and the messages of each shard's queues.
@@ -396,6 +413,10 @@ impl Recovery {
                     remains.messages.remove(&at);
                 }
             }
+        }
+        #[cfg(test)]
+        if is_planted(Bug::SweepOnDamage) {
+            return;
         }
         if self.report.definitions_damaged && !self.orphans.is_empty() {
             let count = self.orphans.len();

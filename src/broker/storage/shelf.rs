@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+#[cfg(test)]
+use ringmq_shards::log::planted::{Bug, is_planted};
 use ringmq_shards::log::{Job, Log, LogFile, Lsn, QueueUid, SegmentId};
 
 use super::entry::{self, Place, SettledRun};
@@ -41,6 +43,9 @@ pub(crate) struct Shelf {
     pub(super) wanted: Vec<SegmentId>,
     /// Queues with more in memory than they may have.
     pub(super) growing: Vec<QueueUid>,
+    /// Segments with nothing left in them: they go when what became of their last messages is
+    /// durable, which may be messages elsewhere.
+    pub(super) emptied: Vec<SegmentId>,
     /// For the disk.
     pub(super) jobs: Vec<Job>,
     /// Buffers of segments written, for reuse.
@@ -67,6 +72,7 @@ impl Shelf {
             touched: BTreeMap::new(),
             wanted: Vec::new(),
             growing: Vec::new(),
+            emptied: Vec::new(),
             jobs: Vec::new(),
             spare: None,
             carry_left: 0,
@@ -136,6 +142,10 @@ impl Shelf {
             return;
         }
         self.settled.push(run);
+        #[cfg(test)]
+        if is_planted(Bug::SettleFirst) {
+            self.log_settled();
+        }
     }
 
     /// Puts the settlements of the turn into the log, neighbours as one.

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use ringmq_shards::log::{Lsn, QueueUid};
+use ringmq_shards::log::{Lsn, QueueUid, SegmentId};
 
 use crate::broker::mail::{CallId, PendingId, Reported};
 use crate::broker::queue::store::Safe;
@@ -22,6 +22,8 @@ pub(crate) enum Waiter {
     Remote { shard: ShardId, pending: PendingId, found: bool },
     /// An answer.
     Call(CallId),
+    /// A segment with nothing left in it.
+    Segment(SegmentId),
     /// The files of a queue that is deleted.
     Files(QueueUid),
 }

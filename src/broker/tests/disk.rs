@@ -170,29 +170,59 @@ impl History {
 fn what_was_confirmed_outlives_any_crash_and_what_was_settled_does_not() {
     let (mut deliveries, mut confirmed) = (0, 0);
     on_seeds(SEEDS, |seed| {
-        let mut history = History::new(seed);
-        let mut c = history.start(End::Stopped);
-        history.world.furnish(&mut c);
-        let boots = 2 + history.rng.below(4);
-        let mut end = history.live(&mut c, 60);
-        for _ in 0..boots {
-            let mut c = history.start(end);
-            if history.rng.below(2) == 0 {
-                let count = 1 + history.rng.below(400) as u64;
-                history.disk.crash_at(count);
-            }
-            let acts = history.rng.below(80);
-            end = history.live(&mut c, acts);
-            if history.rng.below(4) == 0 {
-                // The next start may end early too.
-                history.disk.crash_at(1 + history.rng.below(60) as u64);
-            }
-        }
-        close(&mut history, end);
-        let Oracle { deliveries: d, confirmed: k, .. } = &history.world.oracle;
+        let (d, k) = crash_again_and_again(seed);
         (deliveries, confirmed) = (deliveries + d, confirmed + k);
     });
     eprintln!("{deliveries} deliveries of {confirmed} confirmed messages");
+}
+
+/// How many deliveries, and confirmed messages.
+pub(super) fn crash_again_and_again(seed: u64) -> (u64, u64) {
+    let mut history = History::new(seed);
+    let mut c = history.start(End::Stopped);
+    history.world.furnish(&mut c);
+    let boots = 2 + history.rng.below(4);
+    let mut end = history.live(&mut c, 60);
+    for _ in 0..boots {
+        let mut c = history.start(end);
+        if history.rng.below(2) == 0 {
+            let count = 1 + history.rng.below(400) as u64;
+            history.disk.crash_at(count);
+        }
+        let acts = history.rng.below(80);
+        end = history.live(&mut c, acts);
+        if history.rng.below(4) == 0 {
+            // The next start may end early too.
+            history.disk.crash_at(1 + history.rng.below(60) as u64);
+        }
+    }
+    close(&mut history, end);
+    let Oracle { deliveries, confirmed, .. } = history.world.oracle;
+    (deliveries, confirmed)
+}
+
+/// Large messages die, and the power goes while that is written. How many died.
+pub(super) fn die_and_crash(seed: u64) -> u64 {
+    let mut history = History::new(seed);
+    let mut c = history.start(End::Stopped);
+    history.world.furnish(&mut c);
+    history.world.arrive(&mut c);
+    let died = history.world.kill_some(&mut c);
+    for _ in 0..history.rng.below(40) {
+        c.step();
+    }
+    history.world.hear_all(&mut c);
+    history.now = c.now;
+    history.disk.crash();
+    close(&mut history, End::PowerCut);
+    died
+}
+
+#[test]
+fn what_dies_is_in_one_of_the_two_queues_after_a_power_cut() {
+    let mut died = 0;
+    on_seeds(SEEDS, |seed| died += die_and_crash(seed));
+    assert!(died > 0);
 }
 
 /// The last nodes: everything comes, and nothing comes again.

@@ -70,6 +70,11 @@ pub(super) fn start(
     let boot = begin_boot_on(&mut files, GROUPS)?;
     let mut recovery = Recovery::read(&mut files, 1, boot, &mut |_, _, _| {})?;
     let report = std::mem::take(&mut recovery.report);
+    let before = disk.files().len();
+    // What can not be removed does no harm.
+    let _ = recovery.sweep(&mut files);
+    let swept = disk.files().len() != before;
+    assert!(!swept || !report.definitions_damaged, "an unknown queue may be a forgotten one");
     let placement = Placement::new(shape.shards, GROUPS, shape.apart);
     let (catalogue, remains) = recovery.split(placement);
     if disk.is_cut() {

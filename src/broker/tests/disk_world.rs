@@ -406,6 +406,15 @@ impl World {
             4..=19 => c.rng.below(120),
             _ => 20_000,
         };
+        self.publish_to(c, (who, len), (exchange, key, queues));
+    }
+
+    fn publish_to(
+        &mut self,
+        c: &mut Cluster,
+        (who, len): (usize, usize),
+        (exchange, key, queues): (&str, &str, &[usize]),
+    ) {
         let persistent = c.rng.below(6) > 0;
         let priority = (c.rng.below(3) == 0).then(|| u8::try_from(c.rng.below(5)).unwrap());
         let publisher = usize::try_from(self.oracle.boot).unwrap() * CLIENTS + who;
@@ -475,11 +484,15 @@ impl World {
     }
 
     fn consume(&mut self, c: &mut Cluster, who: usize) {
-        if self.actors[who].asked.is_some() || self.actors[who].consumers.len() > 3 {
-            return;
-        }
         let queue = c.rng.below(QUEUES);
-        if queue == FLEETING && self.fleeting != Known::Yes {
+        let there = queue != FLEETING || self.fleeting == Known::Yes;
+        if there && self.actors[who].consumers.len() < 4 {
+            self.consume_from(c, who, queue);
+        }
+    }
+
+    fn consume_from(&mut self, c: &mut Cluster, who: usize, queue: usize) {
+        if self.actors[who].asked.is_some() {
             return;
         }
         c.keys += 1;
@@ -568,6 +581,25 @@ impl World {
             self.definitions.note(change, Known::Unsure);
         }
         self.ask(c, who, command, Asked::Definition(change));
+    }
+
+    /// Large messages come into the queue whose messages do not just vanish, and are rejected. How
+    /// many.
+    pub(super) fn kill_some(&mut self, c: &mut Cluster) -> u64 {
+        self.finish(c);
+        for _ in 0..=c.rng.below(8) {
+            let len = 500 + c.rng.below(4_000);
+            self.publish_to(c, (0, len), ("", KINDS[DYING].name, &[DYING]));
+        }
+        self.finish(c);
+        self.consume_from(c, 0, DYING);
+        self.finish(c);
+        for (delivery, id, queue) in std::mem::take(&mut self.actors[0].out) {
+            let same = c.owner_of(KINDS[DYING].name) == c.owner_of(KINDS[DEAD].name);
+            self.oracle.rejected(id, queue, same);
+            c.settle(self.actors[0].client, &delivery, Outcome::Reject);
+        }
+        self.oracle.deliveries
     }
 
     /// Takes everything out of every queue of a node that has just started.

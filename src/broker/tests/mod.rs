@@ -18,6 +18,7 @@ mod disk;
 mod disk_faults;
 mod disk_machine;
 mod disk_oracle;
+mod disk_planted;
 mod disk_world;
 mod durability;
 mod later;

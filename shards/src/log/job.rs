@@ -216,13 +216,36 @@ impl DiskError {
         Self { what, path: path.to_owned(), cause: Arc::new(cause) }
     }
 
-    /// The disk, a quota or the number of files is full: it may become better.
+    /// A sync failed: what it should have made durable may be lost although later ones go well
+    /// (reliability.md 2.1, F7 and F9).
+    #[must_use]
+    pub fn is_failed_sync(&self) -> bool {
+        self.what.starts_with("sync")
+    }
+
+    /// The disk, a quota or the number of files is full: it may become better. Not if a sync says so:
+    /// that is final.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        matches!(
-            self.cause.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-        )
+        !self.is_failed_sync()
+            && matches!(
+                self.cause.kind(),
+                io::ErrorKind::StorageFull
+                    | io::ErrorKind::QuotaExceeded
+                    | io::ErrorKind::FileTooLarge
+            )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_no_excuse_for_a_sync_that_failed() {
+        let full = |what| DiskError::new(what, "x", io::ErrorKind::StorageFull.into());
+        assert!(full("create").is_full() && full("write").is_full());
+        assert!(!full("sync").is_full() && !full("sync directory").is_full());
     }
 }
 

@@ -73,7 +73,7 @@ pub use job::{DiskError, Done, Job, Mapped, Space};
 pub use mapped::map_file;
 pub use real_files::RealFiles;
 pub use record::{Head, Key, Record};
-pub use recover::{Image, Known, Report, recover};
+pub use recover::{Finding, Image, Known, Report, recover};
 pub use reserve::{RESERVE_BYTES, make_reserve, release_reserve};
 pub use run_job::run_job;
 pub use segment::{Entry as SegmentEntry, Segment};

@@ -132,7 +132,12 @@ impl Steps<'_> {
             let _ = self.files.remove(&settled);
         }
         written?;
-        self.sync_dir(&dir)?;
+        let synced = self.sync_dir(&dir);
+        if synced.is_err() {
+            // The next process would find it, forget the log for it, and lose it in a power cut.
+            let _ = self.files.remove(&path);
+        }
+        synced?;
         self.map(&path)
     }
 
@@ -189,7 +194,12 @@ impl Steps<'_> {
             let _ = self.files.remove(&unfinished);
         }
         written?;
-        self.sync_dir(&dir)?;
+        let synced = self.sync_dir(&dir);
+        if synced.is_err() {
+            // As in `write_segment`.
+            let _ = self.files.remove(&path);
+        }
+        synced?;
         for entry in named("list", &dir, self.files.list(&dir))? {
             let older = LogFile::from_name(&entry.name, "check.")
                 .is_some_and(|other| other.boot() == file.boot() && other < file);

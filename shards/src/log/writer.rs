@@ -129,7 +129,8 @@ impl Log {
     }
 
     /// Appends a record with what `fill` adds to the buffer as its payload, and gives its number. It
-    /// is in [`Log::file_of_open_batch`]. A dead log takes it for nothing.
+    /// is in [`Log::file_of_open_batch`]. A dead log takes it for nothing, and gives a number that is
+    /// never durable.
     ///
     /// # Panics
     /// If there is no such group, or the payload is longer than a record can be: our own mistake.
@@ -143,7 +144,7 @@ impl Log {
         // The numbers of a boot are at an end: the next process gets new ones.
         self.is_dead |= self.last.is_last_of_boot();
         if self.is_dead {
-            return self.last;
+            return Lsn(u64::MAX);
         }
         debug_assert!(kind != KIND_MARK, "kind {KIND_MARK} is the log's own");
         let start = record::begin(&mut self.open);
@@ -214,9 +215,12 @@ impl Log {
                 self.is_dead |= result.is_err();
                 result
             }
-            // A file that could not be removed takes space, and nothing else.
-            Done::DropLog { .. }
-            | Done::WriteSegment { .. }
+            // What stays while later files go brings back messages that those had settled.
+            Done::DropLog { result, .. } => {
+                self.is_dead |= result.is_err();
+                result
+            }
+            Done::WriteSegment { .. }
             | Done::WriteSettled { .. }
             | Done::DropSegment { .. }
             | Done::DropQueue { .. }

@@ -383,7 +383,9 @@ impl Store for DurableStore {
             return;
         }
         self.handed_below = below;
-        if below > self.handed_logged && self.keeps != Keeps::Nothing {
+        // The next record long before the last one is used up, so that it is on the disk in time.
+        let ahead = below.saturating_add(HANDED_OUT_STEP / 2);
+        if ahead > self.handed_logged && self.keeps != Keeps::Nothing {
             self.log_handed_out(below.saturating_add(HANDED_OUT_STEP));
         }
     }

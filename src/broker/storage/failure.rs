@@ -14,6 +14,14 @@ impl Broker {
         }
         tracing::error!(%error, "the disk has failed: nothing more is stored, the broker stops");
         storage.failed = Some(error);
+        self.refuse_waits();
+    }
+
+    /// Whoever waits for the disk, or has come to wait since it failed, waits in vain.
+    pub(super) fn refuse_waits(&mut self) {
+        if self.storage_failure().is_none() {
+            return;
+        }
         let end = Lsn(u64::MAX);
         while let Some(storage) = &mut self.storage
             && let Some(waiter) = storage.waits.next(end, end)

@@ -197,7 +197,7 @@ impl Storage {
     pub(super) fn detach(&mut self, uid: QueueUid, kept: bool) {
         self.queues.remove(&uid);
         // Of a queue that does not outlive the process nothing is left but mappings.
-        if kept {
+        if kept && self.failed.is_none() {
             let gone = self.shelf.borrow().log.last();
             self.waits.add(Safe::Synced(gone), Waiter::Files(uid));
         }
@@ -336,11 +336,17 @@ impl Broker {
                     }
                     self.earlier_gone();
                 }
+                // Later files in the same directories would be lost with it.
+                Err(error) if error.is_failed_sync() => self.fail_storage(error),
                 Err(error) => {
                     tracing::error!(%error, "files of earlier boots stay, and the log grows");
                 }
             },
-            Done::DropSegment { result, .. } | Done::DropQueue { result, .. } => {
+            // Its settled messages would come again once the log has forgotten them, and a directory
+            // whose sync has failed takes no later segment durably.
+            Done::DropSegment { result: Err(error), .. } => self.fail_storage(error),
+            Done::DropSegment { result: Ok(()), .. } => {}
+            Done::DropQueue { result, .. } => {
                 if let Err(error) = result {
                     tracing::warn!(%error, "a file that nobody needs stays");
                 }
@@ -370,6 +376,7 @@ impl Broker {
     /// Once per turn, after all else: what has gathered goes to the disk if it is time.
     pub fn flush_storage(&mut self, now: Now) {
         if self.storage.as_ref().is_none_or(|storage| storage.failed.is_some()) {
+            self.refuse_waits();
             return;
         }
         self.watch_commit(now);

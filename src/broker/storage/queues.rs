@@ -28,6 +28,21 @@ pub struct ShardRemains {
     pub(crate) delayed: Vec<FoundDelayed>,
 }
 
+/// A store for a new queue.
+pub(in crate::broker) struct NewStore {
+    pub(in crate::broker) store: Box<dyn Store>,
+    /// The uid of the queue's definition, if that is kept.
+    pub(in crate::broker) kept_as: Option<QueueUid>,
+    /// The uid of the store, if it is one that uses the disk.
+    pub(in crate::broker) uid: Option<QueueUid>,
+}
+
+impl NewStore {
+    fn in_memory() -> Self {
+        Self { store: Box::<MemoryStore>::default(), kept_as: None, uid: None }
+    }
+}
+
 impl Broker {
     /// The defaults of a virtual host's queues.
     pub(in crate::broker) fn defaults_in(&self, vhost: VhostId) -> QueueDefaults {
@@ -40,15 +55,15 @@ impl Broker {
         defaults
     }
 
-    /// A store for a queue about to be declared, and the uid of its definition if that is kept.
+    /// A store for a queue about to be declared.
     pub(in crate::broker) fn new_store(
         &mut self,
         vhost: VhostId,
         spec: &QueueSpec<'_>,
         rules: (bool, Option<Durability>),
-    ) -> Result<(Box<dyn Store>, Option<QueueUid>, Option<QueueUid>), Refusal> {
+    ) -> Result<NewStore, Refusal> {
         if self.storage.is_none() {
-            return Ok((Box::<MemoryStore>::default(), None, None));
+            return Ok(NewStore::in_memory());
         }
         let uid = self.next_queue_uid()?;
         let lasts = spec.durable && spec.exclusive.is_none();
@@ -56,10 +71,10 @@ impl Broker {
         let name = self.vhosts.get(vhost.0 as usize).map(|vhost| &*vhost.name);
         let group = self.placement.group(name.unwrap_or_default(), spec.name);
         let Some(storage) = &mut self.storage else {
-            return Ok((Box::<MemoryStore>::default(), None, None));
+            return Ok(NewStore::in_memory());
         };
         let store = storage.make_store(uid, group, keeps, rules.1.unwrap_or_default());
-        Ok((Box::new(store), lasts.then_some(uid), Some(uid)))
+        Ok(NewStore { store: Box::new(store), kept_as: lasts.then_some(uid), uid: Some(uid) })
     }
 
     /// Says which queue the store with this uid belongs to.

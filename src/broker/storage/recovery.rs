@@ -16,8 +16,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ringmq_shards::log::ids::BOOT_SHIFT;
 use ringmq_shards::log::{
-    Files, Image, Key, Known, LogFile, Lsn, Mapped, Outline, QueueUid, Record, Report, Run,
-    Segment, SegmentId, SegmentSummary, Settled, record, recover,
+    Files, Finding, Image, Key, Known, LogFile, Lsn, Mapped, Outline, QueueUid, Record, Report,
+    Run, Segment, SegmentId, SegmentSummary, Settled, paths, record, recover,
 };
 
 use super::delayed::FoundDelayed;
@@ -66,6 +66,9 @@ pub struct RecoveryReport {
     pub log_bytes: u64,
     /// Segments found.
     pub segments: u64,
+    /// Files of earlier boots that are damaged: they must be put aside before the start goes on,
+    /// since all files of earlier boots go when they are not needed any more.
+    pub put_aside: BTreeSet<String>,
     /// Whether some definitions may be missing.
     definitions_damaged: bool,
 }
@@ -111,9 +114,18 @@ impl Recovery {
             }
             let mut images = Vec::new();
             for (file, path) in &found.logs {
+                // What a killed process has only written goes with a power cut, after this one has
+                // built upon it (reliability.md 2.4, step 8).
+                if let Err(error) = files.sync(path) {
+                    recovery.report.add(format!("{path}: {error}"));
+                }
                 match files.view(path) {
                     Ok(octets) => images.push((*file, Bytes::from_owner(octets))),
-                    Err(error) => recovery.report.add(format!("{path}: {error}: left out")),
+                    Err(error) => {
+                        recovery.report.add(format!("{path}: {error}: left out"));
+                        recovery.report.definitions_damaged = true;
+                        recovery.report.put_aside.insert(path.clone());
+                    }
                 }
                 done += 1;
                 progress(done, total, path);
@@ -176,8 +188,7 @@ impl Recovery {
         let octets = match files.read(path) {
             Ok(octets) => octets,
             Err(error) => {
-                self.report.definitions_damaged = true;
-                self.report.add(format!("{path}: {error}: left out"));
+                self.report.unreadable_definitions(path, &error.to_string());
                 return;
             }
         };
@@ -190,13 +201,12 @@ impl Recovery {
                     }
                     rest = rest.get(taken..).unwrap_or_default();
                 }
-                record::Decoded::End => return,
+                record::Decoded::End | record::Decoded::Invalid(_) if rest.is_empty() => return,
+                record::Decoded::End => {
+                    return self.report.unreadable_definitions(path, "has zeros in it");
+                }
                 record::Decoded::Invalid(why) => {
-                    if !rest.is_empty() {
-                        self.report.definitions_damaged = true;
-                        self.report.add(format!("{path}: damaged, {} octets: {why:?}", rest.len()));
-                    }
-                    return;
+                    return self.report.unreadable_definitions(path, &why.to_string());
                 }
             }
         }
@@ -231,6 +241,9 @@ impl Recovery {
         self.report.definitions_damaged |= !report.is_sound();
         for finding in &report.findings {
             self.report.add(format!("log of shard {shard}: {finding}"));
+            if let Some(file) = damaged_file(finding) {
+                self.report.put_aside.insert(paths::log(shard, file));
+            }
         }
     }
 
@@ -311,7 +324,16 @@ impl Recovery {
                 continue;
             }
             let path = format!("queues/{}", dir.name);
-            for file in files.list(&path)? {
+            // As with logs: a segment may have its name in the cache only.
+            if let Err(error) = files.sync_dir(&path) {
+                self.report.add(format!("{path}: {error}"));
+            }
+            // One directory that cannot be read is no reason to leave the others.
+            let listed = files.list(&path).unwrap_or_else(|error| {
+                self.report.add(format!("{path}: {error}: its messages are left out"));
+                Vec::new()
+            });
+            for file in listed {
                 let Some(number) = file.name.strip_prefix("seg.").and_then(|n| n.parse().ok())
                 else {
                     continue;
@@ -446,6 +468,25 @@ impl Remains {
 impl RecoveryReport {
     fn add(&mut self, finding: String) {
         self.findings.push(finding);
+    }
+
+    fn unreadable_definitions(&mut self, path: &str, why: &str) {
+        self.definitions_damaged = true;
+        self.put_aside.insert(path.to_owned());
+        self.add(format!("{path}: {why}: definitions may be missing"));
+    }
+}
+
+/// The file that an operator may want to look at.
+const fn damaged_file(finding: &Finding) -> Option<LogFile> {
+    match finding {
+        Finding::Corruption { file, .. }
+        | Finding::BadHeader { file, .. }
+        | Finding::Foreign { file, .. }
+        | Finding::Sequence { file, .. }
+        | Finding::ScanGivenUp { file, .. } => Some(*file),
+        // A crash leaves these behind; or there is no file.
+        Finding::TornTail { .. } | Finding::NotBegun { .. } | Finding::MissingFile { .. } => None,
     }
 }
 

@@ -29,7 +29,7 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-fn on_seeds(count: u64, mut test: impl FnMut(u64)) {
+pub(super) fn on_seeds(count: u64, mut test: impl FnMut(u64)) {
     if let Some(seed) = number("RINGMQ_DISK_SEED") {
         let _told = Told(seed);
         test(seed);
@@ -52,16 +52,19 @@ fn on_seeds(count: u64, mut test: impl FnMut(u64)) {
 }
 
 /// One node after the other on the same disk.
-struct History {
-    rng: Rng,
-    disk: SimDisk,
-    sizes: Sizes,
+pub(super) struct History {
+    pub(super) rng: Rng,
+    pub(super) disk: SimDisk,
+    pub(super) sizes: Sizes,
     now: Now,
-    world: World,
+    pub(super) world: World,
+    pub(super) free_disk_min: u64,
+    /// Of all recoveries.
+    pub(super) findings: usize,
 }
 
 impl History {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let kib = |n: usize| (n as u64) << 10;
         let log_file_bytes = kib(16 << rng.below(3));
@@ -77,6 +80,8 @@ impl History {
             rng,
             sizes,
             now: Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 },
+            free_disk_min: 0,
+            findings: 0,
         }
     }
 
@@ -87,10 +92,10 @@ impl History {
     }
 
     /// The next node. It may take several starts.
-    fn start(&mut self, mut end: End) -> Cluster {
+    pub(super) fn start(&mut self, mut end: End) -> Cluster {
         for _ in 0..100 {
             let shape = self.shape();
-            match start(shape, &self.disk, (self.sizes, 0), self.now) {
+            match start(shape, &self.disk, (self.sizes, self.free_disk_min), self.now) {
                 Ok(Started { cluster, report, boot }) => {
                     if number("RINGMQ_DISK_SEED").is_some() {
                         eprintln!(
@@ -98,9 +103,10 @@ impl History {
                             report.findings
                         );
                     }
-                    if !self.world.oracle.damaged {
+                    if !self.world.oracle.is_damaged() {
                         assert_eq!(report.lost, 0, "{:?}", report.findings);
                     }
+                    self.findings += report.findings.len();
                     self.world.oracle.restarted(end, boot);
                     return cluster;
                 }
@@ -126,7 +132,7 @@ impl History {
     }
 
     /// A node does its work for a while.
-    fn live(&mut self, c: &mut Cluster, acts: usize) -> End {
+    pub(super) fn live(&mut self, c: &mut Cluster, acts: usize) -> End {
         self.world.arrive(c);
         for _ in 0..acts {
             if c.is_cut() || c.has_failed() {
@@ -137,7 +143,7 @@ impl History {
         self.end(c)
     }
 
-    fn end(&mut self, c: &mut Cluster) -> End {
+    pub(super) fn end(&mut self, c: &mut Cluster) -> End {
         let mut end = if c.is_cut() || c.has_failed() { 2 } else { self.rng.below(4) };
         if end == 0 {
             if c.stop() {
@@ -190,7 +196,7 @@ fn what_was_confirmed_outlives_any_crash_and_what_was_settled_does_not() {
 }
 
 /// The last nodes: everything comes, and nothing comes again.
-fn close(history: &mut History, mut end: End) {
+pub(super) fn close(history: &mut History, mut end: End) {
     let mut c = loop {
         let mut c = history.start(end);
         history.world.arrive(&mut c);

@@ -51,6 +51,14 @@ pub(super) struct Started {
     pub(super) boot: u32,
 }
 
+/// What the queues are called on a disk, and their names.
+pub(super) fn names_on(disk: &SimDisk) -> Vec<(String, String)> {
+    let read = Recovery::read(&mut disk.clone(), 1, u32::MAX, &mut |_, _, _| {});
+    let Ok(recovery) = read else { return Vec::new() };
+    let queues = recovery.catalogue.queues().iter();
+    queues.map(|queue| (queue.uid.to_string(), queue.name.to_string())).collect()
+}
+
 /// Starts a node on a disk as `node::restart` does. `Err`: the process ended before it was there.
 pub(super) fn start(
     shape: Shape,

@@ -120,8 +120,8 @@ pub(super) struct Oracle {
     seen: HashMap<(usize, usize, usize, Option<u8>), usize>,
     /// Somebody may have been sent messages of a queue that count as settled before they arrive.
     pub(super) hasty: [bool; QUEUES],
-    /// Files are damaged: messages may be missing.
-    pub(super) damaged: bool,
+    /// Files with what is in them are damaged: messages may be missing, or come again.
+    pub(super) spoilt: [bool; QUEUES],
     pub(super) missing: u64,
     pub(super) deliveries: u64,
     pub(super) confirmed: u64,
@@ -205,7 +205,8 @@ impl Oracle {
         let name = KINDS[queue].name;
         let what = format!("message {id} of {name} in boot {}", self.boot);
         assert!(id < self.sent.len() && self.sent[id].body == body, "invented: {what} {body}");
-        let several = queue == DEAD && self.sent[id].rejects != 1;
+        let spoilt = self.spoilt[queue] || (queue == DEAD && self.spoilt[DYING]);
+        let several = spoilt || (queue == DEAD && self.sent[id].rejects != 1);
         let sent = &mut self.sent[id];
         let copy = &mut sent.copies[queue];
         let shown = format!("{what}: {copy:?}");
@@ -223,7 +224,7 @@ impl Oracle {
         }
         assert_eq!(sent.persistent, delivery.message.traits().persistent, "{shown}");
         assert_eq!(sent.priority, delivery.message.traits().priority, "{shown}");
-        if KINDS[queue].quorum {
+        if KINDS[queue].quorum && !spoilt {
             let count = delivery.delivery_count.unwrap_or(0);
             let count = u32::try_from(count).unwrap();
             let fits = (copy.count_min..=copy.count_max).contains(&count);
@@ -380,15 +381,21 @@ impl Oracle {
         for (id, sent) in self.sent.iter().enumerate() {
             for (queue, copy) in sent.copies.iter().enumerate() {
                 if copy.state == State::Owed {
-                    missing.push((id, KINDS[queue].name, *copy));
+                    self.missing += 1;
+                    if !self.spoilt[queue] {
+                        missing.push((id, KINDS[queue].name, *copy));
+                    }
                 }
             }
         }
-        self.missing = missing.len() as u64 + self.either.len() as u64;
-        if !self.damaged {
-            assert!(missing.is_empty(), "confirmed and lost: {missing:?}");
+        assert!(missing.is_empty(), "confirmed and lost: {missing:?}");
+        if !self.spoilt[DYING] && !self.spoilt[DEAD] {
             assert!(self.either.is_empty(), "died and lost: {:?}", self.either);
         }
+    }
+
+    pub(super) fn is_damaged(&self) -> bool {
+        self.spoilt.iter().any(|spoilt| *spoilt)
     }
 
     /// Messages that have to be in a queue, and that may be.

@@ -83,6 +83,8 @@ pub(super) struct World {
     hasty: bool,
     /// The disk is told to fail.
     pub(super) may_fail: bool,
+    /// The disk is full: whatever waits for it waits long.
+    pub(super) full: bool,
 }
 
 impl Definitions {
@@ -166,14 +168,15 @@ impl World {
         }
         for queue in 0..QUEUES {
             let wanted = queue != FLEETING || self.fleeting == Known::Yes;
-            if KINDS[queue].durable && wanted && !self.oracle.damaged {
+            if KINDS[queue].durable && wanted && !self.oracle.spoilt[queue] {
                 assert!(here[queue], "{} is gone", KINDS[queue].name);
             }
         }
         if !here[FLEETING] {
             self.oracle.deleted(FLEETING);
         }
-        assert!(self.fleeting != Known::No || !here[FLEETING], "it is deleted and comes back");
+        let comes_back = self.fleeting == Known::No && here[FLEETING];
+        assert!(!comes_back || self.oracle.spoilt[FLEETING], "it is deleted and comes back");
         self.fleeting = if here[FLEETING] { Known::Yes } else { Known::No };
         self.count(c);
         if c.is_cut() {
@@ -192,15 +195,11 @@ impl World {
             });
         }
         let transient = KINDS.iter().position(|kind| !kind.durable).unwrap();
-        self.ask(c, 0, declaration(transient), Asked::Declare);
-        if self.oracle.damaged {
-            for (queue, here) in here.into_iter().enumerate() {
-                if !here {
-                    self.finish(c);
-                    self.ask(c, 0, declaration(queue), Asked::Declare);
-                }
-            }
+        if self.is_all_spoilt() {
+            self.finish(c);
+            self.furnish(c);
         }
+        self.ask(c, 0, declaration(transient), Asked::Declare);
         self.finish(c);
     }
 
@@ -213,18 +212,23 @@ impl World {
             let ready = entry.map_or(0, |entry| entry.queue.ready());
             let (owed, possible) = self.oracle.counts(queue);
             let name = kind.name;
-            if !self.oracle.damaged {
-                assert!(ready >= owed, "{name} has {ready} messages, it owes {owed}");
+            if self.oracle.spoilt[queue] {
+                continue;
             }
+            assert!(ready >= owed, "{name} has {ready} messages, it owes {owed}");
             let bounded = queue != DEAD;
             assert!(!bounded || ready <= possible, "{name} has {ready} of {possible} messages");
         }
     }
 
+    fn is_all_spoilt(&self) -> bool {
+        self.oracle.spoilt.iter().all(|spoilt| *spoilt)
+    }
+
     fn look_at_definitions(&mut self, c: &mut Cluster) {
         let topology = c.durable_topology();
         let has = |text: String| topology.iter().any(|line| line.starts_with(&text));
-        let damaged = self.oracle.damaged;
+        let damaged = self.is_all_spoilt();
         let look = |known: &mut Known, there: bool, what: String| {
             let fits = *known == Known::Unsure || (*known == Known::Yes) == there;
             assert!(fits || damaged, "{what} is {known:?}, but there: {there}");
@@ -348,7 +352,9 @@ impl World {
     /// Somebody does something.
     pub(super) fn act(&mut self, c: &mut Cluster) {
         let who = c.rng.below(CLIENTS);
-        match c.rng.below(64) {
+        let what = c.rng.below(64);
+        match what {
+            51..=55 | 61 | 62 if self.full => self.finish(c),
             0..=19 => {
                 for _ in 0..=c.rng.below(6) {
                     self.publish(c, who);
@@ -429,6 +435,20 @@ impl World {
         }
     }
 
+    /// On the shard whose disk has failed nothing is taken any more.
+    pub(super) fn check_refused(&mut self, c: &mut Cluster) {
+        c.rest();
+        for who in 0..self.actors.len() {
+            let client = self.actors[who].client;
+            let shard = usize::from(c.seats[client.0].at.shard.0);
+            if c.brokers[shard].storage_failure().is_some() {
+                let refused = c.send(client, &publish("", KINDS[0].name, "refused"));
+                assert!(matches!(refused, Err(Refusal::Unavailable(_))), "{refused:?}");
+            }
+        }
+        self.hear_all(c);
+    }
+
     fn settle(&mut self, c: &mut Cluster, who: usize) {
         let count = self.actors[who].out.len();
         if count == 0 {
@@ -489,8 +509,8 @@ impl World {
     /// Nothing else happens meanwhile, so that it is known what goes.
     fn purge(&mut self, c: &mut Cluster, who: usize) {
         self.finish(c);
-        if self.actors[who].asked.is_some() || !self.actors.iter().all(|a| a.unconfirmed.is_empty())
-        {
+        let pending = !self.actors.iter().all(|a| a.unconfirmed.is_empty());
+        if self.actors[who].asked.is_some() || pending {
             return;
         }
         let queue = c.rng.below(QUEUES);
@@ -571,7 +591,7 @@ impl World {
                 let sent = &self.oracle.sent[id];
                 let place = (queue, sent.priority, sent.publisher);
                 let before = last.insert(place, id);
-                if queue != DEAD {
+                if queue != DEAD && !self.oracle.spoilt[queue] {
                     let name = KINDS[queue].name;
                     assert!(before.is_none_or(|b| b < id), "{name}: {id} after {before:?}");
                 }
@@ -584,7 +604,9 @@ impl World {
         for broker in &c.brokers {
             for (_, entry) in broker.queues.iter() {
                 let (name, ready) = (entry.queue.name(), entry.queue.ready());
-                assert_eq!(ready, 0, "{name} is not empty");
+                let queue = KINDS.iter().position(|kind| kind.name == name);
+                let spoilt = queue.is_some_and(|queue| self.oracle.spoilt[queue]);
+                assert!(spoilt || ready == 0, "{name} is not empty: {ready}");
             }
         }
     }

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use super::Broker;
+use super::clockwork::Waiting;
 use super::connections::Entered;
 use super::mail::{Mail, PendingId, Picks, Reported};
 use super::queue::store::Position;
@@ -36,6 +37,8 @@ pub(super) enum Report {
     Publisher(Reported),
     /// The queue of this shard where it died and lies until then.
     Dead { queue: QueueId, at: Position },
+    /// The log that keeps it as one that waits until then; its number among those of this shard.
+    Delayed(u64),
 }
 
 /// A mandatory message of which several shards have to say whether they know a queue for it.
@@ -382,6 +385,7 @@ impl Broker {
             }
             // Also when it was refused there: a dead message has no other place.
             Report::Dead { queue, at } => self.gone_on(queue, at),
+            Report::Delayed(number) => self.delayed_gone(number),
         }
     }
 
@@ -395,8 +399,9 @@ impl Broker {
         now: Now,
     ) -> Published {
         let Some(entry) = self.exchanges.get(&exchange) else { return Published::Stored };
-        let vhost = self.vhosts.get(entry.vhost.0 as usize).map(|v| v.name.clone());
-        let owner = self.placement.owner(&vhost.unwrap_or_default(), &entry.name);
+        let vhost = self.vhosts.get(entry.vhost.0 as usize).map(|v| &*v.name).unwrap_or_default();
+        let owner = self.placement.owner(vhost, &entry.name);
+        let lasting = self.lasting(entry, publish.traits.persistent);
         let route = Route { name: Some(entry.name.clone()), ..Route::default() };
         let Some(message) = self.make_message(&route, publish, now) else {
             return Published::Overflowed;
@@ -404,14 +409,16 @@ impl Broker {
         let keys = more_keys(publish);
         let due_wall_ms = now.wall_ms.saturating_add(delay_ms);
         if owner == self.shard {
-            self.delay(exchange, due_wall_ms, keys, message, now);
-            return Published::Stored;
+            let waiting = Waiting { due_wall_ms, exchange, keys, message, logged: None };
+            let put = self.delay(waiting, lasting, now);
+            return self.published(put, (connection, channel), publish);
         }
         let wanted = publish.seq.and_then(|seq| {
             self.await_stored(Report::Publisher(Reported { connection, channel, seq }))
         });
         self.post.send_message(owner, &message, |parcel| Mail::Delay {
             exchange,
+            lasting,
             due_wall_ms,
             keys,
             parcel,

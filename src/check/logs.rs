@@ -15,13 +15,14 @@ use crate::broker::definitions::Definition;
 use crate::broker::entry::{self, Saying};
 
 /// The kinds of records, and what people call them.
-pub(super) const KINDS: [(u16, &str); 6] = [
+pub(super) const KINDS: [(u16, &str); 7] = [
     (entry::MESSAGE, "messages"),
     (entry::AGAIN, "copies"),
     (entry::SETTLED, "settlements"),
     (entry::RETURNED, "returns"),
     (entry::HANDED_OUT, "deliveries"),
     (entry::DEFINITION, "definitions"),
+    (entry::DELAYED, "delayed"),
 ];
 
 /// The log files of one shard and boot.
@@ -177,7 +178,7 @@ impl Checking {
 fn is_understood(record: &Record<'_>) -> bool {
     let group = u16::try_from(record.head.group).unwrap_or(u16::MAX);
     match entry::read(record.head.kind, group, record.payload) {
-        Some(Saying::Message { message, .. }) => {
+        Some(Saying::Message { message, .. } | Saying::Delayed { message, .. }) => {
             entry::read_message(message, &mut |name| Rc::from(name)).is_some()
         }
         Some(Saying::Definition(octets)) => Definition::read(octets).is_some(),

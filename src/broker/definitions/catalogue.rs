@@ -170,6 +170,11 @@ impl Catalogue {
         self.queues.binary_search_by_key(&uid, |queue| queue.uid).is_ok()
     }
 
+    /// Whether this exchange is there, and not from the start.
+    pub(crate) fn has_exchange(&self, uid: ExchangeUid) -> bool {
+        self.exchanges.binary_search_by_key(&uid, |exchange| exchange.uid).is_ok()
+    }
+
     /// Virtual hosts that something is in, each once.
     pub fn vhosts(&self) -> impl Iterator<Item = &str> {
         let of_queues = self.queues.iter().map(|queue| &*queue.vhost);

@@ -1,7 +1,7 @@
 //! Leaving the oldest file of the log, so that the log keeps to its size.
 //!
 //! ```text
-//!   too large ──> queues leave ──> checkpoint ──> all of it durable ──> the file is used again
+//!   too large ──> queues and delayed messages leave ──> checkpoint ──> all of it durable ──> the file is used again
 //! ```
 //!
 //! After a start all files of earlier boots are left in the same way, as if they were one.
@@ -61,12 +61,15 @@ impl Storage {
         });
     }
 
-    fn start_leaving(&mut self) {
+    /// `delayed`: octets of messages that wait for their time. They are only ever written again,
+    /// so the log is longer by them: otherwise it would be written round and round for nothing.
+    fn start_leaving(&mut self, delayed: u64) {
         let mut shelf = self.shelf.borrow_mut();
         let alone = self.alone;
         #[cfg(test)]
         let alone = alone || is_planted(Bug::ForgetEarlierBoots);
-        if !alone || shelf.log.total_bytes() <= shelf.sizes.log_bytes_max {
+        let max = shelf.sizes.log_bytes_max.saturating_add(delayed);
+        if !alone || shelf.log.total_bytes() <= max {
             return;
         }
         let current = shelf.log.file_of_open_batch();
@@ -96,7 +99,7 @@ impl Broker {
     pub(super) fn leave_oldest(&mut self) {
         let Some(storage) = &mut self.storage else { return };
         if storage.leaving.is_none() {
-            storage.start_leaving();
+            storage.start_leaving(self.delayed.logged_bytes);
         }
         let Some(mut leaving) = storage.leaving.take() else { return };
         if std::mem::take(&mut storage.progress) {
@@ -118,9 +121,10 @@ impl Broker {
                 leaving.waiting.push(uid);
             }
         }
+        let no_delayed = self.leave_delayed(leaving.file);
         let Some(storage) = &mut self.storage else { return };
         let mut shelf = storage.shelf.borrow_mut();
-        let all = leaving.queues.is_empty() && leaving.waiting.is_empty();
+        let all = leaving.queues.is_empty() && leaving.waiting.is_empty() && no_delayed;
         if all && leaving.checkpoint == Checkpoint::Done && leaving.last.is_none() {
             leaving.last = Some(shelf.log.last());
         }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use ringmq_shards::log::QueueUid;
 
+use super::delayed::FoundDelayed;
 use super::durable::Keeps;
 use super::recovery::Remains;
 use super::restore::Restored;
@@ -19,7 +20,13 @@ use crate::durability::Durability;
 use crate::ids::{QueueId, VhostId};
 
 /// What recovery found, for one shard.
-pub type ShardRemains = HashMap<QueueUid, Remains, ahash::RandomState>;
+#[derive(Debug, Default)]
+pub struct ShardRemains {
+    /// Of its queues.
+    pub(crate) queues: HashMap<QueueUid, Remains, ahash::RandomState>,
+    /// Messages that wait for their time, in the order in which they came.
+    pub(crate) delayed: Vec<FoundDelayed>,
+}
 
 /// A store for a new queue.
 pub(in crate::broker) struct NewStore {
@@ -101,7 +108,7 @@ impl Broker {
                 let keeps = keeps(true, keeps_all);
                 let mut store =
                     storage.make_store(uid, group, keeps, durability.unwrap_or_default());
-                if let Some(remains) = remains.remove(&uid) {
+                if let Some(remains) = remains.queues.remove(&uid) {
                     found.insert(uid, store.refill(remains));
                 }
                 if store.has_earlier() {
@@ -139,6 +146,7 @@ impl Broker {
         }
         storage.adopt(earlier);
         self.storage = Some(storage);
+        self.restore_delayed(remains.delayed, now);
         for (_, id) in restored.queues {
             self.arm(id, now);
         }

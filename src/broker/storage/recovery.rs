@@ -23,10 +23,11 @@ use ringmq_shards::log::{
     recover, run_job,
 };
 
-use super::entry::{self, Saying};
+use super::delayed::FoundDelayed;
+use super::entry::{self, DELAYED_UID, Saying};
 use super::queues::ShardRemains;
-use crate::broker::definitions::Definition;
 use crate::broker::definitions::catalogue::{Catalogue, Replay};
+use crate::broker::definitions::{Definition, ExchangeUid};
 use crate::broker::placement::Placement;
 
 /// A message that was found in the log.
@@ -47,7 +48,7 @@ pub(crate) struct FoundSegment {
 
 /// What is left of a queue's messages.
 #[derive(Debug, Default)]
-pub struct Remains {
+pub(crate) struct Remains {
     pub(crate) messages: BTreeMap<u64, Found>,
     pub(crate) segments: Vec<FoundSegment>,
     pub(crate) counts: BTreeMap<u64, u32>,
@@ -81,6 +82,8 @@ pub struct Recovery {
     replay: Replay,
     pub(crate) catalogue: Catalogue,
     pub(crate) queues: HashMap<QueueUid, Remains, ahash::RandomState>,
+    /// Messages that wait for their time, by position.
+    pub(crate) delayed: BTreeMap<u64, FoundDelayed>,
     /// What there is to say about it.
     pub report: RecoveryReport,
     /// Directories of queues that no definition names.
@@ -182,7 +185,17 @@ impl Recovery {
             if let Some(remains) = self.queues.remove(&queue.uid)
                 && let Some(part) = parts.get_mut(owner)
             {
-                part.insert(queue.uid, remains);
+                part.queues.insert(queue.uid, remains);
+            }
+        }
+        let exchanges = catalogue.exchanges().iter();
+        let owners: HashMap<ExchangeUid, usize> = exchanges
+            .map(|e| (e.uid, usize::from(placement.owner(&e.vhost, &e.spec.name).0)))
+            .collect();
+        for found in std::mem::take(&mut self.delayed).into_values() {
+            let owner = owners.get(&found.delayed.exchange);
+            if let Some(part) = owner.and_then(|owner| parts.get_mut(*owner)) {
+                part.delayed.push(found);
             }
         }
         (catalogue, parts)
@@ -277,7 +290,15 @@ impl Recovery {
             },
             Some(Saying::Settled(runs)) => {
                 for run in runs {
-                    self.remains(run.queue).settle(run.from, run.to);
+                    if run.queue == DELAYED_UID {
+                        let gone: Vec<u64> =
+                            self.delayed.range(run.from..run.to).map(|(at, _)| *at).collect();
+                        for at in gone {
+                            self.delayed.remove(&at);
+                        }
+                    } else {
+                        self.remains(run.queue).settle(run.from, run.to);
+                    }
                 }
             }
             Some(Saying::Returned { queue, position, count }) => {
@@ -290,6 +311,10 @@ impl Recovery {
             }
             Some(Saying::Definition(octets)) => {
                 self.define(octets, &format!("log of shard {shard}"));
+            }
+            Some(Saying::Delayed { delayed, message }) => {
+                let octets = image.slice_ref(message);
+                self.delayed.insert(delayed.position, FoundDelayed { delayed, octets });
             }
             None => self.report.add(format!(
                 "log of shard {shard}: record {} of kind {} is not understood",
@@ -396,10 +421,20 @@ impl Recovery {
         }
     }
 
-    /// What is in a segment counts there only; queues that nobody declared are nobody's.
+    /// What is in a segment counts there only; queues that nobody declared are nobody's, and what
+    /// waited for an exchange that is gone went with it.
     fn conclude(&mut self) {
         let catalogue = &self.catalogue;
         self.queues.retain(|uid, _| catalogue.has_queue(*uid));
+        let before = self.delayed.len();
+        self.delayed.retain(|_, found| catalogue.has_exchange(found.delayed.exchange));
+        let homeless = before - self.delayed.len();
+        if homeless > 0 && self.report.definitions_damaged {
+            self.report.add(format!(
+                "{homeless} delayed messages are for exchanges that no definition names; they are \
+                 left out"
+            ));
+        }
         for remains in self.queues.values_mut() {
             remains.segments.sort_by_key(|segment| segment.summary.first);
             for segment in &remains.segments {

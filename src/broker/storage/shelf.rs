@@ -135,7 +135,7 @@ impl Shelf {
     /// Notes a settlement.
     pub(super) fn settle(&mut self, run: SettledRun) {
         if let Some(last) = self.settled.last_mut()
-            && last.queue == run.queue
+            && (last.group, last.queue) == (run.group, run.queue)
             && last.to == run.from
         {
             last.to = run.to;
@@ -158,7 +158,9 @@ impl Shelf {
         if runs.len() > 1 {
             runs.sort_unstable();
             runs.dedup_by(|next, run| {
-                let joins = next.queue == run.queue && next.from <= run.to;
+                // Waiting messages of all groups have one uid.
+                let same = (next.group, next.queue) == (run.group, run.queue);
+                let joins = same && next.from <= run.to;
                 if joins {
                     run.to = run.to.max(next.to);
                 }

@@ -9,6 +9,7 @@ mod check;
 mod disk_full;
 mod disk_segments;
 mod durability;
+mod durability_delayed;
 mod durability_marks;
 mod durability_settings;
 mod first_steps;

@@ -263,6 +263,10 @@ impl DurableStore {
     /// A segment whose last message is settled goes.
     pub(super) fn after_settling(&mut self, index: usize) {
         let Some(piece) = self.pieces.get_mut(index) else { return };
+        // A list of settled entries that is being written would come to be after its removal.
+        if piece.settled.left() == 0 && piece.saving {
+            return;
+        }
         let mut shelf = self.shelf.borrow_mut();
         if piece.settled.left() == 0 {
             if self.keeps != Keeps::Nothing {

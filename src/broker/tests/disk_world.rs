@@ -162,9 +162,9 @@ impl World {
         self.definitions.busy = false;
         self.look_at_definitions(c);
         let mut here = Vec::new();
-        for queue in 0..QUEUES {
-            let owner = usize::from(c.owner_of(KINDS[queue].name));
-            here.push(c.brokers[owner].vhosts[0].queues.contains_key(KINDS[queue].name));
+        for kind in KINDS {
+            let owner = usize::from(c.owner_of(kind.name));
+            here.push(c.brokers[owner].vhosts[0].queues.contains_key(kind.name));
         }
         for queue in 0..QUEUES {
             let wanted = queue != FLEETING || self.fleeting == Known::Yes;
@@ -606,12 +606,12 @@ impl World {
     pub(super) fn drain(&mut self, c: &mut Cluster) {
         let client = c.connect(0);
         let mut last: HashMap<(usize, Option<u8>, usize), usize> = HashMap::new();
-        for queue in 0..QUEUES {
+        for (queue, kind) in KINDS.iter().enumerate() {
             if queue == FLEETING && self.fleeting != Known::Yes {
                 continue;
             }
             loop {
-                let name = KINDS[queue].name.into();
+                let name = kind.name.into();
                 let delivery =
                     match c.execute(client, Command::Get { queue: name, no_settle: true }) {
                         Answer::Got { delivery, .. } => *delivery,
@@ -624,7 +624,7 @@ impl World {
                 let place = (queue, sent.priority, sent.publisher);
                 let before = last.insert(place, id);
                 if queue != DEAD && !self.oracle.spoilt[queue] {
-                    let name = KINDS[queue].name;
+                    let name = kind.name;
                     assert!(before.is_none_or(|b| b < id), "{name}: {id} after {before:?}");
                 }
             }

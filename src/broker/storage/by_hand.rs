@@ -53,6 +53,11 @@ impl Storage {
         synced && self.alone && self.leaving.is_none()
     }
 
+    /// The last record.
+    pub(in crate::broker) fn last_record(&self) -> Lsn {
+        self.shelf.borrow().log.last()
+    }
+
     /// The definitions so far, and how many of them are durable.
     pub(in crate::broker) fn logged(&self) -> (&[Vec<u8>], usize) {
         let by_hand = self.by_hand.as_ref().unwrap();

@@ -62,13 +62,14 @@ impl Storage {
     }
 
     /// `delayed`: octets of messages that wait for their time. They are only ever written again,
-    /// so the log is longer by them: otherwise it would be written round and round for nothing.
+    /// so the log may be longer by them: otherwise it would be written round and round for nothing.
+    /// Twice as much, as a file may be half empty for the sake of a record that did not fit.
     fn start_leaving(&mut self, delayed: u64) {
         let mut shelf = self.shelf.borrow_mut();
         let alone = self.alone;
         #[cfg(test)]
         let alone = alone || is_planted(Bug::ForgetEarlierBoots);
-        let max = shelf.sizes.log_bytes_max.saturating_add(delayed);
+        let max = shelf.sizes.log_bytes_max.saturating_add(delayed.saturating_mul(2));
         if !alone || shelf.log.total_bytes() <= max {
             return;
         }

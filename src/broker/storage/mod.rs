@@ -14,7 +14,7 @@
 //! Above `log_bytes_max` its oldest file is left: each queue with something in it moves that into a
 //! segment or writes it again, segments save which of their entries are settled, definitions go
 //! into a checkpoint; when all that is durable, the file is used again. See `leave.rs`. Delayed
-//! messages are written again and again, and the log may be longer by what they take: see
+//! messages are written again and again, and the log may be longer by twice what they take: see
 //! `delayed.rs`.
 //!
 //! May import the rest of the broker and of `ringmq_shards` the log.

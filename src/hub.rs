@@ -33,6 +33,8 @@ pub(crate) enum Crossing {
     Load(u32),
     /// What the last run has left for this shard. Comes once, before all else.
     Restore(Arc<Catalogue>, Box<ShardRemains>),
+    /// All shards have what the last run left: what is due may be done.
+    Go,
     /// Stop: close everything.
     Stop,
 }
@@ -52,6 +54,7 @@ pub(crate) struct Hub {
     arrivals: RefCell<Vec<Crossing>>,
     told_load: Cell<u32>,
     stopping: Cell<bool>,
+    going: Cell<bool>,
     /// Told when this shard has what the last run left.
     restored: mpsc::Sender<()>,
     seats: RefCell<Vec<Seat>>,
@@ -120,6 +123,7 @@ impl Hub {
             arrivals: RefCell::new(Vec::new()),
             told_load: Cell::new(0),
             stopping: Cell::new(false),
+            going: Cell::new(false),
             restored,
             seats: RefCell::new(Vec::new()),
             ticks: RefCell::new(Timers::new()),
@@ -160,7 +164,7 @@ impl Hub {
         broker.flush_storage(now);
         broker.collect_jobs(|job| self.driver.begin(job));
         broker.collect(|to, envelope| mesh.send(to, Crossing::Broker(envelope)));
-        let deadline = broker.next_deadline();
+        let deadline = broker.next_deadline().filter(|_| self.going.get());
         let mut ready = self.ready.borrow_mut();
         broker.take_ready(&mut ready);
         drop(broker);
@@ -196,6 +200,10 @@ impl Hub {
                 broker.restore_all(&catalogue, *remains, now);
                 // Fails only when the main thread has given up.
                 let _ = self.restored.send(());
+            }
+            Crossing::Go => {
+                self.going.set(true);
+                self.watch_until(now.mono_ms);
             }
             Crossing::Stop => {
                 self.stopping.set(true);
@@ -370,7 +378,7 @@ impl Hub {
 
     fn next_deadline(&self) -> Option<u64> {
         let ticks = self.ticks.borrow().next();
-        let broker = self.broker.borrow_mut().next_deadline();
+        let broker = self.going.get().then(|| self.broker.borrow_mut().next_deadline()).flatten();
         [ticks, broker].into_iter().flatten().min()
     }
 
@@ -379,7 +387,10 @@ impl Hub {
         let mut expired = Vec::new();
         loop {
             let now = self.now();
-            self.broker.borrow_mut().on_time(now);
+            // Before, what is due here might be for a queue that another shard does not have yet.
+            if self.going.get() {
+                self.broker.borrow_mut().on_time(now);
+            }
             self.ticks.borrow_mut().expired(now.mono_ms, &mut expired);
             for connection in expired.drain(..) {
                 if let Some(seat) = self.seats.borrow_mut().get_mut(connection.index())

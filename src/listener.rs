@@ -105,6 +105,7 @@ pub(crate) async fn read_lanes(hub: Rc<Hub>) {
                 Crossing::Broker(_)
                 | Crossing::Load(_)
                 | Crossing::Restore(..)
+                | Crossing::Go
                 | Crossing::Stop => {}
             }
         }

@@ -175,6 +175,8 @@ pub(crate) enum Mail {
     },
     /// To an owner: how a delivery ended.
     Settle { queue: QueueId, id: DeliveryId, outcome: Outcome },
+    /// To all owners: say [`Mail::Stored`] when everything settled so far is durable.
+    Settled { pending: PendingId },
     /// To an owner: octets that this connection has written out.
     Room { connection: ConnectionRef, bytes: u64 },
     /// To an owner: the connection, or one channel of it, is gone; answer [`Mail::Done`].

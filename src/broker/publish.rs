@@ -360,6 +360,13 @@ impl Broker {
         self.pending.insert(Pending { report, left: 1, accepted: true, unrouted: None })
     }
 
+    /// One more place will report.
+    pub(super) fn one_more_place(&mut self, id: PendingId) {
+        if let Some(pending) = self.pending.get_mut(id) {
+            pending.left += 1;
+        }
+    }
+
     /// One more place has stored (or refused) a pending publish.
     pub(super) fn stored(&mut self, id: PendingId, accepted: bool, found: bool) {
         let Some(pending) = self.pending.get_mut(id) else { return };

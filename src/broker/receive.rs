@@ -61,6 +61,10 @@ impl Broker {
             }
             Mail::Stored { pending, accepted, found } => self.stored(pending, accepted, found),
             Mail::Settle { queue, id, outcome } => self.settle_here(queue, id, outcome, now),
+            Mail::Settled { pending } => {
+                let waiter = Waiter::Remote { shard: from, pending, found: true };
+                self.wait_for_settlements(waiter);
+            }
             Mail::Room { connection, bytes } => self.room(connection, bytes),
             Mail::Request { at, vhost, command, limited } => {
                 self.request(at, vhost, *command, limited, now);

@@ -1,9 +1,11 @@
 //! How deliveries end: accepted, back to the queue, rejected; told to the owner of the queue.
 
 use super::Broker;
-use super::mail::Mail;
-use crate::command::{Now, Outcome};
-use crate::ids::{ChannelId, ConnectionId, DeliveryId, QueueId, QueueRef};
+use super::mail::{Mail, Reported};
+use super::publish::Report;
+use super::storage::waits::Waiter;
+use crate::command::{Now, Outcome, Published};
+use crate::ids::{ChannelId, ConnectionId, DeliveryId, PublishSeq, QueueId, QueueRef};
 
 impl Broker {
     #[expect(
@@ -25,6 +27,27 @@ impl Broker {
             self.channel_settled(connection, channel);
         }
         self.settle_at(queue, id, outcome, now);
+    }
+
+    /// All settlements so far are to be durable before [`crate::command::Event::Stored`] says so
+    /// for this number, as for a publish. [`Published::Stored`]: there is nothing to wait for.
+    pub fn await_settlements(
+        &mut self,
+        connection: ConnectionId,
+        channel: ChannelId,
+        seq: PublishSeq,
+    ) -> Published {
+        if self.storage.is_none() {
+            return Published::Stored;
+        }
+        let report = Report::Publisher(Reported { connection, channel, seq });
+        let Some(pending) = self.await_stored(report) else { return Published::Stored };
+        for shard in self.post.others() {
+            self.post.send(shard, Mail::Settled { pending });
+            self.one_more_place(pending);
+        }
+        self.wait_for_settlements(Waiter::Pending(pending));
+        Published::Pending
     }
 
     /// To the owner, wherever it is.

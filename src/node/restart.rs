@@ -130,6 +130,9 @@ impl Recovered {
                 return;
             }
         }
+        for shard in (0..shards).filter_map(ShardId::from_index) {
+            remote.send(shard, Crossing::Go);
+        }
     }
 }
 

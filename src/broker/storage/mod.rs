@@ -98,6 +98,8 @@ pub(crate) struct Storage {
     /// Queues by their name on disk.
     queues: HashMap<QueueUid, QueueId, ahash::RandomState>,
     waits: Waits,
+    /// Those that wait for settlements that are not in the log yet.
+    settling: Vec<Waiter>,
     leaving: Option<leave::Leaving>,
     /// The first definition that no checkpoint has.
     new_definition: Option<Lsn>,
@@ -142,6 +144,7 @@ impl Storage {
             boot: setup.boot,
             queues: HashMap::default(),
             waits: Waits::default(),
+            settling: Vec::new(),
             leaving: None,
             new_definition: None,
             last_definition: Lsn(0),
@@ -238,6 +241,14 @@ impl Broker {
         self.expect(call);
         if let Some(storage) = &mut self.storage {
             storage.waits.add(Safe::Synced(lsn), Waiter::Call(call));
+        }
+    }
+
+    /// Tells `waiter` when everything settled so far is durable.
+    pub(super) fn wait_for_settlements(&mut self, waiter: Waiter) {
+        match &mut self.storage {
+            Some(storage) => storage.settling.push(waiter),
+            None => self.serve(waiter, true),
         }
     }
 
@@ -394,11 +405,20 @@ impl Broker {
         }
         self.watch_commit(now);
         self.keep_house(now);
+        self.write_out(now);
+        // Who waits for settlements may find them durable already.
+        self.serve_waits();
+    }
+
+    fn write_out(&mut self, now: Now) {
         let Some(storage) = &mut self.storage else { return };
         let mut shelf = storage.shelf.borrow_mut();
         let shelf = &mut *shelf;
         shelf.log_settled();
         let log = &mut shelf.log;
+        for waiter in storage.settling.drain(..) {
+            storage.waits.add(Safe::Synced(log.last()), waiter);
+        }
         if log.has_waiting() || log.needs_sync() {
             storage.marked = false;
         }

@@ -147,8 +147,14 @@ impl Channel {
         }
         let number = self.number;
         let Mode::Transaction(transaction) = &mut self.mode else { return Ok(Flow::Go) };
-        for (out, outcome) in std::mem::take(&mut transaction.settled) {
-            settle_one(&out, number, outcome, link, cx);
+        let settled = std::mem::take(&mut transaction.settled);
+        if !settled.is_empty() {
+            for (out, outcome) in settled {
+                settle_one(&out, number, outcome, link, cx);
+            }
+            let seq = PublishSeq(transaction.next_seq().saturating_add(self.seq_base));
+            let stored = cx.broker.await_settlements(link.id(), channel_id(number), seq);
+            transaction.pending += u64::from(stored == Published::Pending);
         }
         if transaction.pending > 0 {
             return Ok(Flow::Wait(Then::Committed));

@@ -116,7 +116,9 @@ fn durable_things_and_persistent_messages_survive(stage: &Stage) {
                 assert_eq!(number_of(&got.body), number, "{queue} after {ending:?}");
                 assert_eq!((got.exchange.as_str(), got.routing_key.as_str()), ("from", "a.b"));
                 assert_eq!(got.properties, persistent());
-                assert!(!got.redelivered, "{number} of {queue} after {ending:?}");
+                // After a kill more may be shown as delivered before than was.
+                let exact = matches!(ending, Ending::Term);
+                assert!(!got.redelivered || !exact, "{number} of {queue} after {ending:?}");
             }
             assert_eq!(owner.get(1, queue, true), None);
         }
@@ -242,7 +244,6 @@ fn a_committed_transaction_survives(stage: &Stage) {
 
 /// The same for what a transaction settled, also if it published nothing.
 #[test]
-#[ignore = "tx.commit-ok waits for publishes only: settlements of its last 50 ms may come again"]
 fn settlements_that_were_committed_survive_a_kill() {
     for setup in [Setup::OneShard, Setup::TwoShards, Setup::FiveShards, Setup::Apart] {
         let broker = setup.own("");

@@ -15,6 +15,7 @@ mod consuming;
 mod crash;
 mod credit;
 mod disk;
+mod disk_definitions;
 mod disk_faults;
 mod disk_machine;
 mod disk_oracle;

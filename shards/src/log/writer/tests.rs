@@ -279,7 +279,6 @@ fn after_an_error_nothing_is_written_any_more() {
         };
         assert!(log.finished(done).is_err());
         assert!(log.is_dead());
-        let last = log.last();
         assert_eq!(put(&mut log, 10), Lsn(u64::MAX));
         log.flush(true, &mut jobs);
         log.idle_mark(&mut jobs);

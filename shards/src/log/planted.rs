@@ -20,7 +20,7 @@ pub enum Bug {
     SettleFirst,
     /// Directories of queues are removed although definitions are damaged.
     SweepOnDamage,
-    /// A file of the log goes although a segment with its messages is only being written.
+    /// A file of the log goes although the segment for its messages is still to be written.
     LeaveBeforeSegment,
     /// A file of the log goes although queues need it.
     RetireTooSoon,

@@ -271,6 +271,7 @@ impl DurableStore {
         if piece.settled.left() == 0 {
             if self.keeps != Keeps::Nothing {
                 shelf.emptied.push(piece.summary.id);
+                shelf.dropping += 1;
             }
             drop(shelf);
             self.pieces.remove(index);

@@ -125,7 +125,11 @@ impl Broker {
         let no_delayed = self.leave_delayed(leaving.file);
         let Some(storage) = &mut self.storage else { return };
         let mut shelf = storage.shelf.borrow_mut();
-        let all = leaving.queues.is_empty() && leaving.waiting.is_empty() && no_delayed;
+        // What is settled in a segment that is to go may be said in logs of earlier boots only, and
+        // those another shard removes.
+        let dropped = storage.adopted || shelf.dropping == 0;
+        let none_left = leaving.queues.is_empty() && leaving.waiting.is_empty();
+        let all = none_left && no_delayed && dropped;
         if all && leaving.checkpoint == Checkpoint::Done && leaving.last.is_none() {
             leaving.last = Some(shelf.log.last());
         }

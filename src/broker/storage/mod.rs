@@ -369,7 +369,10 @@ impl Broker {
             // Its settled messages would come again once the log has forgotten them, and a directory
             // whose sync has failed takes no later segment durably.
             Done::DropSegment { result: Err(error), .. } => self.fail_storage(error),
-            Done::DropSegment { result: Ok(()), .. } => {}
+            Done::DropSegment { result: Ok(()), .. } => {
+                let mut shelf = storage.shelf.borrow_mut();
+                shelf.dropping = shelf.dropping.saturating_sub(1);
+            }
             Done::DropQueue { result, .. } => {
                 if let Err(error) = result {
                     tracing::warn!(%error, "a file that nobody needs stays");

@@ -46,6 +46,8 @@ pub(crate) struct Shelf {
     /// Segments with nothing left in them: they go when what became of their last messages is
     /// durable, which may be messages elsewhere.
     pub(super) emptied: Vec<SegmentId>,
+    /// How many of them are still there.
+    pub(super) dropping: u64,
     /// For the disk.
     pub(super) jobs: Vec<Job>,
     /// Buffers of segments written, for reuse.
@@ -73,6 +75,7 @@ impl Shelf {
             wanted: Vec::new(),
             growing: Vec::new(),
             emptied: Vec::new(),
+            dropping: 0,
             jobs: Vec::new(),
             spare: None,
             carry_left: 0,

@@ -348,7 +348,7 @@ impl DurableStore {
                 return true;
             }
             #[cfg(test)]
-            if is_planted(Bug::LeaveBeforeSegment) && matches!(self.spill, Spill::Writing) {
+            if is_planted(Bug::LeaveBeforeSegment) {
                 return true;
             }
             if !self.listed {

@@ -87,6 +87,9 @@ struct Copy {
     count_durable: u32,
     count_max: u32,
     boot: u32,
+    /// The node was stopped in order before it went out for the first time: then that, and now.
+    fresh_next: bool,
+    fresh: bool,
 }
 
 #[derive(Debug)]
@@ -218,7 +221,7 @@ impl Oracle {
             if !delivery.redelivered {
                 assert!(!copy.delivered_now, "it was out and does not say so: {shown}");
                 assert!(!copy.handed_durable, "it was out before and does not say so: {shown}");
-            } else if copy.boot == self.boot {
+            } else if copy.boot == self.boot || copy.fresh {
                 assert!(copy.delivered_now, "it was never out: {shown}");
             }
         }
@@ -337,6 +340,31 @@ impl Oracle {
         }
     }
 
+    /// The node has stopped in order, and knows exactly what was out.
+    pub(super) fn stopped(&mut self) {
+        let boot = self.boot;
+        for sent in &mut self.sent {
+            for (copy, kind) in sent.copies.iter_mut().zip(KINDS) {
+                // What is out of order has gone out before what stands before it.
+                let in_order = !kind.quorum && !kind.priorities;
+                copy.fresh_next = in_order && copy.boot == boot && !copy.delivered;
+            }
+        }
+        self.durable();
+    }
+
+    /// Everything that has happened to these queues is durable.
+    pub(super) fn durable_in(&mut self, queues: &[usize]) {
+        for sent in &mut self.sent {
+            for queue in queues {
+                let copy = &mut sent.copies[*queue];
+                if copy.state == State::Ended {
+                    copy.state = State::Over;
+                }
+            }
+        }
+    }
+
     /// The node has ended.
     pub(super) fn restarted(&mut self, end: End, boot: u32) {
         self.boot = boot;
@@ -356,6 +384,7 @@ impl Oracle {
                 let copy = &mut self.sent[id].copies[queue];
                 (copy.out, copy.delivered_now, copy.gone_now) = (false, false, false);
                 copy.count_min = copy.count_durable;
+                copy.fresh = std::mem::take(&mut copy.fresh_next);
                 if self.hasty[queue] && copy.state == State::Owed {
                     copy.state = State::Perhaps;
                 }

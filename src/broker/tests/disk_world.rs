@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use super::client::*;
 use super::cluster::Cluster;
+use super::disk_definitions::{Change, Definitions, Known};
 use super::disk_oracle::*;
 use crate::broker::deliver::SETTLED;
 use crate::command::{
@@ -16,12 +17,12 @@ use crate::value::{Table, Value};
 const CLIENTS: usize = 3;
 
 /// Goes to these queues.
-const FAN: &str = "fan";
-const FAN_QUEUES: [usize; 4] = [0, 1, 2, 6];
+pub(super) const FAN: &str = "fan";
+pub(super) const FAN_QUEUES: [usize; 4] = [0, 1, 2, 6];
 
 /// What a client waits for an answer to.
 #[derive(Debug, Clone)]
-enum Asked {
+pub(super) enum Asked {
     Consume(ConsumerKey),
     Get(usize),
     Purge(usize),
@@ -32,51 +33,22 @@ enum Asked {
 }
 
 #[derive(Debug)]
-struct Actor {
+pub(super) struct Actor {
     client: Client,
     out: Vec<(Delivery, usize, usize)>,
     consumers: Vec<(ConsumerKey, ConsumerRef)>,
     queues: HashMap<ConsumerKey, usize>,
     unconfirmed: HashMap<u64, usize>,
-    asked: Option<Asked>,
-}
-
-/// A change of something durable that comes and goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Change {
-    Exchange(usize, bool),
-    Queue(usize, bool),
-    Binding(usize, usize, bool),
-}
-
-/// Whether something is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Known {
-    #[default]
-    No,
-    Yes,
-    Unsure,
-}
-
-const EXCHANGES: usize = 2;
-const COMERS: usize = 3;
-
-/// Exchanges, queues and bindings that come and go.
-#[derive(Debug, Default)]
-struct Definitions {
-    exchanges: [Known; EXCHANGES],
-    queues: [Known; COMERS],
-    bindings: [[Known; COMERS]; EXCHANGES],
-    busy: bool,
+    pub(super) asked: Option<Asked>,
 }
 
 /// See the module. Outlives the node.
 #[derive(Debug, Default)]
 pub(super) struct World {
     pub(super) oracle: Oracle,
-    actors: Vec<Actor>,
+    pub(super) actors: Vec<Actor>,
     publishes: u64,
-    definitions: Definitions,
+    pub(super) definitions: Definitions,
     fleeting: Known,
     pub(super) refused_for_space: u64,
     /// Clients may ask for messages without settling them.
@@ -85,34 +57,6 @@ pub(super) struct World {
     pub(super) may_fail: bool,
     /// The disk is full: whatever waits for it waits long.
     pub(super) full: bool,
-}
-
-impl Definitions {
-    fn note(&mut self, change: Change, known: Known) {
-        match change {
-            Change::Exchange(e, there) => {
-                self.exchanges[e] = known;
-                if !there {
-                    self.bindings[e].iter_mut().for_each(|b| fade(b, known));
-                }
-            }
-            Change::Queue(q, there) => {
-                self.queues[q] = known;
-                if !there {
-                    self.bindings.iter_mut().for_each(|of| fade(&mut of[q], known));
-                }
-            }
-            Change::Binding(e, q, _) => self.bindings[e][q] = known,
-        }
-    }
-}
-
-/// What depends on something that goes, goes with it.
-fn fade(binding: &mut Known, known: Known) {
-    *binding = match (*binding, known) {
-        (Known::No, _) | (_, Known::No) => Known::No,
-        (Known::Unsure, _) | (Known::Yes, _) => Known::Unsure,
-    };
 }
 
 fn declaration(queue_index: usize) -> Command {
@@ -221,39 +165,7 @@ impl World {
         }
     }
 
-    fn is_all_spoilt(&self) -> bool {
-        self.oracle.spoilt.iter().all(|spoilt| *spoilt)
-    }
-
-    fn look_at_definitions(&mut self, c: &mut Cluster) {
-        let topology = c.durable_topology();
-        let has = |text: String| topology.iter().any(|line| line.starts_with(&text));
-        let damaged = self.is_all_spoilt();
-        let look = |known: &mut Known, there: bool, what: String| {
-            let fits = *known == Known::Unsure || (*known == Known::Yes) == there;
-            assert!(fits || damaged, "{what} is {known:?}, but there: {there}");
-            *known = if there { Known::Yes } else { Known::No };
-        };
-        let definitions = &mut self.definitions;
-        for (e, known) in definitions.exchanges.iter_mut().enumerate() {
-            look(known, has(format!("/ exchange x{e} ")), format!("exchange {e}"));
-        }
-        for (q, known) in definitions.queues.iter_mut().enumerate() {
-            look(known, has(format!("/ queue comes{q} ")), format!("queue {q}"));
-        }
-        for (e, of) in definitions.bindings.iter_mut().enumerate() {
-            for (q, known) in of.iter_mut().enumerate() {
-                let there = has(format!("/ binding x{e} -> comes{q} "));
-                look(known, there, format!("binding {e} {q}"));
-            }
-        }
-        for queue in FAN_QUEUES {
-            let bound = has(format!("/ binding {FAN} -> {} ", KINDS[queue].name));
-            assert!(bound || damaged, "{} is not bound any more", KINDS[queue].name);
-        }
-    }
-
-    fn ask(&mut self, c: &mut Cluster, who: usize, command: Command, asked: Asked) {
+    pub(super) fn ask(&mut self, c: &mut Cluster, who: usize, command: Command, asked: Asked) {
         if self.actors[who].asked.is_none() {
             self.actors[who].asked = Some(asked);
             c.start(self.actors[who].client, ONE, command);
@@ -331,17 +243,7 @@ impl World {
                 }
             }
             (Asked::Definition(change), answer) => {
-                self.definitions.busy = false;
-                let (Change::Exchange(_, there)
-                | Change::Queue(_, there)
-                | Change::Binding(_, _, there)) = change;
-                let known = match answer {
-                    Answer::Refused(Refusal::NotFound(..)) => Known::No,
-                    Answer::Refused(other) => panic!("{change:?}: {other:?}"),
-                    _ if there => Known::Yes,
-                    _ => Known::No,
-                };
-                self.definitions.note(change, known);
+                self.changed(change, &answer);
             }
             // Its queue has gone.
             (Asked::Consume(_) | Asked::Get(_) | Asked::Cancel, Answer::Refused(_)) => {}
@@ -553,34 +455,6 @@ impl World {
             Known::No | Known::Unsure => self.ask(c, who, declaration(FLEETING), Asked::Declare),
         }
         self.finish(c);
-    }
-
-    fn define(&mut self, c: &mut Cluster, who: usize) {
-        if self.definitions.busy || self.actors[who].asked.is_some() {
-            return;
-        }
-        let (e, q) = (c.rng.below(EXCHANGES), c.rng.below(COMERS));
-        let there = c.rng.below(3) > 0;
-        let (x, comes) = (format!("x{e}"), format!("comes{q}"));
-        let (change, command) = match (c.rng.below(4), there) {
-            (0, true) => (Change::Exchange(e, there), durable(exchange(&x, "fanout", &[]))),
-            (0, false) => (Change::Exchange(e, there), delete_exchange(&x)),
-            (1, true) => (Change::Queue(q, there), durable(queue(&comes, &[]))),
-            (1, false) => (Change::Queue(q, there), delete_queue(&comes)),
-            (_, true) => (Change::Binding(e, q, there), bind(&comes, &x, "k")),
-            (_, false) => (Change::Binding(e, q, there), unbind(&comes, &x, "k")),
-        };
-        self.definitions.busy = true;
-        let before = match change {
-            Change::Exchange(e, _) => self.definitions.exchanges[e],
-            Change::Queue(q, _) => self.definitions.queues[q],
-            Change::Binding(e, q, _) => self.definitions.bindings[e][q],
-        };
-        let already = matches!((before, there), (Known::Yes, true) | (Known::No, false));
-        if !already {
-            self.definitions.note(change, Known::Unsure);
-        }
-        self.ask(c, who, command, Asked::Definition(change));
     }
 
     /// Large messages come into the queue whose messages do not just vanish, and are rejected. How

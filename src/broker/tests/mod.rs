@@ -16,6 +16,7 @@ mod crash;
 mod credit;
 mod delayed;
 mod disk;
+mod disk_definitions;
 mod disk_faults;
 mod disk_machine;
 mod disk_oracle;

@@ -22,8 +22,9 @@ use std::path::PathBuf;
 
 use crate::durability::Durability;
 
+pub use command_line::asks_for_check;
 pub use document::{sample_ini, settings_table};
-pub use load::{ConfigError, Loaded, Start, load};
+pub use load::{CheckRequest, ConfigError, Loaded, Start, load};
 pub use setting::{Change, Field, Setting, Unit};
 pub use settings::SETTINGS;
 pub use value::{KeepAlive, LogFormat, LogLevel, MemoryLimit, Placement};

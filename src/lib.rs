@@ -5,8 +5,7 @@
 //!
 //! A node is N shards, each a pinned executor with its own listeners (`SO_REUSEPORT`), connections,
 //! sessions, exchanges and queues. What another shard owns is reached by mail over a lane; there is
-//! no lock and no shared counter. Messages live in memory for now; a queue reads and settles them by
-//! position through its `Store`, which is the seam for a log and segments on disk.
+//! no lock and no shared counter.
 //!
 //! # The way of a message
 //!
@@ -31,18 +30,32 @@
 //! - An answer goes to the client when every shard has applied what it says: who has seen `bind-ok`
 //!   can publish from any connection and be routed.
 //!
+//! # Storage
+//!
+//! One append-only log per shard (`ringmq_shards::log`), on which the shard's queues write messages and
+//! settlements, and the owners of definitions what was declared. Nobody blocks on it: the core hands
+//! out jobs and is told what is done, the `hub` carries both between the core and the shard's driver.
+//! Confirms and answers wait in `broker::storage::waits` for the sync of their batch. Messages are in
+//! memory while they are new; what outgrows its queue's share or its log file moves into segments of
+//! the queue, which are written once and then mapped. A queue names messages by position through its
+//! `Store` and keeps no state per ready message, wherever they lie. At a start `node::restart` reads
+//! all logs into what each shard needs; the shards write it again into their new logs and only then
+//! let the old ones go, so that a crash at any moment finds one of the two.
+//!
 //! # Bounds
 //!
 //! Everything a peer can make grow has a limit, in [`limits`] or as a setting. A lane holds at most
 //! `LANE_BYTES_MAX`, what is on its way to one connection from one owner `LINK_BYTES_MAX`, an output
 //! `OUTPUT_BYTES_HIGH` before deliveries wait and twice that before reading stops. Messages in memory
-//! above `max_memory` hold publishers back, with notice to those who asked for it.
+//! near `max_memory` move to disk; above it, or when the disk cannot keep up, publishers wait, with
+//! notice to those who asked for it.
 //!
 //! # Which module may use which
 //!
 //! ```text
 //! main -> node -> hub, listener -> connection -> protocol -> broker -> exchange, queue
 //!                                                   \------> command, message, value, ids
+//! main -> check -> broker (what it stores)
 //! ```
 //!
 //! - `ringmq_shards` knows no protocol, exchange or queue. All `unsafe` and all of glommio are there.
@@ -62,6 +75,7 @@
 
 pub mod auth;
 pub mod broker;
+pub mod check;
 pub mod command;
 pub mod config;
 mod connection;

@@ -31,7 +31,7 @@ fn table(base: &Value, other: &Value) -> String {
     text
 }
 
-/// The nesting is that of `results`, two levels.
+/// The nesting is that of `results`, three levels at most.
 fn put_rows(text: &mut String, prefix: &str, base: &Value, other: &Value) {
     for (name, base) in base.as_object().into_iter().flatten() {
         let Some(other) = other.get(name) else { continue };

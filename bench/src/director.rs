@@ -75,6 +75,8 @@ pub(crate) struct Director {
     drain_timeout_ns: u64,
     is_counted: bool,
     deliveries_max: u64,
+    /// Deliveries of messages that are in the queues before the run.
+    stock: Option<u64>,
     has_confirms: bool,
     has_consumers: bool,
     copies: u64,
@@ -90,31 +92,34 @@ pub(crate) struct Director {
 }
 
 impl Director {
-    /// For a run that begins now.
-    pub(crate) fn new(plan: &Plan, start_ns: u64, broker_pid: Option<u32>, is_quiet: bool) -> Self {
-        let begin = Moment { time_ns: start_ns, ..Moment::default() };
+    /// For a run that has yet to begin.
+    pub(crate) fn new(plan: &Plan, broker_pid: Option<u32>, is_quiet: bool) -> Self {
         Self {
             stage: Stage::WarmingUp,
-            start_ns,
+            start_ns: 0,
             warm_up_ns: plan.warm_up_ns,
             window_ns: plan.window_ns,
             drain_timeout_ns: plan.drain_timeout_ns,
-            is_counted: plan.messages.is_some(),
+            is_counted: plan.messages.is_some() || plan.stock.is_some(),
             deliveries_max: plan.deliveries.unwrap_or(u64::MAX),
+            stock: plan.stock.as_ref().map(|stock| stock.deliveries.unwrap_or(0)),
             has_confirms: plan.confirm_window.is_some(),
             has_consumers: plan.topology.consumers > 0,
             copies: u64::try_from(plan.topology.copies()).unwrap_or(1),
             broker_pid,
             is_quiet,
-            last_line: begin,
-            last_progress: begin,
+            last_line: Moment::default(),
+            last_progress: Moment::default(),
             start: None,
             end: None,
         }
     }
 
     /// Begins the run. Without a warm-up the window is open before the first message.
-    pub(crate) fn begin(&mut self, shared: &Shared) {
+    pub(crate) fn begin(&mut self, now_ns: u64, shared: &Shared) {
+        self.start_ns = now_ns;
+        self.last_line.time_ns = now_ns;
+        self.last_progress.time_ns = now_ns;
         if self.warm_up_ns == 0 {
             self.stage = self.next_stage(self.start_ns, shared);
         }
@@ -129,13 +134,21 @@ impl Director {
 
     /// Whether all that was published has been confirmed and has come.
     fn is_complete(&self, shared: &Shared) -> bool {
-        if !shared.is_flushed.load(Ordering::Acquire) {
+        if self.stock.is_none() && !shared.is_flushed.load(Ordering::Acquire) {
             return false;
         }
         let now = Moment::count(0, shared);
-        let expected = now.published.saturating_mul(self.copies);
+        let expected = self.expected(now.published);
         (!self.has_confirms || now.confirmed >= now.published)
             && (!self.has_consumers || now.received >= expected)
+    }
+
+    /// Deliveries to come in all, when so many messages are published.
+    const fn expected(&self, published: u64) -> u64 {
+        match self.stock {
+            Some(deliveries) => deliveries,
+            None => published.saturating_mul(self.copies),
+        }
     }
 
     fn is_window_over(&self, now_ns: u64, shared: &Shared) -> bool {
@@ -192,7 +205,7 @@ impl Director {
             Stage::Measuring => "measure",
             Stage::Draining | Stage::Lingering { .. } | Stage::Ended => "drain",
         };
-        let on_the_way = now.published.saturating_mul(self.copies).saturating_sub(now.received);
+        let on_the_way = self.expected(now.published).saturating_sub(now.received);
         let _ = writeln!(
             std::io::stderr(),
             "{seconds:>4} s {stage}: published {}/s, confirmed {}/s, received {}/s, \
@@ -224,12 +237,14 @@ impl Conductor for Director {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Stock;
     use crate::verify::Topology;
 
     const MILLISECOND_NS: u64 = 1_000_000;
 
     fn plan() -> Plan {
         Plan {
+            stock: None,
             topology: Topology {
                 run: 0,
                 body_bytes: 16,
@@ -271,7 +286,7 @@ mod tests {
     #[test]
     fn what_is_on_its_way_at_the_end_of_the_window_is_awaited() {
         let shared = Shared::new();
-        let mut director = Director::new(&plan(), 0, None, true);
+        let mut director = Director::new(&plan(), None, true);
         set(&shared, 5, 0, 0);
         director.on_turn(10 * MILLISECOND_NS, &shared);
         set(&shared, 50, 20, 30);
@@ -293,7 +308,7 @@ mod tests {
     #[test]
     fn a_drain_without_progress_ends() {
         let shared = Shared::new();
-        let mut director = Director::new(&plan(), 0, None, true);
+        let mut director = Director::new(&plan(), None, true);
         set(&shared, 50, 20, 30);
         shared.is_flushed.store(true, Ordering::Relaxed);
         for time_ms in [10, 110, 140, 150] {
@@ -306,8 +321,8 @@ mod tests {
     fn a_run_by_number_is_measured_until_the_last_message_has_come() {
         let shared = Shared::new();
         let counted = Plan { messages: Some(50), window_ns: u64::MAX, warm_up_ns: 0, ..plan() };
-        let mut director = Director::new(&counted, 0, None, true);
-        director.begin(&shared);
+        let mut director = Director::new(&counted, None, true);
+        director.begin(0, &shared);
         set(&shared, 50, 50, 49);
         shared.is_flushed.store(true, Ordering::Relaxed);
         director.on_turn(MILLISECOND_NS, &shared);
@@ -316,5 +331,22 @@ mod tests {
         director.on_turn(2 * MILLISECOND_NS, &shared);
         assert_eq!(director.end.unwrap().received, 50);
         assert_eq!(director.start.unwrap().published, 0);
+    }
+
+    #[test]
+    fn a_drain_of_what_was_there_is_measured_until_all_of_it_has_come() {
+        let shared = Shared::new();
+        let stock = Some(Stock { published: None, deliveries: Some(40) });
+        let drain = Plan { stock, confirm_window: None, warm_up_ns: 0, ..plan() };
+        let mut director = Director::new(&Plan { window_ns: u64::MAX, ..drain }, None, true);
+        director.begin(MILLISECOND_NS, &shared);
+        set(&shared, 0, 0, 39);
+        director.on_turn(2 * MILLISECOND_NS, &shared);
+        assert_eq!(director.stage, Stage::Measuring);
+        set(&shared, 0, 0, 40);
+        director.on_turn(3 * MILLISECOND_NS, &shared);
+        assert_eq!(director.stage, Stage::Draining);
+        let (start, end) = (director.start.unwrap(), director.end.unwrap());
+        assert_eq!((start.time_ns, end.time_ns), (MILLISECOND_NS, 3 * MILLISECOND_NS));
     }
 }

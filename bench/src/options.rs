@@ -77,22 +77,34 @@ pub(crate) struct LoadOptions {
     /// Acknowledge this many deliveries at once; without it no acknowledgement is asked for.
     #[arg(short, long)]
     pub(crate) ack: Option<u32>,
-    /// Ask for confirms, and have at most this many messages unconfirmed per publisher.
+    /// Ask for confirms, and have at most this many messages unconfirmed per publisher. Scenario
+    /// backlog: 1000 by default; scenario queues: methods without an answer, 100 by default.
     #[arg(short, long)]
     pub(crate) confirm: Option<u32>,
-    /// Persistent messages and durable queues.
+    /// Persistent messages and durable queues; the default of scenarios backlog and queues.
     #[arg(short, long)]
     pub(crate) persistent: bool,
+    /// Scenarios backlog and queues: messages that are not persistent, in durable queues.
+    #[arg(long, conflicts_with = "persistent")]
+    pub(crate) transient: bool,
+    /// Scenarios backlog and queues: publish, and leave the queues with their messages.
+    #[arg(long, conflicts_with = "drain_only")]
+    pub(crate) fill_only: bool,
+    /// Scenario backlog: take what --fill-only has left; -u, --queues, -x and -s as there.
+    /// Scenario queues: see whether all is there; -u and --count as there.
+    #[arg(long, requires = "queue")]
+    pub(crate) drain_only: bool,
     /// Prefetch count of each consumer; 0 is no limit.
     #[arg(short = 'P', long, default_value_t = 0)]
     pub(crate) prefetch: u16,
     /// Seconds of the measured window.
     #[arg(short = 'z', long)]
     pub(crate) time: Option<u64>,
-    /// Messages to publish in all; the window lasts until all have come.
+    /// Messages to publish in all; the window lasts until all have come. Scenario backlog:
+    /// 1000000 by default.
     #[arg(short = 'C', long)]
     pub(crate) pmessages: Option<u64>,
-    /// End the window after so many deliveries.
+    /// End the window after so many deliveries. With --drain-only: messages that must be there.
     #[arg(short = 'D', long)]
     pub(crate) cmessages: Option<u64>,
     /// Messages to publish per second in all, by the clock and not by the broker's answers.
@@ -107,6 +119,9 @@ pub(crate) struct LoadOptions {
     /// Number of queues: publisher and consumer i use queue i modulo this.
     #[arg(long, default_value_t = 1)]
     pub(crate) queues: u16,
+    /// Scenario queues: how many to declare.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) count: u32,
     /// Type of the queues, such as classic or quorum.
     #[arg(long)]
     pub(crate) queue_type: Option<String>,

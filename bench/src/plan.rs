@@ -14,9 +14,21 @@ const WARM_UP_SECONDS: u64 = 1;
 /// Largest body: what RabbitMQ takes by default (max_message_size).
 const BODY_BYTES_MAX: u32 = 128 * 1024 * 1024;
 
+/// Messages that are in the queues before a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Stock {
+    /// How many the producers of this process have published, by producer; `None` if it was
+    /// another process.
+    pub(crate) published: Option<Vec<u64>>,
+    /// How many are to be delivered in all; `None` for as many as the broker says there are.
+    pub(crate) deliveries: Option<u64>,
+}
+
 /// What a run does.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
+    /// Takes what is there and publishes nothing; `None` for queues that begin empty.
+    pub(crate) stock: Option<Stock>,
     /// Who publishes where.
     pub(crate) topology: Topology,
     /// Names of the queues.
@@ -87,6 +99,7 @@ impl Plan {
         let seconds_ns = |seconds: u64| seconds.saturating_mul(SECOND_NS);
         let needs_durable = options.queue_type.as_ref().is_some_and(|kind| kind != "classic");
         Ok(Self {
+            stock: None,
             topology: Topology {
                 run,
                 body_bytes: usize::try_from(options.size).unwrap_or(usize::MAX),
@@ -117,6 +130,11 @@ impl Plan {
             backlog_max: if options.backlog == 0 { u64::MAX } else { options.backlog },
             is_spinning: options.spin,
         })
+    }
+
+    /// How many connections publish.
+    pub(crate) const fn publishing(&self) -> usize {
+        if self.stock.is_some() { 0 } else { self.topology.producers }
     }
 
     /// The queue of consumer or producer `index`.

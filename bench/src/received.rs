@@ -61,6 +61,22 @@ impl Received {
         Insert::New
     }
 
+    /// How many numbers are in the set.
+    pub(crate) const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// One more than the highest number; 0 for an empty set.
+    pub(crate) fn end(&self) -> u64 {
+        let full_words = self.words.iter().rposition(|word| *word != 0);
+        let Some((index, word)) = full_words.and_then(|at| Some((at, self.words.get(at)?))) else {
+            return self.base;
+        };
+        let bits_before = u64::try_from(index).unwrap_or(u64::MAX).saturating_mul(64);
+        let bits = u64::from(u64::BITS - word.leading_zeros());
+        self.base.saturating_add(bits_before).saturating_add(bits)
+    }
+
     /// The numbers under `end` that are missing, as ranges in order.
     pub(crate) fn missing(&self, end: u64) -> Vec<Range<u64>> {
         let mut ranges: Vec<Range<u64>> = Vec::new();
@@ -141,6 +157,21 @@ mod tests {
         assert_eq!(received.count_from(80), 0);
         assert_eq!(received.count_from(78), 2);
         assert_eq!(received.count_from(10), 70);
+    }
+
+    #[test]
+    fn the_end_lies_behind_the_highest_number() {
+        let mut received = Received::default();
+        assert_eq!((received.end(), received.count()), (0, 0));
+        for (sequence, end) in [(5, 6), (3, 6), (63, 64), (64, 65), (1000, 1001)] {
+            received.insert(sequence);
+            assert_eq!(received.end(), end);
+        }
+        let mut full = Received::default();
+        for sequence in 0..128 {
+            full.insert(sequence);
+        }
+        assert_eq!((full.end(), full.count()), (128, 128));
     }
 
     #[test]

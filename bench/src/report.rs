@@ -5,12 +5,19 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use crate::clock::SECOND_NS;
+use crate::director::Moment;
 use crate::histogram::Summary;
 use crate::machine;
 use crate::options::LoadOptions;
 use crate::plan::Plan;
 use crate::process::Usage;
 use crate::run::Outcome;
+use crate::verify::Faults;
+
+/// Parts of a result, in the order of their happening.
+const PHASES: [&str; 6] = ["fill", "drain", "declare", "publish", "find", "delete"];
+/// What a run without a fault has shown, if it does not say so itself.
+const VERIFIED: &str = "nothing lost, repeated, reordered or changed";
 
 /// What a result is about.
 #[derive(Debug, Clone, Copy)]
@@ -23,19 +30,57 @@ pub(crate) struct Subject<'a> {
     pub(crate) plan: &'a Plan,
 }
 
-/// Whether a run has shown nothing wrong.
-pub(crate) fn is_good(outcome: &Outcome) -> bool {
-    outcome.failure.is_none() && outcome.faults.total() == 0
-}
-
 /// The whole result.
 pub(crate) fn to_json(subject: Subject<'_>, outcome: &Outcome) -> Value {
-    let faults: serde_json::Map<String, Value> = outcome
-        .faults
-        .counts()
-        .into_iter()
-        .map(|(name, count)| (name.to_owned(), count.into()))
-        .collect();
+    let failure = outcome.failure.as_ref().map(ToString::to_string);
+    let received = outcome.end.received.saturating_sub(outcome.start.received);
+    report(subject, &results(outcome, received), &outcome.faults, failure.as_deref())
+}
+
+/// The results of filling queues, as part of a result.
+pub(crate) fn fill_results(outcome: &Outcome) -> Value {
+    let published = outcome.end.published.saturating_sub(outcome.start.published);
+    without(&["received", "latency_us"], results(outcome, published))
+}
+
+/// The results of emptying queues, as part of a result.
+pub(crate) fn drain_results(outcome: &Outcome) -> Value {
+    let received = outcome.end.received.saturating_sub(outcome.start.received);
+    without(&["published", "confirm", "latency_us"], results(outcome, received))
+}
+
+/// The results of doing `done` to so many things between two moments, as part of a result.
+pub(crate) fn pass_results(done: &str, count: u64, (start, end): (&Moment, &Moment)) -> Value {
+    let seconds = real(end.time_ns.saturating_sub(start.time_ns)) / real(SECOND_NS);
+    let rate = if seconds > 0.0 { (real(count) / seconds).round() } else { 0.0 };
+    let generator = start.generator.zip(end.generator);
+    json!({
+        "seconds": rounded(seconds, 3),
+        format!("{done}_per_second"): rate,
+        done: count,
+        "broker": start.broker.zip(end.broker).map(|usage| broker(usage, count)),
+        "generator_cpu_seconds": generator
+            .map(|(start, end)| rounded(end.cpu_seconds() - start.cpu_seconds(), 3)),
+    })
+}
+
+/// An object without the members whose names begin so.
+fn without(prefixes: &[&str], mut object: Value) -> Value {
+    if let Some(members) = object.as_object_mut() {
+        members.retain(|name, _| !prefixes.iter().any(|prefix| name.starts_with(prefix)));
+    }
+    object
+}
+
+/// The whole result around the numbers, what was wrong, and why the run ended early.
+pub(crate) fn report(
+    subject: Subject<'_>,
+    results: &Value,
+    faults: &Faults,
+    failure: Option<&str>,
+) -> Value {
+    let counts: serde_json::Map<String, Value> =
+        faults.counts().into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect();
     json!({
         "tool": "ringmqperf",
         "version": env!("CARGO_PKG_VERSION"),
@@ -46,11 +91,11 @@ pub(crate) fn to_json(subject: Subject<'_>, outcome: &Outcome) -> Value {
         "cpus": machine::processors(),
         "command": std::env::args().map(|word| without_password(&word)).collect::<Vec<_>>(),
         "settings": settings(subject),
-        "results": results(outcome),
-        "faults": faults,
-        "fault_samples": outcome.faults.samples,
-        "failure": outcome.failure.as_ref().map(ToString::to_string),
-        "ok": is_good(outcome),
+        "results": results,
+        "faults": counts,
+        "fault_samples": faults.samples,
+        "ok": failure.is_none() && faults.total() == 0,
+        "failure": failure,
     })
 }
 
@@ -100,7 +145,8 @@ fn rounded(value: f64, digits: i32) -> f64 {
     (value * scale).round() / scale
 }
 
-fn results(outcome: &Outcome) -> Value {
+/// The numbers; what the broker used is divided by `handled` messages.
+fn results(outcome: &Outcome, handled: u64) -> Value {
     let (start, end) = (&outcome.start, &outcome.end);
     let seconds = real(end.time_ns.saturating_sub(start.time_ns)) / real(SECOND_NS);
     let rate = |end: u64, start: u64| {
@@ -120,7 +166,7 @@ fn results(outcome: &Outcome) -> Value {
         "received": outcome.last.received,
         "latency_us": outcome.end_to_end.map(percentiles),
         "confirm_latency_us": outcome.confirm.map(percentiles),
-        "broker": start.broker.zip(end.broker).map(|usage| broker(usage, received)),
+        "broker": start.broker.zip(end.broker).map(|usage| broker(usage, handled)),
         "generator_cpu_seconds": generator
             .map(|(start, end)| rounded(end.cpu_seconds() - start.cpu_seconds(), 3)),
     })
@@ -138,14 +184,14 @@ fn percentiles(summary: Summary) -> Value {
     })
 }
 
-fn broker((start, end): (Usage, Usage), received: u64) -> Value {
+fn broker((start, end): (Usage, Usage), handled: u64) -> Value {
     let cpu_seconds = end.cpu_seconds() - start.cpu_seconds();
-    let millions = real(received) / 1e6;
+    let millions = real(handled) / 1e6;
     json!({
         "cpu_seconds": rounded(cpu_seconds, 3),
         "cpu_user_seconds": rounded(end.user_seconds - start.user_seconds, 3),
         "cpu_system_seconds": rounded(end.system_seconds - start.system_seconds, 3),
-        "cpu_seconds_per_million": (received > 0).then(|| rounded(cpu_seconds / millions, 4)),
+        "cpu_seconds_per_million": (handled > 0).then(|| rounded(cpu_seconds / millions, 4)),
         "resident_mib": rounded(real(end.resident_kib) / 1024.0, 1),
         "resident_mib_max": rounded(real(end.resident_kib_max) / 1024.0, 1),
         "voluntary_switches": end.voluntary_switches.saturating_sub(start.voluntary_switches),
@@ -157,35 +203,53 @@ fn broker((start, end): (Usage, Usage), received: u64) -> Value {
 pub(crate) fn to_text(report: &Value) -> String {
     let mut text = String::new();
     let results = report.get("results").unwrap_or(&Value::Null);
+    for name in PHASES {
+        if let Some(results) = results.get(name) {
+            line(&mut text, format_args!("{name}"));
+            put_results(&mut text, results);
+        }
+    }
+    if PHASES.iter().all(|name| results.get(name).is_none()) {
+        put_results(&mut text, results);
+    }
+    put_verdict(&mut text, report);
+    text
+}
+
+fn put_results(text: &mut String, results: &Value) {
     let number = |name: &str| results.get(name).map_or_else(String::new, plain);
     for (title, rate, total) in [
         ("published", "published_per_second", "published"),
         ("confirmed", "confirmed_per_second", "confirmed"),
         ("received", "received_per_second", "received"),
+        ("declared", "declared_per_second", "declared"),
+        ("found", "found_per_second", "found"),
+        ("deleted", "deleted_per_second", "deleted"),
     ] {
+        if results.get(rate).is_none() {
+            continue;
+        }
         let (rate, total) = (number(rate), number(total));
-        line(&mut text, format_args!("{title:<22}{rate:>14}/s {total:>16} in all"));
+        line(text, format_args!("{title:<22}{rate:>14}/s {total:>16} in all"));
     }
-    line(&mut text, format_args!("{:<22}{:>14} s", "measured window", number("seconds")));
+    line(text, format_args!("{:<22}{:>14} s", "measured window", number("seconds")));
     for (title, name) in [("end to end, us", "latency_us"), ("confirm, us", "confirm_latency_us")] {
         if let Some(values) = results.get(name).and_then(Value::as_object) {
             let cells: Vec<String> = ["p50", "p90", "p99", "p99.9", "max"]
                 .iter()
                 .map(|name| format!("{name} {}", values.get(*name).map_or_else(String::new, plain)))
                 .collect();
-            line(&mut text, format_args!("{title:<22}{}", cells.join("  ")));
+            line(text, format_args!("{title:<22}{}", cells.join("  ")));
         }
     }
     if let Some(values) = results.get("broker").and_then(Value::as_object) {
         for (name, value) in values {
             let title = format!("broker {}", name.replace('_', " "));
-            line(&mut text, format_args!("{title:<36}{:>14}", plain(value)));
+            line(text, format_args!("{title:<36}{:>14}", plain(value)));
         }
     }
     let title = "generator cpu seconds";
-    line(&mut text, format_args!("{title:<36}{:>14}", number("generator_cpu_seconds")));
-    put_verdict(&mut text, report);
-    text
+    line(text, format_args!("{title:<36}{:>14}", number("generator_cpu_seconds")));
 }
 
 fn put_verdict(text: &mut String, report: &Value) {
@@ -202,7 +266,11 @@ fn put_verdict(text: &mut String, report: &Value) {
         line(text, format_args!("  {}", plain(sample)));
     }
     if report.get("ok").and_then(Value::as_bool) == Some(true) {
-        line(text, format_args!("verified: nothing lost, repeated, reordered or changed"));
+        let verified = report.get("verified").and_then(Value::as_str).unwrap_or(VERIFIED);
+        line(text, format_args!("verified: {verified}"));
+    }
+    if let Some(next) = report.get("drain_with").and_then(Value::as_str) {
+        line(text, format_args!("the messages wait for: {next}"));
     }
 }
 
@@ -241,6 +309,23 @@ mod tests {
         let value = broker((used(1.0), used(4.0)), 2_000_000);
         assert_eq!(value["cpu_seconds_per_million"], json!(1.5));
         assert_eq!(broker((used(0.0), used(1.0)), 0)["cpu_seconds_per_million"], Value::Null);
+    }
+
+    #[test]
+    fn the_table_shows_each_phase_with_its_own_numbers() {
+        let report = json!({
+            "results": {
+                "fill": {"published_per_second": 7.0, "published": 70, "seconds": 10.0},
+                "drain": {"received_per_second": 5.0, "received": 70, "seconds": 14.0},
+            },
+            "ok": true,
+            "drain_with": "the command",
+        });
+        let text = to_text(&report);
+        let (fill, drain) = text.split_once("drain\n").unwrap();
+        assert!(fill.contains("7/s") && !fill.contains("received"), "{text}");
+        assert!(drain.contains("5/s") && !drain.contains("published"), "{text}");
+        assert!(drain.contains("verified: ") && drain.ends_with("for: the command\n"), "{text}");
     }
 
     #[test]

@@ -16,7 +16,8 @@ use crate::clock::Clock;
 use crate::director::{Director, Moment};
 use crate::error::PerfError;
 use crate::histogram::{Latency, Summary};
-use crate::plan::Plan;
+use crate::options::LoadOptions;
+use crate::plan::{Plan, Stock};
 use crate::verify::{Faults, Topology, Verifier};
 use crate::worker::{Follow, Habits, Shared, Worker};
 
@@ -35,9 +36,24 @@ pub(crate) struct Manner<'a> {
     pub(crate) is_quiet: bool,
 }
 
+impl<'a> Manner<'a> {
+    /// What the options say.
+    pub(crate) fn of(options: &'a LoadOptions) -> Self {
+        Self {
+            uri: &options.uri,
+            has_two_threads: options.threads == 2,
+            pin: &options.pin,
+            broker_pid: options.broker_pid,
+            is_quiet: options.quiet,
+        }
+    }
+}
+
 /// What came out of a run.
 #[derive(Debug)]
 pub(crate) struct Outcome {
+    /// Messages stamped, by producer.
+    pub(crate) published: Vec<u64>,
     /// Start of the window.
     pub(crate) start: Moment,
     /// End of the window.
@@ -61,8 +77,18 @@ pub(crate) struct Outcome {
 pub(crate) fn run(plan: &Plan, manner: Manner<'_>) -> Result<Outcome, PerfError> {
     let uri = Uri::parse(manner.uri)?;
     let mut control = Link::open(&uri, "ringmqperf control")?;
-    setup::declare(&mut control, plan)?;
-    let outcome = load(&uri, plan, manner);
+    let outcome = match &plan.stock {
+        None => {
+            setup::declare(&mut control, plan)?;
+            load(&uri, plan, manner)
+        }
+        Some(stock) => {
+            let waiting = setup::find(&mut control, plan)?;
+            let deliveries = Some(stock.deliveries.unwrap_or(waiting));
+            let told = Stock { deliveries, ..stock.clone() };
+            load(&uri, &Plan { stock: Some(told), ..plan.clone() }, manner)
+        }
+    };
     if let Ok(Outcome { failure: Some(_), .. }) = &outcome {
         // The broker is likely gone; what is wrong with it is in the outcome.
         return outcome;
@@ -73,11 +99,15 @@ pub(crate) fn run(plan: &Plan, manner: Manner<'_>) -> Result<Outcome, PerfError>
 }
 
 fn load(uri: &Uri, plan: &Plan, manner: Manner<'_>) -> Result<Outcome, PerfError> {
-    let links = Links::open(uri, plan)?;
     let clock = Clock::start();
-    let start_ns = clock.now_ns();
     let shared = Shared::new();
-    let mut director = Director::new(plan, start_ns, manner.broker_pid, manner.is_quiet);
+    let mut director = Director::new(plan, manner.broker_pid, manner.is_quiet);
+    if plan.stock.is_some() {
+        // What is in the queues comes as soon as the first consumer is there.
+        director.begin(clock.now_ns(), &shared);
+    }
+    let links = Links::open(uri, plan)?;
+    let start_ns = clock.now_ns();
     pin(manner.pin.first())?;
     let mut first = worker(plan, &shared, clock, true)?;
     let mut second = worker(plan, &shared, clock, false)?;
@@ -88,7 +118,9 @@ fn load(uri: &Uri, plan: &Plan, manner: Manner<'_>) -> Result<Outcome, PerfError
     for (index, link) in links.producers.into_iter().enumerate() {
         publishing.producers.push(Producer::new(link, plan, index, start_ns)?);
     }
-    director.begin(&shared);
+    if plan.stock.is_none() {
+        director.begin(start_ns, &shared);
+    }
     let failure = if manner.has_two_threads {
         run_both(&mut first, &mut second, &mut director, (manner.pin.get(1), &shared))?
     } else {
@@ -97,7 +129,7 @@ fn load(uri: &Uri, plan: &Plan, manner: Manner<'_>) -> Result<Outcome, PerfError
     let failure = failure.or_else(|| first.acknowledge_rest().err());
     let last = director.read(clock.now_ns(), &shared);
     let publishing = if manner.has_two_threads { second } else { first_half(&mut first, second) };
-    Ok(conclude(first, publishing, &director, (last, failure)))
+    Ok(conclude(plan, [first, publishing], &director, (last, failure)))
 }
 
 /// With one thread the producers are the first worker's; what they share goes where it would be
@@ -109,21 +141,27 @@ fn first_half<'a>(first: &mut Worker<'a>, mut second: Worker<'a>) -> Worker<'a> 
 }
 
 fn conclude(
-    consuming: Worker<'_>,
-    mut publishing: Worker<'_>,
+    plan: &Plan,
+    [consuming, mut publishing]: [Worker<'_>; 2],
     director: &Director,
     (last, failure): (Moment, Option<ClientError>),
 ) -> Outcome {
     let published: Vec<u64> = publishing.producers.iter().map(Producer::published).collect();
     let Receipts { verifier, mut latency, .. } = consuming.receipts;
-    let mut faults = verifier.finish(&published);
+    let mut faults = match &plan.stock {
+        None => verifier.finish(&published),
+        Some(Stock { published: Some(published), .. }) => verifier.finish(published),
+        Some(Stock { published: None, .. }) => verifier.finish_unknown(plan.deliveries),
+    };
     faults.add(publishing.dispatch.faults);
     faults.unconfirmed += publishing.producers.iter().map(Producer::unconfirmed).sum::<u64>();
     Outcome {
+        published,
         start: director.start.unwrap_or(last),
         end: director.end.unwrap_or(last),
         last,
-        end_to_end: latency.summary(),
+        // The clock that stamped messages from before the run was another one.
+        end_to_end: if plan.stock.is_none() { latency.summary() } else { None },
         confirm: publishing.dispatch.latency.summary(),
         faults,
         failure,
@@ -169,7 +207,7 @@ impl Links {
         let producer = |index| setup::produce(uri, plan, index);
         Ok(Self {
             consumers: (0..topology.consumers).map(consumer).collect::<Result<_, _>>()?,
-            producers: (0..topology.producers).map(producer).collect::<Result<_, _>>()?,
+            producers: (0..plan.publishing()).map(producer).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -192,12 +230,11 @@ fn worker<'a>(
         room: u64::MAX,
         is_open: true,
     };
-    let receipts = Receipts {
-        verifier: Verifier::new(topology),
-        latency: Latency::new(),
-        window: 0..0,
-        count: 0,
+    let verifier = match &plan.stock {
+        Some(Stock { published: None, .. }) => Verifier::of_unknown_run(topology),
+        None | Some(Stock { published: Some(_), .. }) => Verifier::new(topology),
     };
+    let receipts = Receipts { verifier, latency: Latency::new(), window: 0..0, count: 0 };
     let habits = Habits {
         is_spinning: plan.is_spinning,
         backlog_max: plan.backlog_max,

@@ -1,6 +1,8 @@
 //! Checks every delivery: the body, the order, duplicates, and at the end what is missing. Knows
 //! no protocol; imports `payload`, `received`.
 
+use std::ops::Range;
+
 use crate::payload::{Head, Pattern, head_bytes};
 use crate::received::{Insert, Received};
 
@@ -80,6 +82,28 @@ impl Faults {
         }
     }
 
+    /// Counts messages of a stream (queue and producer) as lost, and tells how many; all have
+    /// numbers under `end`.
+    fn lose(&mut self, missing: &[Range<u64>], stream: (usize, usize), end: u64) -> u64 {
+        let mut count = 0;
+        let (queue, producer) = stream;
+        for (index, range) in missing.iter().enumerate() {
+            count += range.end.saturating_sub(range.start);
+            if index < RANGES_MAX {
+                self.describe(|| {
+                    format!(
+                        "queue {queue}: {} to {} of producer {producer} are missing \
+                         ({end} published)",
+                        range.start,
+                        range.end.saturating_sub(1)
+                    )
+                });
+            }
+        }
+        self.lost += count;
+        count
+    }
+
     /// Name and number of each kind.
     pub(crate) const fn counts(&self) -> [(&'static str, u64); 10] {
         [
@@ -122,6 +146,8 @@ impl Faults {
 #[derive(Debug)]
 pub(crate) struct Verifier {
     topology: Topology,
+    /// Token of the run; `None` until the first message tells it, if another process published.
+    run: Option<u16>,
     pattern: Pattern,
     /// By place of the stream.
     received: Vec<Received>,
@@ -132,12 +158,18 @@ pub(crate) struct Verifier {
 }
 
 impl Verifier {
-    /// One that has seen nothing yet.
+    /// One that has seen nothing yet and knows who published: this process.
     pub(crate) fn new(topology: Topology) -> Self {
+        Self { run: Some(topology.run), ..Self::of_unknown_run(topology) }
+    }
+
+    /// One for messages that another process has published. The first message tells the run.
+    pub(crate) fn of_unknown_run(topology: Topology) -> Self {
         let streams = topology.producers.saturating_mul(topology.copies());
         let views = topology.producers.saturating_mul(topology.consumers);
         Self {
             topology,
+            run: None,
             pattern: Pattern::new(topology.body_bytes),
             received: (0..streams).map(|_| Received::default()).collect(),
             next: vec![0; views],
@@ -197,7 +229,7 @@ impl Verifier {
     pub(crate) fn on_message(&mut self, consumer: usize, head: Head) -> Option<u64> {
         let producer = usize::from(head.producer);
         let queue = consumer.checked_rem(self.topology.queues)?;
-        if head.run != self.topology.run {
+        if *self.run.get_or_insert(head.run) != head.run {
             return self.foreign(consumer, head);
         }
         let stream = self.topology.stream(producer, queue);
@@ -266,20 +298,34 @@ impl Verifier {
                 let Some(received) = self.received.get(stream) else { continue };
                 self.faults.invented += received.count_from(published);
                 let missing = received.missing(published);
-                for (index, range) in missing.iter().enumerate() {
-                    self.faults.lost += range.end.saturating_sub(range.start);
-                    if index < RANGES_MAX {
-                        self.faults.describe(|| {
-                            format!(
-                                "queue {queue}: {} to {} of producer {producer} are missing \
-                                 ({published} published)",
-                                range.start,
-                                range.end.saturating_sub(1)
-                            )
-                        });
-                    }
-                }
+                self.faults.lose(&missing, (queue, producer), published);
             }
+        }
+        self.faults
+    }
+
+    /// What was wrong, if nobody knows how many messages each producer has sent. Everything
+    /// between the lowest and the highest number of a stream must have come; before it there may
+    /// have been messages that somebody else took. `expected` is the number of messages in all.
+    pub(crate) fn finish_unknown(mut self, expected: Option<u64>) -> Faults {
+        let (mut arrived, mut missing_total) = (0_u64, 0_u64);
+        for queue in 0..self.topology.queues {
+            for producer in 0..self.topology.producers {
+                let Some(stream) = self.topology.stream(producer, queue) else { continue };
+                let Some(received) = self.received.get(stream) else { continue };
+                let mut missing = received.missing(received.end());
+                missing.retain(|range| range.start > 0);
+                missing_total += self.faults.lose(&missing, (queue, producer), received.end());
+                arrived += received.count();
+            }
+        }
+        let Some(expected) = expected else { return self.faults };
+        let absent = expected.saturating_sub(arrived).saturating_sub(missing_total);
+        let surplus = arrived.saturating_sub(expected);
+        self.faults.lost += absent;
+        self.faults.invented += surplus;
+        if absent > 0 || surplus > 0 {
+            self.faults.describe(|| format!("{arrived} messages came, {expected} were expected"));
         }
         self.faults
     }
@@ -386,6 +432,44 @@ mod tests {
     #[test]
     fn a_message_that_nobody_published_is_reported() {
         assert_eq!(verdict(TOPOLOGY, &[(0, 0, 0), (0, 0, 1)], &[1, 0]).invented, 1);
+    }
+
+    /// As `verdict`, without knowledge of what was published.
+    fn verdict_unknown(fed: &[(usize, u16, u64)], expected: Option<u64>) -> Faults {
+        let mut verifier = Verifier::of_unknown_run(TOPOLOGY);
+        for &(consumer, producer, sequence) in fed {
+            verifier.on_body(consumer, &body(Topology { run: 77, ..TOPOLOGY }, producer, sequence));
+        }
+        verifier.finish_unknown(expected)
+    }
+
+    #[test]
+    fn messages_of_another_process_count_from_the_first_that_came() {
+        let fed = [(0, 0, 501), (1, 0, 500), (0, 1, 70), (0, 0, 502)];
+        assert_eq!(verdict_unknown(&fed, None).total(), 0);
+        assert_eq!(verdict_unknown(&fed, Some(4)).total(), 0);
+        assert_eq!(verdict_unknown(&[], Some(0)).total(), 0);
+    }
+
+    #[test]
+    fn a_gap_in_messages_of_another_process_is_a_loss() {
+        let fed = [(0, 0, 500), (0, 0, 503), (0, 1, 0)];
+        let faults = verdict_unknown(&fed, None);
+        assert_eq!((faults.lost, faults.total()), (2, 2));
+        // Of the ten expected two are in the gap, and five nowhere.
+        assert_eq!(verdict_unknown(&fed, Some(10)).lost, 7);
+        assert_eq!(verdict_unknown(&fed, Some(2)).invented, 1);
+    }
+
+    #[test]
+    fn messages_of_another_process_are_of_one_run_and_come_once_and_in_order() {
+        let mut verifier = Verifier::of_unknown_run(TOPOLOGY);
+        for (run, sequence) in [(1, 5), (2, 6), (1, 7), (1, 7), (1, 6)] {
+            verifier.on_body(0, &body(Topology { run, ..TOPOLOGY }, 0, sequence));
+        }
+        let faults = verifier.finish_unknown(None);
+        assert_eq!((faults.foreign, faults.duplicated, faults.reordered), (1, 1, 1));
+        assert_eq!(faults.total(), 3);
     }
 
     #[test]

@@ -20,11 +20,18 @@ const FRAME_BYTES_MAX: u32 = 131_072;
 /// What the broker makes of message number n: the bodies it delivers.
 type Fault = fn(u64, Vec<u8>) -> Vec<Vec<u8>>;
 
-/// One queue; the messages of all producers go to the last consumer that came.
+/// One queue; the messages of all producers go to one connection.
 struct Fake {
     fault: Fault,
     has_confirms: bool,
+    /// Number of the connection that may consume, from 0 on.
+    consumer: usize,
 }
+
+/// Control, consumer, producer.
+const CONSUMER_OF_THROUGHPUT: usize = 1;
+/// Control and producer of the fill, control and consumer of the drain.
+const CONSUMER_OF_BACKLOG: usize = 3;
 
 /// One connection of the fake.
 struct Peer {
@@ -34,6 +41,7 @@ struct Peer {
     has_confirms: bool,
     is_confirming: bool,
     published: u64,
+    confirmed: u64,
     body: Vec<u8>,
     body_bytes: u64,
     queue: Sender<Vec<u8>>,
@@ -41,7 +49,7 @@ struct Peer {
 }
 
 impl Fake {
-    /// Starts to listen; serves the consumer and then the others, as ringmqperf connects.
+    /// Starts to listen, and tells where.
     fn start(self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -52,8 +60,7 @@ impl Fake {
     fn serve(&self, listener: &TcpListener) {
         let (queue, deliveries) = channel();
         let mut deliveries = Some(deliveries);
-        // Control, consumer, producer: the second one that comes consumes.
-        for number in 0..3 {
+        for number in 0..=self.consumer.max(2) {
             let (stream, _) = listener.accept().unwrap();
             stream.set_nodelay(true).unwrap();
             let peer = Peer {
@@ -63,10 +70,11 @@ impl Fake {
                 has_confirms: self.has_confirms,
                 is_confirming: false,
                 published: 0,
+                confirmed: 0,
                 body: Vec::new(),
                 body_bytes: 0,
                 queue: queue.clone(),
-                deliveries: if number == 1 { deliveries.take() } else { None },
+                deliveries: if number == self.consumer { deliveries.take() } else { None },
             };
             std::thread::Builder::new().spawn(move || peer.serve()).unwrap();
         }
@@ -106,8 +114,9 @@ impl Peer {
                 taken_total += taken;
             }
             input.drain(..taken_total);
-            if self.is_confirming && self.has_confirms && self.published > 0 {
+            if self.is_confirming && self.has_confirms && self.published > self.confirmed {
                 let delivery_tag = self.published;
+                self.confirmed = delivery_tag;
                 self.answer(1, &basic::Ack { delivery_tag, multiple: true });
             }
         }
@@ -131,7 +140,6 @@ impl Peer {
     #[expect(clippy::wildcard_enum_match_arm, reason = "a script, not a state machine")]
     fn on_method(&mut self, payload: &[u8]) {
         let queue = "ringmqperf";
-        let (message_count, consumer_count) = (0, 0);
         match Method::decode(payload).unwrap() {
             Method::Connection(Connection::StartOk(_)) => {
                 let (channel_max, frame_max, heartbeat) = (9, FRAME_BYTES_MAX, 60);
@@ -146,10 +154,15 @@ impl Peer {
             }
             Method::Exchange(Exchange::Declare(_)) => self.answer(1, &Exchange::DeclareOk),
             Method::Queue(Queue::Declare(_)) => {
+                // Whoever looks for queues in a test has published to each of them once.
+                let message_count = u32::from(self.published > 0);
+                let consumer_count = 0;
                 self.answer(1, &queue::DeclareOk { queue, message_count, consumer_count });
             }
-            Method::Queue(Queue::Purge(_)) => self.answer(1, &queue::PurgeOk { message_count }),
-            Method::Queue(Queue::Delete(_)) => self.answer(1, &queue::DeleteOk { message_count }),
+            Method::Queue(Queue::Purge(_)) => self.answer(1, &queue::PurgeOk { message_count: 0 }),
+            Method::Queue(Queue::Delete(_)) => {
+                self.answer(1, &queue::DeleteOk { message_count: 1 });
+            }
             Method::Confirm(Confirm::Select(_)) => {
                 self.is_confirming = true;
                 self.answer(1, &Confirm::SelectOk);
@@ -194,11 +207,29 @@ impl Peer {
     }
 }
 
-/// The output of ringmqperf with these arguments.
-fn perf(fake: Fake, arguments: &str) -> Output {
+/// The output of ringmqperf's scenario with these arguments.
+fn scenario(name: &str, uri: &str, arguments: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringmqperf"));
-    command.args(["amqp", "throughput", "-q", "--drain-timeout", "1", "--uri", &fake.start()]);
+    command.args(["amqp", name, "-q", "--drain-timeout", "1", "--uri", uri]);
     command.args(arguments.split_whitespace()).output().unwrap()
+}
+
+/// The output of the throughput scenario with these arguments.
+fn perf(fake: Fake, arguments: &str) -> Output {
+    scenario("throughput", &fake.start(), arguments)
+}
+
+/// The outputs of a backlog filled by one process and drained by another.
+fn fill_and_drain(fault: Fault, fill: &str, drain: &str) -> [String; 2] {
+    let uri = Fake { fault, has_confirms: true, consumer: CONSUMER_OF_BACKLOG }.start();
+    let filled = scenario("backlog", &uri, &format!("--fill-only -u q {fill}"));
+    let drained = scenario("backlog", &uri, &format!("--drain-only -u q {drain}"));
+    [filled, drained].map(|output| {
+        let text = String::from_utf8(output.stdout).unwrap();
+        let has_violation = text.contains("VIOLATION");
+        assert_eq!(output.status.code(), Some(i32::from(has_violation)), "{text}");
+        text
+    })
 }
 
 fn good(number: u64, body: Vec<u8>) -> Vec<Vec<u8>> {
@@ -208,7 +239,8 @@ fn good(number: u64, body: Vec<u8>) -> Vec<Vec<u8>> {
 
 #[track_caller]
 fn assert_finds(fault: Fault, arguments: &str, words: &str) {
-    let output = perf(Fake { fault, has_confirms: true }, arguments);
+    let output =
+        perf(Fake { fault, has_confirms: true, consumer: CONSUMER_OF_THROUGHPUT }, arguments);
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains(words), "{words} in {text}");
@@ -218,7 +250,8 @@ fn assert_finds(fault: Fault, arguments: &str, words: &str) {
 fn a_good_broker_passes() {
     for arguments in ["-C 3000", "-C 500 -s 1000 -c 10 -a 7 -P 50 -p", "-C 5 -s 300000 --threads 2"]
     {
-        let output = perf(Fake { fault: good, has_confirms: true }, arguments);
+        let fake = Fake { fault: good, has_confirms: true, consumer: CONSUMER_OF_THROUGHPUT };
+        let output = perf(fake, arguments);
         let text = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(0), "{arguments}: {text}");
         assert!(text.contains("verified"), "{text}");
@@ -253,8 +286,79 @@ fn a_changed_body_is_found_and_its_message_counts_as_lost() {
 
 #[test]
 fn a_confirm_that_never_comes_is_found() {
-    let output = perf(Fake { fault: good, has_confirms: false }, "-C 10 -c 10");
+    let fake = Fake { fault: good, has_confirms: false, consumer: CONSUMER_OF_THROUGHPUT };
+    let output = perf(fake, "-C 10 -c 10");
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("VIOLATION: 10 unconfirmed"), "{text}");
+}
+
+#[test]
+fn a_backlog_that_comes_out_as_it_went_in_passes() {
+    for arguments in ["-C 3000", "-C 500 -s 1000 -c 10 -a 7 -P 50", "-C 5 -s 300000 --threads 2"] {
+        let fake = Fake { fault: good, has_confirms: true, consumer: CONSUMER_OF_BACKLOG };
+        let output = scenario("backlog", &fake.start(), arguments);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments}: {text}");
+        for part in ["fill\n", "drain\n", "confirm, us", "verified: nothing lost"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+}
+
+#[test]
+fn a_fault_in_a_backlog_is_found() {
+    let lost: Fault = |number, body| if number == 700 { vec![] } else { vec![body] };
+    let twice: Fault =
+        |number, body| if number == 999 { vec![body.clone(), body] } else { vec![body] };
+    for (fault, words) in [(lost, "VIOLATION: 1 lost"), (twice, "VIOLATION: 1 duplicated")] {
+        let fake = Fake { fault, has_confirms: true, consumer: CONSUMER_OF_BACKLOG };
+        let output = scenario("backlog", &fake.start(), "-C 1000");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(words), "{words} in {text}");
+    }
+}
+
+#[test]
+fn a_backlog_without_confirms_is_not_a_good_one() {
+    let fake = Fake { fault: good, has_confirms: false, consumer: CONSUMER_OF_BACKLOG };
+    let output = scenario("backlog", &fake.start(), "-C 10");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("VIOLATION: 10 unconfirmed") && !text.contains("lost"), "{text}");
+}
+
+#[test]
+fn another_process_may_drain_a_backlog() {
+    let [filled, drained] = fill_and_drain(good, "-C 2000 -s 100", "-D 2000 -s 100");
+    assert!(filled.contains("verified: every message confirmed"), "{filled}");
+    assert!(filled.contains("--drain-only -u q -s 100 -D 2000"), "{filled}");
+    assert!(drained.contains("2000 in all") && drained.contains("verified"), "{drained}");
+}
+
+#[test]
+fn another_process_finds_what_is_wrong_with_a_backlog() {
+    let gap: Fault = |number, body| if number == 700 { vec![] } else { vec![body] };
+    let short: Fault = |number, body| if number >= 990 { vec![] } else { vec![body] };
+    let twice: Fault = |number, body| if number == 5 { vec![body; 2] } else { vec![body] };
+    for (fault, words) in [
+        (gap, "VIOLATION: 1 lost"),
+        (short, "VIOLATION: 10 lost"),
+        (twice, "VIOLATION: 1 duplicated"),
+    ] {
+        let [_, drained] = fill_and_drain(fault, "-C 1000", "-D 1000");
+        assert!(drained.contains(words), "{words} in {drained}");
+    }
+}
+
+#[test]
+fn many_queues_are_declared_filled_found_and_deleted() {
+    let fake = Fake { fault: good, has_confirms: true, consumer: CONSUMER_OF_THROUGHPUT };
+    let output = scenario("queues", &fake.start(), "--count 250");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    for part in ["declare\n", "publish\n", "find\n", "delete\n", "250 in all", "verified: every"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
 }

@@ -24,7 +24,7 @@
 //!
 //! The executor's crate (glommio) appears in `start.rs`, `shard.rs`, `turn.rs`, `stream.rs`, `listener.rs` and `log/ring.rs`, and in no
 //! signature. System calls without a safe wrapper have `cores.rs`, `limits.rs`, `probe.rs`, `signals.rs` and, under `log/`, `dir_lock.rs`,
-//! `file_system.rs`, `real_files.rs` and `worker.rs`. Everything else is plain safe Rust.
+//! `file_system.rs`, `mapped.rs`, `real_files.rs` and `worker.rs`. Everything else is plain safe Rust.
 
 mod buffers;
 mod clock;

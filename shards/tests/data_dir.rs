@@ -4,7 +4,9 @@
 #[path = "support/temp_dir.rs"]
 mod temp_dir;
 
-use ringmq_shards::log::{DataDir, DataDirError, LogFile, QueueUid, RESERVE_BYTES, paths};
+use ringmq_shards::log::{
+    DataDir, DataDirError, FileHeader, LogFile, Lsn, QueueUid, RESERVE_BYTES, paths,
+};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -142,6 +144,52 @@ fn a_lost_boot_is_made_up_for_from_all_names() {
     let refused = DataDir::open(path, GROUPS).expect_err("nothing can be written in its place");
     assert!(matches!(refused, DataDirError::Io { what: "write BOOT", .. }), "{refused}");
     assert!(!refused.to_string().contains('\n'));
+}
+
+fn make_log(root: &Path, shard: u32, file: LogFile, header: FileHeader) {
+    make_file(root, &paths::log(shard, file));
+    fs::write(root.join(paths::log(shard, file)), header.encode()).expect("writes");
+}
+
+#[test]
+fn a_lost_boot_leaves_the_directory_the_id_that_its_logs_have() {
+    let temp = TempDir::new("lost-id");
+    let path = temp.path();
+    let dir_id = open(path).dir_id;
+    let header = |shard, file: LogFile, dir_id| {
+        let (first, boot) = (Lsn::first_of(1), 1);
+        FileHeader { shard, dir_id, file, first, boot, created_ms: 0 }
+    };
+    let file = |count| LogFile(LogFile::first_of(1).0 + count);
+    make_log(path, 0, file(0), header(0, file(0), dir_id));
+    make_log(path, 1, file(0), header(1, file(0), dir_id));
+    // Most say so: a file that strayed in from elsewhere, or with another one's header, does not.
+    make_log(path, 0, file(9), header(0, file(9), dir_id ^ 1));
+    for count in 2..9 {
+        make_log(path, 0, file(count), header(1, file(count), dir_id ^ 2));
+        make_log(path, 1, file(count), header(1, file(9), dir_id ^ 2));
+    }
+    make_file(path, &paths::log(1, file(10)));
+    for damage in [None, Some(b"rubbish")] {
+        fs::remove_file(path.join("BOOT")).expect("removes");
+        if let Some(rubbish) = damage {
+            fs::write(path.join("BOOT"), rubbish).expect("writes");
+        }
+        let opened = open(path);
+        assert_eq!(opened.dir_id, dir_id, "{damage:?}");
+        assert!(
+            opened.notes.iter().any(|note| note.contains("keeps the id")),
+            "{:?}",
+            opened.notes
+        );
+    }
+    // None can be read: there is nothing that an id would open.
+    fs::remove_dir_all(path.join("shards")).expect("removes");
+    make_file(path, &paths::log(0, file(0)));
+    fs::remove_file(path.join("BOOT")).expect("removes");
+    let opened = open(path);
+    assert_ne!(opened.dir_id, dir_id);
+    assert!(opened.notes.iter().any(|note| note.contains("a new id")), "{:?}", opened.notes);
 }
 
 /// CRC32C, once more and independently.

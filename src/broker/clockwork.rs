@@ -2,13 +2,22 @@
 //! due. One store of deadlines per shard; the loop asks when to come back.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+
+use ringmq_shards::log::LogFile;
 
 use super::Broker;
 use super::mail::MoreKeys;
+use super::publish::Report;
+use super::storage::delayed::{Lasting, Logged};
+use super::storage::waits::Put;
 use crate::command::Now;
 use crate::ids::{ExchangeId, QueueId};
 use crate::message::Message;
+
+/// Messages that are published in one turn because their time has come: after a start all that
+/// came due meanwhile are.
+const DUE_PER_TURN: usize = 4_096;
 
 /// A deadline's owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,56 +29,74 @@ pub(super) enum Alarm {
 
 /// A message that waits for its time, kept by the shard that owns its exchange's group.
 #[derive(Debug)]
-struct Waiting {
-    due_wall_ms: u64,
-    /// Messages due at the same time leave in the order they came.
-    order: u64,
-    exchange: ExchangeId,
-    keys: MoreKeys,
-    message: Message,
+pub(super) struct Waiting {
+    pub(super) due_wall_ms: u64,
+    pub(super) exchange: ExchangeId,
+    pub(super) keys: MoreKeys,
+    pub(super) message: Message,
+    /// Where the log has it, if it outlives the process.
+    pub(super) logged: Option<Logged>,
 }
 
-impl PartialEq for Waiting {
-    fn eq(&self, other: &Self) -> bool {
-        (self.due_wall_ms, self.order) == (other.due_wall_ms, other.order)
-    }
-}
-impl Eq for Waiting {}
-impl PartialOrd for Waiting {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Waiting {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.due_wall_ms, self.order).cmp(&(other.due_wall_ms, other.order))
-    }
-}
-
-/// The delayed messages of a shard.
+/// The delayed messages of a shard, all in memory.
 #[derive(Debug, Default)]
 pub(super) struct Delayed {
-    heap: BinaryHeap<Reverse<Waiting>>,
-    order: u64,
+    /// By number, until they are stored where they go.
+    pub(super) waiting: HashMap<u64, Waiting, ahash::RandomState>,
+    /// When they are due, and their numbers: those due at the same time leave in the order they
+    /// came.
+    times: BinaryHeap<Reverse<(u64, u64)>>,
+    /// The number of the last.
+    pub(super) number: u64,
     /// The earliest deadline a timer stands for: one is enough, however many wait.
     timer_ms: Option<u64>,
+    /// The numbers of those in each file of the log, also of some that are gone.
+    pub(super) files: BTreeMap<LogFile, Vec<u64>>,
+    /// Octets that those in the log take there.
+    pub(super) logged_bytes: u64,
+}
+
+impl Delayed {
+    /// Without it.
+    fn remove(&mut self, number: u64) -> Option<Waiting> {
+        let gone = self.waiting.remove(&number)?;
+        let logged = gone.logged.map_or(0, |logged| logged.bytes);
+        self.logged_bytes = self.logged_bytes.saturating_sub(logged);
+        Some(gone)
+    }
 }
 
 impl Broker {
-    /// Keeps a message until it is due: any delay that fits 64 bits of milliseconds.
+    /// Keeps a message until it is due: any delay that fits 64 bits of milliseconds. Tells when it
+    /// is as safe as it will be.
     pub(super) fn delay(
         &mut self,
-        exchange: ExchangeId,
-        due_wall_ms: u64,
-        keys: MoreKeys,
-        message: Message,
+        mut waiting: Waiting,
+        lasting: Option<Lasting>,
         now: Now,
-    ) {
-        self.delayed.order += 1;
-        let order = self.delayed.order;
-        let bytes = message.memory_bytes() as u64;
-        self.memory.moved(0, bytes);
-        self.delayed.heap.push(Reverse(Waiting { due_wall_ms, order, exchange, keys, message }));
+    ) -> Put {
+        let mut put = Put::DONE;
+        if let Some(lasting) = lasting {
+            put = self.log_delayed(&mut waiting, lasting);
+        }
+        if put.accepted {
+            self.keep_waiting(waiting, now);
+        }
+        put
+    }
+
+    /// Puts a message in the table.
+    pub(super) fn keep_waiting(&mut self, waiting: Waiting, now: Now) {
+        self.delayed.number += 1;
+        let number = self.delayed.number;
+        self.memory.moved(0, waiting.message.memory_bytes() as u64);
+        if let Some(logged) = waiting.logged {
+            self.delayed.logged_bytes += logged.bytes;
+            self.delayed.files.entry(logged.file).or_default().push(number);
+        }
+        let due_wall_ms = waiting.due_wall_ms;
+        self.delayed.times.push(Reverse((due_wall_ms, number)));
+        self.delayed.waiting.insert(number, waiting);
         self.arm_delayed(due_wall_ms, now);
     }
 
@@ -82,16 +109,33 @@ impl Broker {
         }
     }
 
-    /// The messages of an exchange go with it.
+    /// The messages of an exchange go with it. The log is not told: a start knows them by the
+    /// exchange that is gone, and if a crash brings that back its messages come back, too.
     pub(super) fn forget_delayed(&mut self, exchange: ExchangeId) {
-        let memory = &mut self.memory;
-        self.delayed.heap.retain(|Reverse(waiting)| {
-            let stays = waiting.exchange != exchange;
-            if !stays {
-                memory.moved(waiting.message.memory_bytes() as u64, 0);
-            }
-            stays
-        });
+        let waiting = self.delayed.waiting.iter();
+        let gone: Vec<u64> =
+            waiting.filter(|(_, w)| w.exchange == exchange).map(|(number, _)| *number).collect();
+        if gone.is_empty() {
+            return;
+        }
+        for number in gone {
+            self.drop_waiting(number);
+        }
+        let Delayed { times, waiting, .. } = &mut self.delayed;
+        times.retain(|Reverse((_, number))| waiting.contains_key(number));
+    }
+
+    fn drop_waiting(&mut self, number: u64) -> Option<Waiting> {
+        let gone = self.delayed.remove(number)?;
+        self.memory.moved(gone.message.memory_bytes() as u64, 0);
+        Some(gone)
+    }
+
+    /// A message that was due is stored where it went.
+    pub(super) fn delayed_gone(&mut self, number: u64) {
+        if let Some(logged) = self.drop_waiting(number).and_then(|gone| gone.logged) {
+            self.settle_delayed(logged);
+        }
     }
 
     fn publish_due(&mut self, now: Now) {
@@ -100,16 +144,37 @@ impl Broker {
             return;
         }
         self.delayed.timer_ms = None;
-        while let Some(Reverse(first)) = self.delayed.heap.peek() {
-            if first.due_wall_ms > now.wall_ms {
-                // The wall clock may have been set back: look again when it should be due.
-                let due_wall_ms = first.due_wall_ms;
-                self.arm_delayed(due_wall_ms, now);
+        for _ in 0..DUE_PER_TURN {
+            let Some(Reverse((due_wall_ms, number))) = self.delayed.times.peek().copied() else {
                 return;
+            };
+            if due_wall_ms > now.wall_ms {
+                break;
             }
-            let Some(Reverse(due)) = self.delayed.heap.pop() else { return };
-            self.memory.moved(due.message.memory_bytes() as u64, 0);
-            self.publish_internal(due.exchange, &due.message, due.keys.as_deref(), now);
+            self.delayed.times.pop();
+            self.publish_waiting(number, now);
+        }
+        // The wall clock may have been set back: look again when the next should be due.
+        if let Some(Reverse((due_wall_ms, _))) = self.delayed.times.peek() {
+            let due_wall_ms = *due_wall_ms;
+            self.arm_delayed(due_wall_ms, now);
+        }
+    }
+
+    /// One that the log has stays in the table until it is stored elsewhere: until then a crash
+    /// must find it, and a file of the log that is left must not go without it.
+    fn publish_waiting(&mut self, number: u64, now: Now) {
+        let Some(due) = self.delayed.waiting.get(&number) else { return };
+        let (exchange, message, keys) = (due.exchange, due.message.clone(), due.keys.clone());
+        let wanted = match due.logged {
+            Some(_) => self.await_stored(Report::Delayed(number)),
+            None => None,
+        };
+        self.publish_internal(exchange, &message, keys.as_deref(), wanted, now);
+        match wanted {
+            // What is stored on this shard stands before the settlement in its log.
+            Some(wanted) => self.stored(wanted, true, true),
+            None => self.delayed_gone(number),
         }
     }
 

@@ -6,9 +6,11 @@ use std::collections::HashMap;
 use super::Broker;
 use super::calls::Then;
 use super::connections::{Connection, Window, window_bytes};
-use super::mail::Mail;
+use super::mail::{Mail, PendingId};
 use super::owner::Footprint;
 use super::post::Post;
+use super::publish::Report;
+use super::queue::store::Position;
 use super::queue::{DeadLetter, Effect, Enqueued, More, OutDelivery, Outlet};
 use super::slots::Slots;
 use crate::command::{Delivery, Event, Now};
@@ -220,9 +222,17 @@ impl Broker {
 
     fn carry_out(&mut self, (id, vhost): (QueueId, VhostId), effect: Effect, now: Now) {
         match effect {
-            Effect::DeadLetter(DeadLetter { message, target, reason: _ }) => {
+            Effect::DeadLetter(DeadLetter { message, target, reason: _, from }) => {
                 let key = target.routing_key.as_deref();
-                self.dead_letter(vhost, &message, &target.exchange, key, now);
+                let origin = from.map(|at| Report::Dead { queue: id, at });
+                let wanted = origin.and_then(|report| self.await_stored(report));
+                self.dead_letter(vhost, &message, (&target.exchange, key), wanted, now);
+                match (wanted, from) {
+                    // What is stored on this shard stands before the settlement in its log.
+                    (Some(wanted), _) => self.stored(wanted, true, true),
+                    (None, Some(at)) => self.gone_on(id, at),
+                    (None, None) => {}
+                }
             }
             Effect::Dropped(_) => {}
             Effect::Unreadable(position) => {
@@ -238,14 +248,22 @@ impl Broker {
         }
     }
 
+    /// A dead message has arrived where it went.
+    pub(super) fn gone_on(&mut self, id: QueueId, at: Position) {
+        let Some(entry) = self.queues.get_mut(id) else { return };
+        let before = entry.queue.memory_bytes();
+        entry.queue.gone_on(at);
+        self.memory.moved(before, entry.queue.memory_bytes());
+    }
+
     /// Sends a dead message on. Without a key of the queue's own it keeps its own and the visible
     /// keys its sender chose.
     fn dead_letter(
         &mut self,
         vhost: VhostId,
         message: &Message,
-        exchange: &str,
-        key: Option<&str>,
+        (exchange, key): (&str, Option<&str>),
+        wanted: Option<PendingId>,
         now: Now,
     ) {
         let name = if exchange.is_empty() {
@@ -270,10 +288,11 @@ impl Broker {
                 }
             }
             for name in names {
-                self.publish_internal_by_name(vhost, name, &dead, now);
+                self.publish_internal_by_name(vhost, name, &dead, wanted, now);
             }
         } else if let Some(id) = self.exchange_id(vhost, exchange) {
-            self.publish_internal(id, &dead, (!keys.is_empty()).then_some(&*keys), now);
+            let keys = (!keys.is_empty()).then_some(&*keys);
+            self.publish_internal(id, &dead, keys, wanted, now);
         }
     }
 

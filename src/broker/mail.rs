@@ -4,7 +4,8 @@
 //! more than the copy (runtime.md section 3). A sentence could cross a network as well: it holds
 //! no pointer into its sender.
 //!
-//! May import `ids`, `command`, `value`, `record`, and the uids of `definitions`.
+//! May import `ids`, `command`, `value`, `record`, the uids of `definitions`, and what `storage` has
+//! to know of a message that waits.
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use super::definitions::ExchangeUid;
 use super::record;
 use super::slots::SlotId;
+use super::storage::delayed::Lasting;
 use crate::command::{Answer, Command, Outcome};
 use crate::ids::{
     ChannelId, ChannelRef, ConnectionId, ConnectionRef, ConsumerId, ConsumerKey, ConsumerRef,
@@ -147,6 +149,8 @@ pub(crate) enum Mail {
     /// To the shard that keeps this exchange's delayed messages.
     Delay {
         exchange: ExchangeId,
+        /// It outlives the process.
+        lasting: Option<Lasting>,
         due_wall_ms: u64,
         keys: MoreKeys,
         parcel: Parcel,

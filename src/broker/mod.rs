@@ -45,6 +45,7 @@ mod vhost;
 pub use definitions::catalogue::Catalogue;
 pub use mail::Envelope;
 pub use storage::StorageSetup;
+pub(crate) use storage::entry;
 pub use storage::queues::ShardRemains;
 pub use storage::recovery::{Recovery, RecoveryReport};
 pub use storage::shelf::Sizes;
@@ -160,6 +161,8 @@ pub struct Broker {
     durabilities: Vec<(String, Durability)>,
     /// Keeper: shards that need nothing of earlier boots any more.
     adopters: u32,
+    /// Something of earlier boots is not understood and must stay.
+    keeps_earlier: bool,
     boot: u32,
     /// Keeper: uids of durable exchanges given in this boot.
     exchange_uids: u32,
@@ -200,6 +203,7 @@ impl Broker {
                 .map(|s| Box::new(storage::Storage::new(setup.shard, s))),
             durabilities: setup.durabilities,
             adopters: 0,
+            keeps_earlier: false,
             boot: setup.boot,
             exchange_uids: 0,
             queue_uids: 0,

@@ -14,6 +14,7 @@ use super::fetch::Gets;
 use super::mail::{BindingSpec, CallId, ExchangeSpec, Mail, PlainAnswer};
 use super::queue::arguments::BadArgument;
 use super::queue::{Effect, Queue, QueueSpec};
+use super::storage::queues::NewStore;
 use super::topology::RESERVED_PREFIX;
 use crate::command::{Answer, Command, Consume, Entity, Event, Now, Refusal};
 use crate::ids::{
@@ -262,7 +263,7 @@ impl Broker {
         };
         let defaults = self.defaults_in(vhost);
         let (kind, settings) = Queue::rules(&spec, &defaults).map_err(invalid)?;
-        let (store, uid, store_uid) =
+        let NewStore { store, kept_as: uid, uid: store_uid } =
             self.new_store(vhost, &spec, (kind.keeps_all, settings.durability))?;
         let queue = Queue::declare_on(&spec, &defaults, store, now).map_err(invalid)?;
         let answer = declared(&queue);

@@ -4,8 +4,10 @@
 use std::rc::Rc;
 
 use super::Broker;
+use super::clockwork::Waiting;
 use super::connections::Entered;
 use super::mail::{Mail, PendingId, Picks, Reported};
+use super::queue::store::Position;
 use super::queue::{Enqueued, dead_letter};
 use super::reply;
 use super::route::{LazyHeaders, Route, RouteCache, Subject};
@@ -19,11 +21,24 @@ use crate::value::Value;
 /// A publish that other shards, or the storage, have still to report.
 #[derive(Debug)]
 pub(super) struct Pending {
-    report: Option<Reported>,
+    report: Report,
     left: u32,
     accepted: bool,
     /// Goes back to its publisher unless a queue is found.
     unrouted: Option<Box<Unrouted>>,
+}
+
+/// Who hears of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Report {
+    /// Nobody.
+    Nobody,
+    /// The publisher.
+    Publisher(Reported),
+    /// The queue of this shard where it died and lies until then.
+    Dead { queue: QueueId, at: Position },
+    /// The log that keeps it as one that waits until then; its number among those of this shard.
+    Delayed(u64),
 }
 
 /// A mandatory message of which several shards have to say whether they know a queue for it.
@@ -217,6 +232,7 @@ impl Broker {
             Box::new(Unrouted { connection, channel, message })
         });
         let wanted = if report.is_some() || unrouted.is_some() {
+            let report = report.map_or(Report::Nobody, Report::Publisher);
             self.pending.insert(Pending { report, left: 1, accepted: true, unrouted })
         } else {
             None
@@ -338,6 +354,12 @@ impl Broker {
         }
     }
 
+    /// Something is about to be stored in several places; [`Self::stored`] once ends the waiting for
+    /// this one.
+    pub(super) fn await_stored(&mut self, report: Report) -> Option<PendingId> {
+        self.pending.insert(Pending { report, left: 1, accepted: true, unrouted: None })
+    }
+
     /// One more place has stored (or refused) a pending publish.
     pub(super) fn stored(&mut self, id: PendingId, accepted: bool, found: bool) {
         let Some(pending) = self.pending.get_mut(id) else { return };
@@ -356,9 +378,14 @@ impl Broker {
             let Unrouted { connection, channel, message } = *unrouted;
             self.tell(connection, Event::Returned { channel, message });
         }
-        if let Some(report) = report {
-            let event = Event::Stored { channel: report.channel, seq: report.seq, accepted };
-            self.tell(report.connection, event);
+        match report {
+            Report::Nobody => {}
+            Report::Publisher(Reported { connection, channel, seq }) => {
+                self.tell(connection, Event::Stored { channel, seq, accepted });
+            }
+            // Also when it was refused there: a dead message has no other place.
+            Report::Dead { queue, at } => self.gone_on(queue, at),
+            Report::Delayed(number) => self.delayed_gone(number),
         }
     }
 
@@ -372,8 +399,9 @@ impl Broker {
         now: Now,
     ) -> Published {
         let Some(entry) = self.exchanges.get(&exchange) else { return Published::Stored };
-        let vhost = self.vhosts.get(entry.vhost.0 as usize).map(|v| v.name.clone());
-        let owner = self.placement.owner(&vhost.unwrap_or_default(), &entry.name);
+        let vhost = self.vhosts.get(entry.vhost.0 as usize).map(|v| &*v.name).unwrap_or_default();
+        let owner = self.placement.owner(vhost, &entry.name);
+        let lasting = self.lasting(entry, publish.traits.persistent);
         let route = Route { name: Some(entry.name.clone()), ..Route::default() };
         let Some(message) = self.make_message(&route, publish, now) else {
             return Published::Overflowed;
@@ -381,15 +409,16 @@ impl Broker {
         let keys = more_keys(publish);
         let due_wall_ms = now.wall_ms.saturating_add(delay_ms);
         if owner == self.shard {
-            self.delay(exchange, due_wall_ms, keys, message, now);
-            return Published::Stored;
+            let waiting = Waiting { due_wall_ms, exchange, keys, message, logged: None };
+            let put = self.delay(waiting, lasting, now);
+            return self.published(put, (connection, channel), publish);
         }
         let wanted = publish.seq.and_then(|seq| {
-            let report = Some(Reported { connection, channel, seq });
-            self.pending.insert(Pending { report, left: 1, accepted: true, unrouted: None })
+            self.await_stored(Report::Publisher(Reported { connection, channel, seq }))
         });
         self.post.send_message(owner, &message, |parcel| Mail::Delay {
             exchange,
+            lasting,
             due_wall_ms,
             keys,
             parcel,
@@ -404,6 +433,7 @@ impl Broker {
         exchange: ExchangeId,
         message: &Message,
         keys: Option<&[Box<str>]>,
+        wanted: Option<PendingId>,
         now: Now,
     ) {
         let more: Vec<&str> = keys.unwrap_or_default().iter().map(|k| &**k).collect();
@@ -416,7 +446,7 @@ impl Broker {
         };
         let mut route = Route { exchange: Some(exchange), ..Route::default() };
         self.walk(exchange, &subject, true, &mut route);
-        self.follow_far(&route, message, keys, None, None);
+        self.follow_far(&route, message, keys, None, wanted);
         for queue in route.queues {
             self.enqueue(queue, message.clone(), now);
         }
@@ -428,6 +458,7 @@ impl Broker {
         vhost: VhostId,
         name: &str,
         message: &Message,
+        wanted: Option<PendingId>,
         now: Now,
     ) {
         let Some(entry) = self.vhosts.get(vhost.0 as usize) else { return };
@@ -443,8 +474,11 @@ impl Broker {
             queue: (name != message.routing_key()).then(|| name.into()),
             parcel,
             mandatory: None,
-            wanted: None,
+            wanted,
         });
+        if let Some(pending) = wanted.and_then(|id| self.pending.get_mut(id)) {
+            pending.left += 1;
+        }
     }
 
     /// A message mailed to this shard because it has an interest: only local queues are taken.

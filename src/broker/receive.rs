@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::Broker;
+use super::clockwork::Waiting;
 use super::deliver::SETTLED;
 use super::mail::{Batch, Envelope, Mail, Parcel, PendingId, for_session};
 use super::storage::waits::{Put, Waiter};
@@ -142,11 +143,11 @@ impl Broker {
                     self.reply(&message);
                 }
             }
-            Mail::Delay { exchange, due_wall_ms, keys, parcel, wanted } => {
-                if let Some(message) = self.unpack(bytes, parcel) {
-                    self.delay(exchange, due_wall_ms, keys, message, now);
-                }
-                self.report(from, wanted, Put::DONE, true);
+            Mail::Delay { exchange, lasting, due_wall_ms, keys, parcel, wanted } => {
+                let Some(message) = self.unpack(bytes, parcel) else { return };
+                let waiting = Waiting { due_wall_ms, exchange, keys, message, logged: None };
+                let put = self.delay(waiting, lasting, now);
+                self.report(from, wanted, put, true);
             }
             other => debug_assert!(false, "not a publish: {other:?}"),
         }

@@ -73,6 +73,17 @@ pub(crate) fn read_whole(
     read(record, None, names)
 }
 
+/// Appends keys beyond a message's own.
+pub(crate) fn write_keys(keys: &[Box<str>], out: &mut Vec<u8>) {
+    put_keys(out, keys);
+}
+
+/// Reads what [`write_keys`] wrote, and what follows it.
+pub(crate) fn read_keys(octets: &[u8]) -> Option<(Vec<Box<str>>, &[u8])> {
+    let mut cursor = Cursor(octets);
+    Some((cursor.keys()?, cursor.0))
+}
+
 /// Makes a message of a record. `names` gives the shared name of an exchange.
 pub(crate) fn read(
     record: &[u8],

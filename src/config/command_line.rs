@@ -3,7 +3,9 @@
 
 use std::ffi::OsString;
 
-use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Parser};
+use clap::{
+    Arg, ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand,
+};
 
 use super::document::settings_help;
 use super::load::ConfigError;
@@ -16,6 +18,7 @@ Examples:
   ringmq -c /etc/ringmq/ringmq.ini -l debug settings from a file, more in the log
   ringmq -p 0 --shards 2 --no-pin           a free port, two shards on whichever cores
   RINGMQ_AMQP_HEARTBEAT=60 ringmq           any setting from the environment
+  ringmq check -D /var/lib/ringmq           is what a stopped broker has left sound?
 
 Command line > environment > file > default.";
 
@@ -31,7 +34,10 @@ const FLAGS: &[(&str, &str, &str)] = &[
 /// One message broker for AMQP 0-9-1 on Linux: one thread per core.
 #[derive(Debug, Default, Parser)]
 #[command(name = "ringmq", version, after_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub(super) struct CommandLine {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     #[arg(short = 'D', long, value_name = "PATH")]
     data_dir: Option<String>,
     /// Settings file (INI; an existing lavinmq.ini works) [env: RINGMQ_CONFIG]
@@ -56,11 +62,48 @@ pub(super) struct CommandLine {
     no_pin: bool,
 }
 
+/// What else the program does.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Check(CheckArguments),
+}
+
+const CHECK_EXITS: &str = "\
+Without --data-dir it is the folder that a broker with the same settings file and environment would
+use. Exit code 0: sound; what a crash leaves behind is no damage. 1: damaged. 2: cannot be read, is in
+use by a broker, or the command line is wrong.";
+
+/// Verify the data that a stopped broker has left, without changing any of it
+#[derive(Debug, Args)]
+#[command(after_help = CHECK_EXITS)]
+pub(super) struct CheckArguments {
+    /// Folder of all data
+    #[arg(short = 'D', long, value_name = "PATH")]
+    pub data_dir: Option<std::path::PathBuf>,
+    /// Settings file to take the folder from
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<std::path::PathBuf>,
+    /// One JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// Also every file of the log, and the names of exchanges and bindings
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// Whether these arguments, the program's name first, ask for a check: then a mistake in them ends
+/// with the exit code of a check that could not be made.
+pub fn asks_for_check(args: impl IntoIterator<Item = OsString>) -> bool {
+    args.into_iter().nth(1).is_some_and(|verb| verb == "check")
+}
+
 /// What the command line asks for.
 #[derive(Debug)]
 pub(super) enum Asked {
     /// Start with these.
     Run(CommandLine),
+    /// Verify data.
+    Check(CheckArguments),
     /// Print this and end well: help or version.
     Print(String),
 }
@@ -94,7 +137,10 @@ pub(super) fn parse(
 ) -> Result<Asked, ConfigError> {
     let matches = command().try_get_matches_from(args);
     match matches.and_then(|m: ArgMatches| CommandLine::from_arg_matches(&m)) {
-        Ok(command_line) => Ok(Asked::Run(command_line)),
+        Ok(mut command_line) => Ok(match command_line.verb.take() {
+            Some(Verb::Check(check)) => Asked::Check(check),
+            None => Asked::Run(command_line),
+        }),
         Err(error) if !error.use_stderr() => Ok(Asked::Print(error.render().to_string())),
         Err(error) => {
             let text = error.render().to_string();
@@ -106,6 +152,11 @@ pub(super) fn parse(
 }
 
 impl CommandLine {
+    /// One that says nothing but where the settings file is.
+    pub(super) fn with_config(config: Option<std::path::PathBuf>) -> Self {
+        Self { config, ..Self::default() }
+    }
+
     /// The settings that were given: the flag as people write it, section, key, value.
     pub(super) fn given(&self) -> Vec<(&'static str, &'static str, &'static str, &str)> {
         [

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::command_line::{self, Asked, CommandLine};
+use super::command_line::{self, Asked, CheckArguments, CommandLine};
 use super::{Config, SETTINGS, Setting, foreign, ini};
 
 /// Why the start stops: one line each.
@@ -55,8 +55,21 @@ pub enum ConfigError {
 pub enum Start {
     /// Start the broker.
     Run(Box<Loaded>),
+    /// Verify what a broker has left.
+    Check(CheckRequest),
     /// Print this on standard output and end well: help or version.
     Print(String),
+}
+
+/// What is to be verified, and how to tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckRequest {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// As one JSON document instead of text.
+    pub json: bool,
+    /// Text with everything.
+    pub verbose: bool,
 }
 
 /// Settings, and what should be said about them once there is a log.
@@ -80,8 +93,32 @@ pub fn load(
 ) -> Result<Start, ConfigError> {
     let command_line = match command_line::parse(args)? {
         Asked::Print(text) => return Ok(Start::Print(text)),
+        Asked::Check(arguments) => return Ok(Start::Check(check_request(arguments, env)?)),
         Asked::Run(command_line) => command_line,
     };
+    Ok(Start::Run(Box::new(load_settings(&command_line, env)?)))
+}
+
+/// A folder that is named needs no settings: those may be what is wrong.
+fn check_request(
+    arguments: CheckArguments,
+    env: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<CheckRequest, ConfigError> {
+    let CheckArguments { data_dir, config, json, verbose } = arguments;
+    let data_dir = match data_dir {
+        Some(data_dir) => data_dir,
+        None => {
+            let like_a_start = CommandLine::with_config(config);
+            load_settings(&like_a_start, env)?.config.main.data_dir
+        }
+    };
+    Ok(CheckRequest { data_dir, json, verbose })
+}
+
+fn load_settings(
+    command_line: &CommandLine,
+    env: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Loaded, ConfigError> {
     let env = Environment::new(env);
     let file = command_line.config.clone().or_else(|| env.file());
     let text = match &file {
@@ -94,9 +131,9 @@ pub fn load(
         loading.file(path, &text)?;
     }
     loading.environment(&env)?;
-    loading.command_line(&command_line)?;
+    loading.command_line(command_line)?;
     check(&loading.config)?;
-    Ok(Start::Run(Box::new(loading.finish(file))))
+    Ok(loading.finish(file))
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {

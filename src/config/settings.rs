@@ -237,7 +237,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new(
         "main",
         "log_size_max",
-        "512M",
+        "256M",
         Field::U64(|c| &mut c.main.log_bytes_max, Unit::Bytes, 2 * MIB, u64::MAX),
         "Log files kept per shard, at least two, before what is alive in the oldest moves to segments.",
     ),

@@ -15,7 +15,7 @@ fn environment(env: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
 fn load_with(args: &[&str], env: &[(&str, &str)], text: &str) -> Result<Loaded, ConfigError> {
     let mut all = vec!["ringmq"];
     all.extend(args);
-    let Asked::Run(command_line) = command_line::parse(all)? else { panic!("printed") };
+    let Asked::Run(command_line) = command_line::parse(all)? else { panic!("no start") };
     let env = Environment::new(environment(env));
     let mut loading = Loading { config: Config::default(), not_used: vec![], notes: vec![] };
     loading.service_manager(&env)?;
@@ -243,10 +243,11 @@ fn a_missing_file_is_named() {
 fn help_has_examples_and_every_setting_and_version_has_the_version() {
     let printed = |flag| match load(["ringmq", flag], environment(&[])).unwrap() {
         Start::Print(text) => text,
-        Start::Run(_) => panic!("{flag} starts nothing"),
+        Start::Run(_) | Start::Check(_) => panic!("{flag} starts nothing"),
     };
     let help = printed("--help");
     assert!(help.contains("Examples:"));
+    assert!(help.contains("ringmq check"));
     for setting in SETTINGS {
         assert!(help.contains(&setting.name()), "{}", setting.name());
     }
@@ -256,6 +257,36 @@ fn help_has_examples_and_every_setting_and_version_has_the_version() {
     let data_dir = SETTINGS[0];
     assert!(printed("-h").contains(data_dir.about));
     assert_eq!(printed("--version"), concat!("ringmq ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn a_check_is_of_the_folder_that_a_start_would_use_unless_one_is_named() {
+    let asked = |args: &[&str], env: &[(&str, &str)]| {
+        let mut all = vec!["ringmq", "check"];
+        all.extend(args);
+        match load(all, environment(env)) {
+            Ok(Start::Check(request)) => request,
+            other => panic!("{args:?}: {other:?}"),
+        }
+    };
+    assert_eq!(asked(&[], &[]).data_dir, PathBuf::from("./data"));
+    let env = [("RINGMQ_MAIN_DATA_DIR", "/e"), ("RINGMQ_CONFIG", "")];
+    assert_eq!(asked(&["--json"], &env).data_dir, PathBuf::from("/e"));
+    // Settings may be what is wrong: they are not needed for a folder that is named.
+    let wrong = [("RINGMQ_MAIN_DATA_DIR", "/e"), ("RINGMQ_CONFIG", "no/such.ini")];
+    let named = asked(&["-D", "/d", "--verbose"], &wrong);
+    let request = CheckRequest { data_dir: PathBuf::from("/d"), json: false, verbose: true };
+    assert_eq!(named, request);
+    assert!(load(["ringmq", "check"], environment(&wrong)).is_err());
+}
+
+#[test]
+fn a_mistake_in_a_check_is_known_as_one() {
+    let args = |args: &[&str]| args.iter().map(OsString::from).collect::<Vec<_>>();
+    assert!(load(["ringmq", "check", "--repair"], environment(&[])).is_err());
+    assert!(command_line::asks_for_check(args(&["ringmq", "check", "--repair"])));
+    assert!(!command_line::asks_for_check(args(&["ringmq", "--repair", "check"])));
+    assert!(load(["ringmq", "-D", "x", "check"], environment(&[])).is_err());
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //!
 //! May import `broker`, `config`, `ringmq_shards`.
 
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 
 use ringmq_shards::log::{DataDir, RealFiles};
@@ -43,14 +45,41 @@ pub(super) fn recover(data_dir: &DataDir, placement: Placement) -> Result<Recove
         }
     };
     let mut files = RealFiles::new(&data_dir.root);
-    let read = Recovery::read(&mut files, data_dir.boot, &mut progress);
-    let recovery = read.map_err(|cause| NodeError::Unreadable {
+    let read = Recovery::read(&mut files, data_dir.dir_id, data_dir.boot, &mut progress);
+    let mut recovery = read.map_err(|cause| NodeError::Unreadable {
         path: data_dir.root.to_string_lossy().into(),
         cause,
     })?;
+    put_aside(&recovery, &data_dir.root);
+    if let Err(error) = recovery.sweep(&mut files) {
+        tracing::warn!(%error, "what is left of deleted queues stays");
+    }
     report(&recovery, data_dir, clock.now_ms().saturating_sub(began));
+    if !data_dir.was_clean {
+        recovery.assume_deliveries();
+    }
     let (catalogue, remains) = recovery.split(placement);
     Ok(Recovered { catalogue: Arc::new(catalogue), remains })
+}
+
+/// Keeps what is damaged under another name: all else of earlier boots goes when this one does not
+/// need it any more. A second name costs no space and no time.
+fn put_aside(recovery: &Recovery, root: &Path) {
+    if recovery.report.put_aside.is_empty() {
+        return;
+    }
+    let dir = root.join("quarantine");
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+    for path in &recovery.report.put_aside {
+        let (from, kept) = (root.join(path), dir.join(path.replace('/', ".")));
+        let linked = std::fs::hard_link(&from, &kept);
+        let there = linked.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::AlreadyExists);
+        if linked.is_ok() || there || std::fs::copy(&from, &kept).is_ok() {
+            tracing::warn!(path, kept = %kept.display(), "a damaged file is put aside");
+        } else {
+            tracing::error!(path, ?made, ?linked, "a damaged file cannot be put aside");
+        }
+    }
 }
 
 fn report(recovery: &Recovery, data_dir: &DataDir, took_ms: u64) {

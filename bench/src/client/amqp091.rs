@@ -10,6 +10,7 @@ pub(crate) mod confirms;
 pub(crate) mod consumer;
 pub(crate) mod error;
 pub(crate) mod link;
+pub(crate) mod many;
 pub(crate) mod producer;
 pub(crate) mod setup;
 pub(crate) mod shape;

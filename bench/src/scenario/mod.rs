@@ -6,7 +6,9 @@ use serde_json::Value;
 use crate::error::PerfError;
 use crate::options::LoadOptions;
 
+mod backlog;
 mod latency;
+mod queues;
 mod throughput;
 
 /// A kind of load.
@@ -21,7 +23,8 @@ pub(crate) struct Scenario {
 }
 
 /// All of them.
-pub(crate) const SCENARIOS: &[Scenario] = &[throughput::SCENARIO, latency::SCENARIO];
+pub(crate) const SCENARIOS: &[Scenario] =
+    &[throughput::SCENARIO, latency::SCENARIO, backlog::SCENARIO, queues::SCENARIO];
 
 /// For the command line.
 pub(crate) fn names() -> PossibleValuesParser {

@@ -24,20 +24,17 @@ pub(super) const SCENARIO: Scenario = Scenario {
 /// # Errors
 /// Whatever stood in the way before the load began.
 pub(super) fn measure(scenario: &str, options: &LoadOptions) -> Result<Value, PerfError> {
+    if options.fill_only || options.drain_only || options.transient {
+        let rule = "--fill-only, --drain-only, --transient: in scenarios backlog and queues";
+        return Err(PerfError::Settings(rule.to_owned()));
+    }
     let plan = Plan::new(options, random_token())?;
-    let manner = Manner {
-        uri: &options.uri,
-        has_two_threads: options.threads == 2,
-        pin: &options.pin,
-        broker_pid: options.broker_pid,
-        is_quiet: options.quiet,
-    };
-    let outcome = run(&plan, manner)?;
+    let outcome = run(&plan, Manner::of(options))?;
     Ok(to_json(Subject { scenario, options, plan: &plan }, &outcome))
 }
 
 /// Tells messages and queues of this run from those of others.
-fn random_token() -> u16 {
+pub(super) fn random_token() -> u16 {
     // The standard library seeds its hash tables from the system; 16 bits of that are enough.
     let [high, low, ..] = RandomState::new().hash_one(std::process::id()).to_be_bytes();
     u16::from_be_bytes([high, low])

@@ -1,4 +1,4 @@
-//! The content of the BOOT file. May import `ids`.
+//! The content of the BOOT file. May import nothing.
 //!
 //! ```text
 //!  0   8  magic "RINGBOOT"         28   1  1: everything was written before the process ended
@@ -17,9 +17,6 @@ pub(super) const BOOT_BYTES: usize = 64;
 
 /// The present format of the data directory.
 pub(super) const FORMAT_VERSION: u32 = 1;
-
-/// Boot numbers are the bits above `ids::BOOT_SHIFT` of a log sequence number. Number 0 is never used.
-pub(super) const BOOT_MAX: u32 = (1 << (64 - super::ids::BOOT_SHIFT)) - 1;
 
 const MAGIC: &[u8; 8] = b"RINGBOOT";
 const SUM_AT: usize = BOOT_BYTES - 4;
@@ -62,7 +59,7 @@ impl Boot {
         bytes.extend_from_slice(&self.shards.to_le_bytes());
         bytes.push(u8::from(self.clean));
         bytes.resize(SUM_AT, 0);
-        let sum = crc32c(&bytes);
+        let sum = crc32c::crc32c(&bytes);
         bytes.extend_from_slice(&sum.to_le_bytes());
         bytes
     }
@@ -74,7 +71,7 @@ impl Boot {
     /// `None`: damaged.
     fn parse(bytes: &[u8]) -> Option<Result<Self, Unreadable>> {
         let (content, sum) = bytes.split_at_checked(SUM_AT)?;
-        let is_whole = content.starts_with(MAGIC) && sum == crc32c(content).to_le_bytes();
+        let is_whole = content.starts_with(MAGIC) && sum == crc32c::crc32c(content).to_le_bytes();
         if !is_whole {
             return None;
         }
@@ -97,17 +94,6 @@ fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
 }
 
-/// Bit by bit: this runs over 60 octets, twice in the life of a process.
-fn crc32c(bytes: &[u8]) -> u32 {
-    const POLYNOMIAL: u32 = 0x82f6_3b78;
-    !bytes.iter().fold(u32::MAX, |sum, byte| {
-        (0..8).fold(sum ^ u32::from(*byte), |sum, _| {
-            let shifted = sum >> 1;
-            if sum & 1 == 1 { shifted ^ POLYNOMIAL } else { shifted }
-        })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,8 +104,8 @@ mod tests {
     #[test]
     fn the_checksum_is_the_one_of_the_specification() {
         // RFC 3720 B.4: 32 octets of zeros, and the check value of every catalogue.
-        assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
-        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+        assert_eq!(crc32c::crc32c(&[0; 32]), 0x8a91_36aa);
+        assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
     }
 
     #[test]
@@ -151,7 +137,7 @@ mod tests {
         let mut bytes = BOOT.encode();
         bytes[8] = 9;
         bytes[20] = 0xff;
-        let sum = crc32c(&bytes[..SUM_AT]);
+        let sum = crc32c::crc32c(&bytes[..SUM_AT]);
         bytes[SUM_AT..].copy_from_slice(&sum.to_le_bytes());
         assert_eq!(Boot::decode(&bytes), Err(Unreadable::Newer { version: 9 }));
     }

@@ -1,5 +1,5 @@
 //! The data directory: who has it, which start of the process this is, and what the last one left.
-//! May import `boot`, `dir_lock`, `file_system`, `files`, `ids`, `paths`, `real_files` and `reserve`.
+//! May import `boot`, `dir_id`, `dir_lock`, `file_system`, `files`, `ids`, `paths`, `real_files` and `reserve`.
 
 use std::fs::{DirBuilder, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -7,21 +7,25 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::boot::{BOOT_BYTES, BOOT_MAX, Boot, FORMAT_VERSION, Unreadable};
+use super::boot::{BOOT_BYTES, Boot, FORMAT_VERSION, Unreadable};
+use super::dir_id::dir_id_of_logs;
 use super::dir_lock::{Locked, lock};
 use super::file_system::file_system_warning;
 use super::files::Files;
-use super::ids::{FILE_BOOT_SHIFT, LogFile, QueueUid};
+use super::ids::{BOOT_MAX, FILE_BOOT_SHIFT, LogFile, QueueUid};
 use super::paths::{self, QUEUES, RESERVE, SHARDS, UNFINISHED};
 use super::real_files::RealFiles;
 use super::reserve::{RESERVE_BYTES, make_reserve};
 use crate::shard_id::ShardId;
 
-const BOOT_FILE: &str = "BOOT";
+/// Which start it is; see `boot`.
+pub(super) const BOOT_FILE: &str = "BOOT";
 
 /// How far the boot number jumps when BOOT cannot say how far it was: more starts than can have left
 /// no file behind.
 const BOOT_JUMP: u32 = 1_000;
+
+const _: () = assert!(BOOT_JUMP <= BOOT_MAX / 1_000, "a BOOT may be damaged many times");
 
 /// Why a data directory cannot be used. Each text is one line.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +81,7 @@ pub struct DataDir {
     pub dir_id: u64,
     /// The groups it was made with. They may differ from those that are wanted; these count.
     pub groups: u16,
-    /// The number of this start, from 1 to 2^24 - 1. None comes twice.
+    /// The number of this start, from 1 to 2^20 - 1 (1,048,575, `BOOT_MAX`). None comes twice.
     pub boot: u32,
     /// The process before this one had written everything when it ended.
     pub was_clean: bool,
@@ -94,7 +98,8 @@ impl DataDir {
     /// Makes the directory if needed, takes it, and begins a new boot, which is on the disk when this
     /// returns. Blocks: for the time before the shards start.
     ///
-    /// A damaged BOOT is no reason to refuse: the messages are in other files. See [`DataDir::notes`].
+    /// A damaged BOOT is no reason to refuse: the messages are in other files, and so is the id without
+    /// which they cannot be read. See [`DataDir::notes`].
     ///
     /// # Errors
     /// Another process has it, a later version wrote it, or the system says no.
@@ -119,8 +124,14 @@ impl DataDir {
         let before = match found {
             Found::Whole(boot) => boot,
             Found::Nothing if !seen.anything => Boot::before_the_first(wanted_groups),
-            Found::Nothing => seen.instead_of_boot("is not there", wanted_groups, &mut notes),
-            Found::Damaged { how } => seen.instead_of_boot(&how, wanted_groups, &mut notes),
+            Found::Nothing => {
+                let id = dir_id_of_logs(&mut files);
+                seen.instead_of_boot("is not there", id, wanted_groups, &mut notes)
+            }
+            Found::Damaged { how } => {
+                let id = dir_id_of_logs(&mut files);
+                seen.instead_of_boot(&how, id, wanted_groups, &mut notes)
+            }
         };
         let boot = seen.next_boot(&before, &mut notes);
         if boot > BOOT_MAX {
@@ -176,7 +187,8 @@ pub fn begin_boot_on(files: &mut dyn Files, wanted_groups: u16) -> io::Result<u3
     let before = match found {
         Found::Whole(boot) => boot,
         Found::Nothing | Found::Damaged { .. } if seen.anything => {
-            seen.instead_of_boot("is not there", wanted_groups, &mut notes)
+            let id = dir_id_of_logs(files);
+            seen.instead_of_boot("is not there", id, wanted_groups, &mut notes)
         }
         Found::Nothing | Found::Damaged { .. } => Boot::before_the_first(wanted_groups),
     };
@@ -243,16 +255,25 @@ impl Seen {
         self.boot_max = self.boot_max.max(boot.unwrap_or(0));
     }
 
-    fn instead_of_boot(&self, how: &str, wanted_groups: u16, notes: &mut Vec<String>) -> Boot {
+    /// `dir_id`: what the logs say that it is.
+    fn instead_of_boot(
+        &self,
+        how: &str,
+        dir_id: Option<u64>,
+        wanted_groups: u16,
+        notes: &mut Vec<String>,
+    ) -> Boot {
         // The next number is one more.
         let boot = self.boot_max.saturating_add(BOOT_JUMP - 1).min(BOOT_MAX - 1).max(self.boot_max);
+        let id = if dir_id.is_some() { "keeps the id that its logs have" } else { "gets a new id" };
         notes.push(format!(
-            "BOOT {how}: boot numbers go on at {}, {} having been found; the data directory gets a new \
-             id and {wanted_groups} groups",
+            "BOOT {how}: boot numbers go on at {}, {} having been found; the data directory {id} and \
+             gets {wanted_groups} groups",
             boot.saturating_add(1),
             self.boot_max
         ));
-        Boot { boot, clean: false, ..Boot::before_the_first(wanted_groups) }
+        let new = Boot::before_the_first(wanted_groups);
+        Boot { boot, dir_id: dir_id.unwrap_or(new.dir_id), clean: false, ..new }
     }
 
     fn next_boot(&self, before: &Boot, notes: &mut Vec<String>) -> u32 {
@@ -290,7 +311,7 @@ fn names(files: &mut dyn Files, dir: &str, notes: &mut Vec<String>) -> Vec<Strin
 }
 
 /// What there is of BOOT.
-enum Found {
+pub(super) enum Found {
     Whole(Boot),
     Nothing,
     Damaged {
@@ -300,7 +321,7 @@ enum Found {
 }
 
 /// Fails with the format if that is a later one.
-fn read_boot(files: &mut dyn Files) -> Result<Found, u32> {
+pub(super) fn read_boot(files: &mut dyn Files) -> Result<Found, u32> {
     let unreadable = |error: io::Error| Found::Damaged { how: format!("cannot be read ({error})") };
     let entries = match files.list("") {
         Ok(entries) => entries,
@@ -325,10 +346,17 @@ fn begin_boot(files: &mut dyn Files, boot: &Boot, notes: &mut Vec<String>) -> io
     match write_boot(files, boot) {
         Err(error) if error.kind() == io::ErrorKind::StorageFull => {
             notes.push(format!("the disk is full ({error}): the ballast was given up"));
-            // Without ballast the first error is the one to tell.
-            files.remove(RESERVE).map_err(|_| error)?;
-            files.sync_dir("")?;
-            write_boot(files, boot)
+            if files.remove(RESERVE).is_ok() {
+                files.sync_dir("")?;
+                if write_boot(files, boot).is_ok() {
+                    return Ok(());
+                }
+            }
+            // Not one block is left. The old BOOT has one: written over, it is the old or the new one
+            // as long as a disk writes a sector whole, and otherwise a damaged one, with which the
+            // next start lives. Without an old one the first error is the one to tell.
+            files.write(BOOT_FILE, 0, &boot.encode()).map_err(|_| error)?;
+            files.sync(BOOT_FILE)
         }
         written => written,
     }

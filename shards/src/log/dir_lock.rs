@@ -32,19 +32,38 @@ pub(super) fn lock(root: &Path) -> io::Result<Locked> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    let mut file = options.open(root.join(LOCK_FILE))?;
-    // SAFETY: the descriptor is open for as long as `file` lives; no memory is passed.
-    let result = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
-    if result < 0 {
-        let error = io::Error::last_os_error();
-        if error.kind() == io::ErrorKind::WouldBlock {
-            return Ok(Locked::InUse { pid: pid_in(&mut file) });
-        }
-        return Err(error);
+    let mut locked = take(options.open(root.join(LOCK_FILE))?, libc::LOCK_EX)?;
+    if let Locked::Held(file) = &mut locked {
+        // For people and for the message above; nothing depends on it, and a full disk must not
+        // matter.
+        let _ = write_pid(file);
     }
-    // For people and for the message above; nothing depends on it, and a full disk must not matter.
-    let _ = write_pid(&mut file);
-    Ok(Locked::Held(file))
+    Ok(locked)
+}
+
+/// As [`lock`], for whoever only reads: others may read too, and the file is left as it is. `None`:
+/// there is no such file, so nobody has ever worked here, or somebody has removed it.
+pub(super) fn lock_to_read(root: &Path) -> io::Result<Option<Locked>> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NOFOLLOW);
+    match options.open(root.join(LOCK_FILE)) {
+        Ok(file) => take(file, libc::LOCK_SH).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn take(mut file: File, how: libc::c_int) -> io::Result<Locked> {
+    // SAFETY: the descriptor is open for as long as `file` lives; no memory is passed.
+    let result = unsafe { libc::flock(file.as_raw_fd(), how | libc::LOCK_NB) };
+    if result == 0 {
+        return Ok(Locked::Held(file));
+    }
+    let error = io::Error::last_os_error();
+    if error.kind() == io::ErrorKind::WouldBlock {
+        return Ok(Locked::InUse { pid: pid_in(&mut file) });
+    }
+    Err(error)
 }
 
 fn write_pid(file: &mut File) -> io::Result<()> {

@@ -78,6 +78,15 @@ pub trait Files: Send {
     /// `NotFound`, and whatever else the system says.
     fn read(&mut self, path: &str) -> io::Result<Vec<u8>>;
 
+    /// What [`Files::read`] gives, without a copy of it in memory where that can be had. The file is
+    /// not changed while the result lives.
+    ///
+    /// # Errors
+    /// `NotFound`, and whatever else the system says.
+    fn view(&mut self, path: &str) -> io::Result<super::Mapped> {
+        Ok(super::Mapped(std::sync::Arc::new(self.read(path)?)))
+    }
+
     /// `bytes` octets of a file from `offset`, like [`Files::read`]; fewer where the file ends.
     ///
     /// # Errors

@@ -2,11 +2,32 @@
 
 use std::fmt;
 
-/// Bits of a position or sequence number that count within one boot of the process.
-pub const BOOT_SHIFT: u32 = 40;
+/// Bits of a position or sequence number that count within one boot of the process; those above are
+/// the boot number. 2^44 last for 203 days of a million a second, and leave a million starts.
+pub const BOOT_SHIFT: u32 = 44;
+
+/// The highest boot number, 1,048,575: what fits above [`BOOT_SHIFT`]. Number 0 is never used.
+pub const BOOT_MAX: u32 = (1 << (u64::BITS - BOOT_SHIFT)) - 1;
+
+/// How far positions and sequence numbers count within one boot. One more is still a number, and of no
+/// other boot: a range may end behind its last.
+pub const COUNT_MAX: u64 = (1 << BOOT_SHIFT) - 2;
 
 /// Bits of a file number or queue uid that count within one boot of the process.
 pub const FILE_BOOT_SHIFT: u32 = 32;
+
+const _: () = assert!(BOOT_MAX == 1_048_575, "as the documentation says");
+const _: () =
+    assert!(BOOT_MAX as u64 == u64::MAX >> BOOT_SHIFT, "each boot has numbers of its own");
+const _: () = assert!(BOOT_MAX as u64 <= u64::MAX >> FILE_BOOT_SHIFT, "and files of its own");
+const _: () = assert!(
+    ((BOOT_MAX as u64) << BOOT_SHIFT).checked_add(COUNT_MAX + 1).is_some(),
+    "what is behind the last position of the last boot fits into 64 bits"
+);
+const _: () = assert!(
+    COUNT_MAX / 1_000_000 / 86_400 > 200,
+    "numbers last for so many days of a million records a second"
+);
 
 /// Log sequence number: the place of a record in its shard's log, strictly one more than the one
 /// before within one boot. 0 is before every record.
@@ -24,6 +45,12 @@ impl Lsn {
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
+    }
+
+    /// No record of its boot may come after it.
+    #[must_use]
+    pub const fn is_last_of_boot(self) -> bool {
+        self.0 & ((1 << BOOT_SHIFT) - 1) >= COUNT_MAX
     }
 }
 
@@ -115,6 +142,18 @@ pub struct SegmentId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_number_of_a_boot_has_one_behind_it_that_is_of_the_same_boot() {
+        for boot in [1, 2, BOOT_MAX] {
+            let last = Lsn((u64::from(boot) << BOOT_SHIFT) + COUNT_MAX);
+            assert!(last.is_last_of_boot());
+            assert!(!Lsn(last.0 - 1).is_last_of_boot());
+            assert!(!Lsn::first_of(boot).is_last_of_boot());
+            assert!(last.next().is_last_of_boot());
+            assert_eq!(last.next().0 >> BOOT_SHIFT, u64::from(boot));
+        }
+    }
 
     #[test]
     fn a_file_is_found_by_the_name_it_gave() {

@@ -20,11 +20,13 @@
 //!
 //! Each start of the process takes the next boot number, synced in BOOT before anything else is
 //! written. Log sequence numbers, positions in queues, queue uids and file numbers all begin anew
-//! at `boot << 40` (uids and files `boot << 32`), so whatever a crash made of the numbers before, none
-//! comes again (reliability.md 2.4, step 6, without having to know the highest).
+//! at `boot << 44` (uids and files `boot << 32`), so whatever a crash made of the numbers before, none
+//! comes again (reliability.md 2.4, step 6, without having to know the highest). A directory has
+//! 1,048,575 boots, each of them numbers for 203 days of a million records a second.
 
 mod boot;
 mod data_dir;
+mod dir_id;
 mod dir_lock;
 mod direct;
 mod driver;
@@ -32,6 +34,7 @@ pub mod file_header;
 mod file_system;
 pub mod files;
 pub mod ids;
+mod inspect;
 pub mod job;
 mod mapped;
 pub mod paths;
@@ -62,15 +65,17 @@ pub mod writer;
 #[cfg(any(test, feature = "sim"))]
 pub use data_dir::begin_boot_on;
 pub use data_dir::{DataDir, DataDirError};
+pub use dir_id::dir_id_of_logs;
 pub use driver::Driver;
 pub use file_header::{BLOCK_BYTES, FileHeader, HeaderError};
 pub use files::{Entry, Files};
 pub use ids::{LogFile, Lsn, QueueUid, SegmentId};
+pub use inspect::{BootFound, BootInfo, Inspected};
 pub use job::{DiskError, Done, Job, Mapped, Space};
 pub use mapped::map_file;
 pub use real_files::RealFiles;
-pub use record::{Head, Record};
-pub use recover::{Image, Known, Report, recover};
+pub use record::{Head, Key, Record};
+pub use recover::{Finding, Image, Known, Report, recover};
 pub use reserve::{RESERVE_BYTES, make_reserve, release_reserve};
 pub use run_job::run_job;
 pub use segment::{Entry as SegmentEntry, Segment};

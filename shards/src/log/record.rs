@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! outer head: of this log                       inner head: the same wherever the record is copied to
-//!  0  4  CRC32C of 4..28, xor CRC_MASK          24  4  CRC32C of 28..end (without padding)
+//!  0  4  CRC32C of 4..28, xor the log's key      24  4  CRC32C of 28..end (without padding)
 //!  4  4  octets from 24 on, without padding     28  4  group
 //!  8  8  lsn                                    32  8  gseq: number within the group and boot
 //! 16  4  lsn - highest lsn known durable        40  4  epoch
@@ -14,6 +14,13 @@
 //!
 //! All numbers are little-endian. The outer checksum covers the inner one, so each octet is hashed
 //! once, and it covers the length, so a length is believed before the payload is.
+//!
+//! # Whose a record is
+//!
+//! The outer checksum is changed by the [`Key`] of the log, which is made of the directory's random id
+//! and the shard. So a block of another log that a disk has put into this one holds no records, nor
+//! does a message whose publisher has guessed number and boot, unless it hits one of 2^32 keys. The
+//! key is no secret to whoever can read the files, who could as well write them.
 
 use super::ids::{BOOT_SHIFT, Lsn};
 
@@ -37,11 +44,28 @@ const OUTER_BYTES: usize = 24;
 const INNER_BYTES: usize = HEAD_BYTES - OUTER_BYTES;
 /// What the inner checksum covers begins here, what the outer one covers ends here.
 const INNER_BODY: usize = OUTER_BYTES + 4;
-/// A checksum of data that contain its own checksum is a constant: stored checksums are changed by
-/// this, as `LevelDB` does (by adding).
-const CRC_MASK: u32 = 0xA282_EAD8;
+/// What keys are made of besides the log's identity, so that they are no checksum of anything else.
+const KEY_SALT: [u8; 8] = *b"RINGKEY1";
 /// The distance that claims nothing.
 const NOTHING_CLAIMED: u32 = u32::MAX;
+
+/// Changes the outer checksums of a log's records, so that they are records nowhere else. A checksum of
+/// data that contain their own checksum would be a constant without such a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key(u32);
+
+impl Key {
+    /// The key of a shard's log and checkpoints in the data directory with this id. Two shards of one
+    /// directory never have the same.
+    #[must_use]
+    pub fn of(dir_id: u64, shard: u32) -> Self {
+        let mut identity = [0; 20];
+        put(&mut identity, 0, KEY_SALT);
+        put(&mut identity, 8, dir_id.to_le_bytes());
+        put(&mut identity, 16, shard.to_le_bytes());
+        Self(crc32c::crc32c(&identity))
+    }
+}
 
 /// What both heads say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +73,7 @@ pub struct Head {
     /// Place in this shard's log.
     pub lsn: Lsn,
     /// Everything up to here was known to be durable when this was written; always before `lsn`.
-    /// The end of the boot before (`boot << 40`) if nothing was, or if it is out of reach.
+    /// The end of the boot before (`boot << BOOT_SHIFT`) if nothing was, or if it is out of reach.
     pub durable: Lsn,
     /// The boot it was written in.
     pub boot: u32,
@@ -102,7 +126,7 @@ pub enum Invalid {
         /// What it says.
         octets: u32,
     },
-    /// The outer head is damaged.
+    /// The outer head is damaged, or of another log.
     #[error("checksum of the head")]
     OuterChecksum,
     /// The payload or the inner head is damaged; the outer head is not.
@@ -144,7 +168,7 @@ impl Outer {
     ///
     /// # Errors
     /// Any cause but [`Invalid::InnerChecksum`].
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, Invalid> {
+    pub(super) fn read(bytes: &[u8], key: Key) -> Result<Self, Invalid> {
         let (Some(outer), Some(covered)) = (Self::peek(bytes), bytes.get(4..INNER_BODY)) else {
             return Err(Invalid::Cut);
         };
@@ -156,7 +180,7 @@ impl Outer {
         {
             return Err(Invalid::Length { octets });
         }
-        if u32_at(bytes, 0) != Some(crc32c::crc32c(covered) ^ CRC_MASK) {
+        if u32_at(bytes, 0) != Some(crc32c::crc32c(covered) ^ key.0) {
             return Err(Invalid::OuterChecksum);
         }
         let is_of_boot = outer.lsn.0 >> BOOT_SHIFT == u64::from(outer.boot);
@@ -195,7 +219,7 @@ pub fn begin(out: &mut Vec<u8>) -> usize {
 /// # Panics
 /// If [`begin`] did not give `start`, or the payload is longer than [`PAYLOAD_BYTES_MAX`]: such a
 /// record could be written but not read.
-pub fn finish(out: &mut Vec<u8>, start: usize, head: &Head) {
+pub fn finish(out: &mut Vec<u8>, start: usize, head: &Head, key: Key) {
     let record = out.get_mut(start..).unwrap_or_default();
     let payload_bytes = record.len().checked_sub(HEAD_BYTES);
     assert!(payload_bytes.is_some_and(|bytes| bytes <= PAYLOAD_BYTES_MAX), "record to be written");
@@ -216,16 +240,16 @@ pub fn finish(out: &mut Vec<u8>, start: usize, head: &Head) {
     put(record, 8, head.lsn.0.to_le_bytes());
     put(record, 16, delta.to_le_bytes());
     put(record, 20, head.boot.to_le_bytes());
-    let outer = crc32c::crc32c(record.get(4..INNER_BODY).unwrap_or_default()) ^ CRC_MASK;
+    let outer = crc32c::crc32c(record.get(4..INNER_BODY).unwrap_or_default()) ^ key.0;
     put(record, 0, outer.to_le_bytes());
 
     let end = start + record.len().next_multiple_of(RECORD_ALIGN);
     out.resize(end, 0);
 }
 
-/// What is at the front of `bytes`. A record may be cut within its padding only.
+/// What is at the front of `bytes`, of a log with this key. A record may be cut within its padding only.
 #[must_use]
-pub fn decode(bytes: &[u8]) -> Decoded<'_> {
+pub fn decode(bytes: &[u8], key: Key) -> Decoded<'_> {
     let is_end = match bytes.first_chunk::<8>() {
         Some(front) => *front == [0; 8],
         None => bytes.iter().all(|octet| *octet == 0),
@@ -233,7 +257,7 @@ pub fn decode(bytes: &[u8]) -> Decoded<'_> {
     if is_end {
         return Decoded::End;
     }
-    let outer = match Outer::read(bytes) {
+    let outer = match Outer::read(bytes, key) {
         Ok(outer) => outer,
         Err(why) => return Decoded::Invalid(why),
     };
@@ -293,6 +317,8 @@ fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
 mod tests {
     use super::*;
 
+    const KEY: Key = Key(0x5EED_0123);
+
     fn head() -> Head {
         Head {
             lsn: Lsn::first_of(3).next().next(),
@@ -310,7 +336,7 @@ mod tests {
         let mut out = vec![0xEE; 16];
         let start = begin(&mut out);
         out.extend_from_slice(payload);
-        finish(&mut out, start, head);
+        finish(&mut out, start, head, KEY);
         out.split_off(start)
     }
 
@@ -320,7 +346,7 @@ mod tests {
             let payload: Vec<u8> = (0..=250_u8).cycle().take(length).collect();
             let bytes = written(&head(), &payload);
             assert_eq!(bytes.len(), record_bytes(payload.len()));
-            let Decoded::Record { record, taken } = decode(&bytes) else { panic!("{length}") };
+            let Decoded::Record { record, taken } = decode(&bytes, KEY) else { panic!("{length}") };
             assert_eq!(record, Record { head: head(), payload: &payload });
             assert_eq!(taken, bytes.len());
         }
@@ -331,11 +357,11 @@ mod tests {
         let bytes = written(&head(), b"abc");
         assert_eq!(bytes.len(), 64);
         assert_eq!(bytes[4..8], 35_u32.to_le_bytes(), "length from the inner head on");
-        assert_eq!(bytes[8..16], ((3_u64 << 40) + 3).to_le_bytes(), "lsn");
+        assert_eq!(bytes[8..16], ((3_u64 << 44) + 3).to_le_bytes(), "lsn");
         assert_eq!(bytes[16..20], 2_u32.to_le_bytes(), "distance of what is durable");
         assert_eq!(bytes[20..24], 3_u32.to_le_bytes(), "boot");
         assert_eq!(bytes[24..28], crc32c::crc32c(&bytes[28..59]).to_le_bytes());
-        assert_eq!(bytes[0..4], (crc32c::crc32c(&bytes[4..28]) ^ 0xA282_EAD8).to_le_bytes());
+        assert_eq!(bytes[0..4], (crc32c::crc32c(&bytes[4..28]) ^ 0x5EED_0123).to_le_bytes());
         assert_eq!(bytes[28..32], 7_u32.to_le_bytes(), "group");
         assert_eq!(bytes[44..46], 4_u16.to_le_bytes(), "kind");
         assert_eq!(bytes[48..56], [0; 8], "reserved");
@@ -345,12 +371,12 @@ mod tests {
     #[test]
     fn a_record_cut_anywhere_but_in_its_padding_is_none() {
         let bytes = written(&head(), b"abc");
-        assert_eq!(decode(&[]), Decoded::End);
+        assert_eq!(decode(&[], KEY), Decoded::End);
         for length in 1..59 {
-            assert!(matches!(decode(&bytes[..length]), Decoded::Invalid(_)), "{length}");
+            assert!(matches!(decode(&bytes[..length], KEY), Decoded::Invalid(_)), "{length}");
         }
         for length in 59..=64 {
-            assert!(matches!(decode(&bytes[..length]), Decoded::Record { .. }), "{length}");
+            assert!(matches!(decode(&bytes[..length], KEY), Decoded::Record { .. }), "{length}");
         }
     }
 
@@ -360,15 +386,15 @@ mod tests {
         for bit in 0..59 * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(matches!(decode(&damaged), Decoded::Invalid(_)), "bit {bit}");
+            assert!(matches!(decode(&damaged, KEY), Decoded::Invalid(_)), "bit {bit}");
         }
     }
 
     #[test]
     fn zeros_are_the_end() {
-        assert_eq!(decode(&[0; 4096]), Decoded::End);
-        assert_eq!(decode(&[0; 5]), Decoded::End);
-        assert_eq!(decode(&[0, 1]), Decoded::Invalid(Invalid::Cut));
+        assert_eq!(decode(&[0; 4096], KEY), Decoded::End);
+        assert_eq!(decode(&[0; 5], KEY), Decoded::End);
+        assert_eq!(decode(&[0, 1], KEY), Decoded::Invalid(Invalid::Cut));
     }
 
     #[test]
@@ -379,24 +405,46 @@ mod tests {
             ..head()
         };
         let bytes = written(&far, b"");
-        let Decoded::Record { record, .. } = decode(&bytes) else { panic!("no record") };
-        assert_eq!(record.head.durable, Lsn(3 << 40));
+        let Decoded::Record { record, .. } = decode(&bytes, KEY) else { panic!("no record") };
+        assert_eq!(record.head.durable, Lsn(3 << BOOT_SHIFT));
         let itself = Head { durable: head().lsn, ..head() };
         let bytes = written(&itself, b"");
-        let Decoded::Record { record, .. } = decode(&bytes) else { panic!("no record") };
+        let Decoded::Record { record, .. } = decode(&bytes, KEY) else { panic!("no record") };
         assert_eq!(record.head.durable, Lsn(head().lsn.0 - 1), "a record never claims itself");
     }
 
     #[test]
     fn a_record_of_another_boot_than_its_number_is_none() {
         let bytes = written(&Head { boot: 4, ..head() }, b"");
-        assert_eq!(decode(&bytes), Decoded::Invalid(Invalid::Numbers));
+        assert_eq!(decode(&bytes, KEY), Decoded::Invalid(Invalid::Numbers));
+    }
+
+    #[test]
+    fn a_record_is_one_in_its_own_log_only() {
+        let own = Key::of(0x0123_4567_89ab_cdef, 3);
+        let mut bytes = Vec::new();
+        let start = begin(&mut bytes);
+        finish(&mut bytes, start, &head(), own);
+        assert!(matches!(decode(&bytes, own), Decoded::Record { .. }));
+        let shards = (0..512).filter(|shard| *shard != 3);
+        let others = shards.map(|shard| Key::of(0x0123_4567_89ab_cdef, shard));
+        let other_dirs = (0..64).map(|bit| Key::of(0x0123_4567_89ab_cdef ^ 1 << bit, 3));
+        for other in others.chain(other_dirs) {
+            assert_eq!(decode(&bytes, other), Decoded::Invalid(Invalid::OuterChecksum));
+        }
+    }
+
+    #[test]
+    fn the_keys_are_these() {
+        // The octets of the format: a key that changes makes every log unreadable.
+        let identity = b"RINGKEY1\xef\xcd\xab\x89\x67\x45\x23\x01\x03\0\0\0";
+        assert_eq!(Key::of(0x0123_4567_89ab_cdef, 3), Key(crc32c::crc32c(identity)));
     }
 
     #[test]
     fn a_huge_length_is_refused_before_it_is_used() {
         let mut bytes = written(&head(), b"abc");
         bytes[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
-        assert_eq!(decode(&bytes), Decoded::Invalid(Invalid::Length { octets: u32::MAX }));
+        assert_eq!(decode(&bytes, KEY), Decoded::Invalid(Invalid::Length { octets: u32::MAX }));
     }
 }

@@ -26,7 +26,7 @@ use std::collections::HashMap;
 use self::scan::{Piece, Scan};
 use super::file_header::{BLOCK_BYTES, FileHeader, HeaderError};
 use super::ids::{BOOT_SHIFT, FILE_BOOT_SHIFT, LogFile, Lsn};
-use super::record::{KIND_MARK, Record};
+use super::record::{KIND_MARK, Key, Record};
 
 pub use self::report::{BootReport, FileReport, Finding, Report};
 
@@ -39,14 +39,32 @@ pub struct Image<'a> {
     pub bytes: &'a [u8],
 }
 
-/// What is known from elsewhere, from a checkpoint for instance.
-#[derive(Debug, Clone, Copy, Default)]
+/// What is known from elsewhere: whose log it is, and what a checkpoint says, for instance.
+#[derive(Debug, Clone, Copy)]
 pub struct Known {
+    /// The data directory: records of others are none here.
+    pub dir_id: u64,
+    /// The shard: records of others are none here.
+    pub shard: u32,
     /// The first record that is still needed: earlier ones of its boot are ignored, and it is a loss
     /// if the log begins later. Without it the beginning of the oldest file cannot be judged exactly.
     pub first: Option<Lsn>,
     /// Everything up to here was durable.
     pub durable: Option<Lsn>,
+}
+
+impl Known {
+    /// Nothing but whose log it is.
+    #[must_use]
+    pub const fn of(dir_id: u64, shard: u32) -> Self {
+        Self { dir_id, shard, first: None, durable: None }
+    }
+
+    /// What the records of that log are made with.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        Key::of(self.dir_id, self.shard)
+    }
 }
 
 /// Gives all records of a shard's log files to `each`, except marks, in ascending order and each once.
@@ -63,7 +81,7 @@ pub fn recover<'a>(
     boots.sort_unstable();
     boots.dedup();
     for boot in boots {
-        let mut files = scan_boot(boot, &images, &mut report.findings);
+        let mut files = scan_boot(boot, &images, &known, &mut report.findings);
         let mut sweep = Sweep {
             boot,
             known,
@@ -91,17 +109,26 @@ fn boot_of(lsn: Lsn) -> u64 {
 struct Scanned<'a> {
     bytes: &'a [u8],
     scan: Scan,
+    /// Its header, if that is its own.
+    own: Option<FileHeader>,
     report: FileReport,
 }
 
 /// Finds all intact records of one boot.
-fn scan_boot<'a>(boot: u64, images: &[Image<'a>], findings: &mut Vec<Finding>) -> Vec<Scanned<'a>> {
+fn scan_boot<'a>(
+    boot: u64,
+    images: &[Image<'a>],
+    known: &Known,
+    findings: &mut Vec<Finding>,
+) -> Vec<Scanned<'a>> {
     let mut files: Vec<Scanned<'a>> = Vec::new();
     // Where the nearest earlier file with records begins: later files have later records.
     let mut before = Lsn(boot << BOOT_SHIFT);
     for Image { file, bytes } in images.iter().filter(|image| image.file.boot() == boot) {
         let header = FileHeader::decode(bytes);
-        let own = header.ok().filter(|header| header.file == *file);
+        let is_ours =
+            |header: &FileHeader| header.dir_id == known.dir_id && header.shard == known.shard;
+        let own = header.ok().filter(|header| header.file == *file && is_ours(header));
         let floor = own.map_or(before, |header| header.first);
         let scan = match header {
             // Its records may look different.
@@ -109,12 +136,17 @@ fn scan_boot<'a>(boot: u64, images: &[Image<'a>], findings: &mut Vec<Finding>) -
             Ok(_)
             | Err(
                 HeaderError::Cut | HeaderError::Blank | HeaderError::Magic | HeaderError::Checksum,
-            ) => Scan::new(bytes, boot, floor),
+            ) => Scan::new(bytes, known.key(), boot, floor),
         };
         if own.is_none() {
             // A file is made, or renamed, before its header is written, and only then used.
             let is_unused = scan.pieces.is_empty();
             findings.push(match header {
+                Ok(FileHeader { shard, dir_id, .. })
+                    if !header.is_ok_and(|header| is_ours(&header)) =>
+                {
+                    Finding::Foreign { file: *file, shard, dir_id }
+                }
                 Ok(_) | Err(HeaderError::Blank) if is_unused => Finding::NotBegun { file: *file },
                 Ok(_) => Finding::BadHeader { file: *file, why: None },
                 Err(why) => Finding::BadHeader { file: *file, why: Some(why) },
@@ -127,7 +159,7 @@ fn scan_boot<'a>(boot: u64, images: &[Image<'a>], findings: &mut Vec<Finding>) -
             before = before.max(first);
         }
         let report = FileReport::new(*file, header, bytes.len());
-        files.push(Scanned { bytes, scan, report });
+        files.push(Scanned { bytes, scan, own, report });
     }
     files
 }
@@ -216,8 +248,7 @@ impl Sweep<'_, '_> {
             Some(begin) if begin <= lowest.first => (begin, true),
             // The header says from where on there may be records, not that there are.
             Some(_) | None => {
-                let header = scanned.report.header.ok();
-                let header = header.filter(|header| header.file == scanned.report.file);
+                let header = scanned.own;
                 (header.map_or(lowest.first, |header| header.first.min(lowest.first)), false)
             }
         }
@@ -256,7 +287,7 @@ impl Sweep<'_, '_> {
         let Place { file, offset } = self.place.unwrap_or(Place { file: 0, offset: BLOCK_BYTES });
         let is_torn = |(at, scanned): (usize, &Scanned<'_>)| {
             let offset = if at == file { offset } else { BLOCK_BYTES };
-            scan::is_begun(scanned.bytes, offset, self.boot, next)
+            scan::is_begun(scanned.bytes, offset, self.known.key(), self.boot, next)
         };
         if self.files.iter().enumerate().skip(file).any(is_torn) {
             self.report_torn(0);

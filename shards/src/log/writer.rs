@@ -30,7 +30,7 @@ use super::ids::{BOOT_SHIFT, LogFile, Lsn};
 use super::job::{DiskError, Done, Job};
 #[cfg(any(test, feature = "sim"))]
 use super::planted;
-use super::record::{self, Head, KIND_MARK};
+use super::record::{self, Head, KIND_MARK, Key};
 
 pub use self::file_set::{FileInfo, SPARES_MAX};
 
@@ -84,6 +84,7 @@ struct UnderWay {
 #[derive(Debug)]
 pub struct Log {
     boot: u32,
+    key: Key,
     files: FileSet,
     /// The last `gseq` of each group.
     groups: Vec<u64>,
@@ -112,6 +113,7 @@ impl Log {
         let identity = Identity { shard: setup.shard, dir_id: setup.dir_id, boot: setup.boot };
         Self {
             boot: setup.boot,
+            key: Key::of(setup.dir_id, setup.shard),
             files: FileSet::new(identity, setup.file_bytes),
             groups: vec![before.0; groups],
             open: Vec::new(),
@@ -142,7 +144,7 @@ impl Log {
         fill: impl FnOnce(&mut Vec<u8>),
     ) -> Lsn {
         // The numbers of a boot are at an end: the next process gets new ones.
-        self.is_dead |= self.last.next().0 >> BOOT_SHIFT != u64::from(self.boot);
+        self.is_dead |= self.last.is_last_of_boot();
         if self.is_dead {
             return Lsn(u64::MAX);
         }
@@ -159,6 +161,12 @@ impl Log {
         self.finish_record(start, Number { group, gseq, kind, flags });
         self.last_content = self.last;
         self.last
+    }
+
+    /// What its records are made with; the checkpoints of its shard have the same.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        self.key
     }
 
     /// Octets in the open batch.
@@ -383,7 +391,7 @@ impl Log {
     }
 
     fn append_mark(&mut self) {
-        if self.last.next().0 >> BOOT_SHIFT != u64::from(self.boot) {
+        if self.last.is_last_of_boot() {
             self.is_dead = true;
             return;
         }
@@ -400,7 +408,7 @@ impl Log {
         let durable = self.durable;
         let boot = self.boot;
         let head = Head { lsn, durable, boot, group, gseq, epoch: EPOCH, kind, flags };
-        record::finish(&mut self.open, start, &head);
+        record::finish(&mut self.open, start, &head, self.key);
         self.files.note(lsn);
         self.last = lsn;
         self.claimed = durable;

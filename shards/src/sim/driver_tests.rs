@@ -262,6 +262,7 @@ fn a_commit_tells_of_a_failed_write_and_of_a_failed_sync() {
             };
             let error = result.as_ref().unwrap_err();
             assert_eq!(error.is_full(), operation == Operation::Write, "seed {seed}");
+            assert_eq!(error.is_failed_sync(), operation == Operation::Sync, "seed {seed}");
             assert_eq!(bytes.len(), 512, "seed {seed}: the buffer comes back");
             assert!(in_short(second).2, "seed {seed}");
         }

@@ -133,6 +133,7 @@ pub struct Catalogue {
 
 impl Catalogue {
     /// What a sequence of records leaves.
+    #[cfg(test)]
     pub(crate) fn of(definitions: impl IntoIterator<Item = Definition>) -> Self {
         let mut replay = Replay::default();
         definitions.into_iter().for_each(|definition| replay.apply(definition));
@@ -167,6 +168,11 @@ impl Catalogue {
     /// Whether this queue is there.
     pub(crate) fn has_queue(&self, uid: QueueUid) -> bool {
         self.queues.binary_search_by_key(&uid, |queue| queue.uid).is_ok()
+    }
+
+    /// Whether this exchange is there, and not from the start.
+    pub(crate) fn has_exchange(&self, uid: ExchangeUid) -> bool {
+        self.exchanges.binary_search_by_key(&uid, |exchange| exchange.uid).is_ok()
     }
 
     /// Virtual hosts that something is in, each once.

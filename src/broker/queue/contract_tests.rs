@@ -238,6 +238,9 @@ fn a_rejected_message_goes_to_the_dead_letter_exchange_or_nowhere() {
         assert_eq!(dead.message.traits().expiration_ms, None);
         let death = &dead.message.deaths().unwrap().deaths[0];
         assert_eq!((&*death.queue, death.at_ms, death.count), ("q", 1_000_000, 1));
+        let from = dead.from.unwrap();
+        assert_ne!(bench.queue.memory_bytes(), 0, "it lies here until it has arrived there");
+        bench.queue.gone_on(from);
         assert_eq!(bench.queue.memory_bytes(), 0);
     });
     each_with(&[], |mut bench| {

@@ -152,6 +152,9 @@ pub(crate) struct DeadLetter {
     pub(crate) target: DeadLetterTarget,
     /// Why it died.
     pub(crate) reason: DeathReason,
+    /// Where it lies until [`Queue::gone_on`] says that it is safe where it goes; `None`: it never
+    /// was in the queue.
+    pub(crate) from: Option<Position>,
 }
 
 /// Why a queue wants to be deleted.
@@ -365,7 +368,7 @@ impl Queue {
             || message.traits().expiration_ms == Some(0)
     }
 
-    fn refuses(&self, message: &Message, now: Now, effects: &mut Vec<Effect>) -> bool {
+    fn refuses(&mut self, message: &Message, now: Now, effects: &mut Vec<Effect>) -> bool {
         let body_bytes = self.ready.body_bytes().saturating_add(message.body().len() as u64);
         let full = self.exceeds(self.ready.count().saturating_add(1), body_bytes);
         match self.settings.overflow {
@@ -373,7 +376,7 @@ impl Queue {
             Overflow::Refuse => full,
             Overflow::RefuseAndDeadLetter => {
                 if full {
-                    self.bury(message, DeathReason::MaxLength, now, effects);
+                    self.bury(message, DeathReason::MaxLength, None, now, effects);
                 }
                 full
             }

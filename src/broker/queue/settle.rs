@@ -107,12 +107,20 @@ impl Queue {
         effects: &mut Vec<Effect>,
     ) -> bool {
         match self.store.read(at) {
-            Read::Here(kept) => self.bury(&kept.message, reason, now, effects),
-            Read::Gone => effects.push(Effect::Unreadable(at)),
+            Read::Here(kept) => self.bury(&kept.message, reason, Some(at), now, effects),
+            Read::Gone => {
+                effects.push(Effect::Unreadable(at));
+                self.store.settle(at);
+            }
             Read::Later => return false,
         }
-        self.store.settle(at);
         true
+    }
+
+    /// A dead message is safe where it went: it need not lie here any more. Until then a crash
+    /// finds it here, so it is in one of the two queues at least.
+    pub(crate) fn gone_on(&mut self, at: Position) {
+        self.store.settle(at);
     }
 
     /// A ready message dies.
@@ -125,8 +133,7 @@ impl Queue {
         effects: &mut Vec<Effect>,
     ) {
         self.pop(front, message.body().len() as u64);
-        self.bury(message, reason, now, effects);
-        self.store.settle(front.position);
+        self.bury(message, reason, Some(front.position), now, effects);
     }
 
     /// The store lost it: nothing can be delivered or dead-lettered.
@@ -136,23 +143,29 @@ impl Queue {
         effects.push(Effect::Unreadable(front.position));
     }
 
-    /// Sends a dead message on its way, if there is one.
+    /// Sends a dead message on its way, if there is one; what lies at `from` lies there until it has
+    /// arrived.
     pub(super) fn bury(
-        &self,
+        &mut self,
         message: &Message,
         reason: DeathReason,
+        from: Option<Position>,
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
         let Some(target) = &self.settings.dead_letter else {
             effects.push(Effect::Dropped(reason));
+            if let Some(at) = from {
+                self.store.settle(at);
+            }
             return;
         };
+        let target = target.clone();
         let mut message = dead_letter::buried(message, &self.name, reason, now.wall_ms);
         if target.routing_key.is_some() && !message.extra_keys().is_empty() {
             message = message.with(|inner| inner.extra_keys = None);
         }
-        effects.push(Effect::DeadLetter(DeadLetter { message, target: target.clone(), reason }));
+        effects.push(Effect::DeadLetter(DeadLetter { message, target, reason, from }));
     }
 
     fn drops_heads(&self) -> bool {

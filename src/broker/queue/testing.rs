@@ -10,7 +10,7 @@ use super::memory::MemoryStore;
 use super::slow_store::{Disk, SlowStore};
 use super::store::Store;
 use super::unsettled::SETTLED_AT_ONCE;
-use super::{Effect, More, OutDelivery, Outlet, Queue, QueueDefaults, QueueSpec};
+use super::{DeadLetter, Effect, More, OutDelivery, Outlet, Queue, QueueDefaults, QueueSpec};
 use crate::broker::consumer::{ConsumeRefused, NewConsumer};
 use crate::command::{Now, Outcome};
 use crate::ids::{
@@ -279,7 +279,13 @@ impl Bench {
     }
 
     /// The dead: name and reason, with or without a place to go.
+    /// They have arrived where they go.
     pub(crate) fn dead(&mut self) -> Vec<(String, crate::message::DeathReason)> {
+        for effect in &self.effects {
+            if let Effect::DeadLetter(DeadLetter { from: Some(at), .. }) = effect {
+                self.queue.gone_on(*at);
+            }
+        }
         self.effects
             .drain(..)
             .filter_map(|effect| match effect {

@@ -177,6 +177,15 @@ impl DurableStore {
         }
     }
 
+    /// How soon what is logged has to be durable, milliseconds; `None`: when the system likes.
+    const fn sync_within(&self) -> Option<u64> {
+        match self.durability {
+            Durability::Sync => Some(super::LAZY_MS),
+            Durability::Interval { ms } => Some(ms as u64),
+            Durability::Os => None,
+        }
+    }
+
     fn mark(&mut self, below: u64, file: LogFile) {
         match self.marks.back_mut() {
             Some(mark) if mark.file == file => mark.below = below,
@@ -254,6 +263,10 @@ impl DurableStore {
     /// A segment whose last message is settled goes.
     pub(super) fn after_settling(&mut self, index: usize) {
         let Some(piece) = self.pieces.get_mut(index) else { return };
+        // A list of settled entries that is being written would come to be after its removal.
+        if piece.settled.left() == 0 && piece.saving {
+            return;
+        }
         let mut shelf = self.shelf.borrow_mut();
         if piece.settled.left() == 0 {
             if self.keeps != Keeps::Nothing {
@@ -292,6 +305,7 @@ impl Store for DurableStore {
             let place = Place { queue: self.uid, position: at, arrived_ms };
             let (lsn, file) = shelf.message(self.group, place, &message);
             shelf.touch_file(file, self.uid, &mut self.touched);
+            shelf.sync_within(self.sync_within());
             drop(shelf);
             self.mark(at + 1, file);
             safe = match self.durability {
@@ -326,7 +340,9 @@ impl Store for DurableStore {
         }
         if self.keeps != Keeps::Nothing {
             let run = SettledRun { group: self.group, queue: self.uid, from, to };
-            self.shelf.borrow_mut().settle(run);
+            let mut shelf = self.shelf.borrow_mut();
+            shelf.settle(run);
+            shelf.sync_within(self.sync_within());
         }
         if !self.counts.is_empty() {
             let gone: Vec<u64> = self.counts.range(from..to).map(|(at, _)| *at).collect();
@@ -372,7 +388,9 @@ impl Store for DurableStore {
             return;
         }
         self.handed_below = below;
-        if below > self.handed_logged && self.keeps != Keeps::Nothing {
+        // The next record long before the last one is used up, so that it is on the disk in time.
+        let ahead = below.saturating_add(HANDED_OUT_STEP / 2);
+        if ahead > self.handed_logged && self.keeps != Keeps::Nothing {
             self.log_handed_out(below.saturating_add(HANDED_OUT_STEP));
         }
     }
@@ -397,6 +415,8 @@ impl DurableStore {
         shelf.log.append(u32::from(self.group), entry::HANDED_OUT, 0, |out| {
             entry::write_handed_out(uid, below, out);
         });
+        // What is out should be known soon.
+        shelf.hurry = true;
         self.handed_file = Some(shelf.touch(uid, &mut self.touched));
         self.handed_logged = below;
     }

@@ -1,12 +1,14 @@
 //! What the log's records say: messages, how they ended, and what else has to outlive the process.
 //! Octets <-> values, little-endian; the log around them has the checksums.
 //!
-//! May import `record`, `message` and of `ringmq_shards` the names of things on disk.
+//! May import `record`, `message`, the uids of definitions and of `ringmq_shards` the names of
+//! things on disk.
 
 use std::rc::Rc;
 
 use ringmq_shards::log::{Lsn, QueueUid};
 
+use crate::broker::definitions::ExchangeUid;
 use crate::broker::record;
 use crate::message::Message;
 
@@ -22,6 +24,12 @@ pub(crate) const RETURNED: u16 = 4;
 pub(crate) const HANDED_OUT: u16 = 5;
 /// A definition, see `broker::definitions`.
 pub(crate) const DEFINITION: u16 = 6;
+/// A message waits until it is due: position, due, uid of its exchange, further keys, the message.
+pub(crate) const DELAYED: u16 = 7;
+
+/// Whose positions those of waiting messages are in a [`SETTLED`]: no queue has this uid, and no
+/// two messages of a data directory have the same position.
+pub(crate) const DELAYED_UID: QueueUid = QueueUid(u64::MAX);
 
 /// Neighbouring positions of one queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +55,19 @@ pub(crate) struct Place {
     pub(crate) arrived_ms: u64,
 }
 
+/// A message that waits until it is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Delayed {
+    /// Its number, of [`DELAYED_UID`].
+    pub(crate) position: u64,
+    /// When it is due, milliseconds since 1970.
+    pub(crate) due_wall_ms: u64,
+    /// Where it is published then.
+    pub(crate) exchange: ExchangeUid,
+    /// Its keys beyond its own.
+    pub(crate) keys: Vec<Box<str>>,
+}
+
 /// What a record says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Saying<'a> {
@@ -62,6 +83,8 @@ pub(crate) enum Saying<'a> {
     HandedOut { queue: QueueUid, below: u64 },
     /// See [`DEFINITION`].
     Definition(&'a [u8]),
+    /// See [`DELAYED`]; `message` is for [`read_message`].
+    Delayed { delayed: Delayed, message: &'a [u8] },
 }
 
 fn put_place(place: Place, out: &mut Vec<u8>) {
@@ -102,6 +125,21 @@ pub(crate) fn write_handed_out(queue: QueueUid, below: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&below.to_le_bytes());
 }
 
+/// Writes a [`DELAYED`].
+pub(crate) fn write_delayed(
+    (position, due_wall_ms): (u64, u64),
+    exchange: ExchangeUid,
+    keys: &[Box<str>],
+    message: &Message,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(&position.to_le_bytes());
+    out.extend_from_slice(&due_wall_ms.to_le_bytes());
+    out.extend_from_slice(&exchange.0.to_le_bytes());
+    record::write_keys(keys, out);
+    record::write_whole(message, out);
+}
+
 /// Reads any of them. `None`: no record of ours, which the caller reports.
 pub(crate) fn read(kind: u16, group: u16, payload: &[u8]) -> Option<Saying<'_>> {
     let mut cursor = Cursor(payload);
@@ -127,6 +165,13 @@ pub(crate) fn read(kind: u16, group: u16, payload: &[u8]) -> Option<Saying<'_>> 
         },
         HANDED_OUT => Saying::HandedOut { queue: QueueUid(cursor.u64()?), below: cursor.u64()? },
         DEFINITION => return Some(Saying::Definition(cursor.0)),
+        DELAYED => {
+            let (position, due_wall_ms) = (cursor.u64()?, cursor.u64()?);
+            let exchange = ExchangeUid(cursor.u64()?);
+            let (keys, message) = record::read_keys(cursor.0)?;
+            let delayed = Delayed { position, due_wall_ms, exchange, keys };
+            return Some(Saying::Delayed { delayed, message });
+        }
         _ => return None,
     };
     cursor.0.is_empty().then_some(saying)
@@ -175,6 +220,26 @@ mod tests {
         let Some(Saying::Message { place, message }) = read(MESSAGE, 0, &out) else { panic!() };
         assert_eq!(place, PLACE);
         assert_eq!(read_message(message, &mut |n| n.into()), Some(original));
+    }
+
+    #[test]
+    fn a_waiting_message_comes_back_with_its_keys_and_never_when_cut() {
+        let original = message("hello");
+        let keys: Vec<Box<str>> = vec!["one".into(), "".into()];
+        let mut out = Vec::new();
+        write_delayed((1 << 44, 99), ExchangeUid(5), &keys, &original, &mut out);
+        let Some(Saying::Delayed { delayed, message }) = read(DELAYED, 0, &out) else { panic!() };
+        let exchange = ExchangeUid(5);
+        assert_eq!(delayed, Delayed { position: 1 << 44, due_wall_ms: 99, exchange, keys });
+        assert_eq!(read_message(message, &mut |n| n.into()), Some(original));
+        for cut in 0..out.len() {
+            let message = match read(DELAYED, 0, &out[..cut]) {
+                Some(Saying::Delayed { message, .. }) => message,
+                Some(other) => panic!("{other:?}"),
+                None => continue,
+            };
+            assert_eq!(read_message(message, &mut |n| n.into()), None, "cut at {cut}");
+        }
     }
 
     #[test]

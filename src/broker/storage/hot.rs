@@ -33,7 +33,6 @@ pub(super) struct Hot {
 }
 
 const fn place_of(at: u64) -> (u64, usize) {
-    #[expect(clippy::cast_possible_truncation, reason = "less than PAGE_LEN")]
     let place = (at % PAGE_POSITIONS) as usize;
     (at / PAGE_POSITIONS, place)
 }

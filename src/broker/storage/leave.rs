@@ -1,7 +1,7 @@
 //! Leaving the oldest file of the log, so that the log keeps to its size.
 //!
 //! ```text
-//!   too large ──> queues leave ──> checkpoint ──> all of it durable ──> the file is used again
+//!   too large ──> queues and delayed messages leave ──> checkpoint ──> all of it durable ──> the file is used again
 //! ```
 //!
 //! After a start all files of earlier boots are left in the same way, as if they were one.
@@ -61,12 +61,15 @@ impl Storage {
         });
     }
 
-    fn start_leaving(&mut self) {
+    /// `delayed`: octets of messages that wait for their time. They are only ever written again,
+    /// so the log is longer by them: otherwise it would be written round and round for nothing.
+    fn start_leaving(&mut self, delayed: u64) {
         let mut shelf = self.shelf.borrow_mut();
         let alone = self.alone;
         #[cfg(test)]
         let alone = alone || is_planted(Bug::ForgetEarlierBoots);
-        if !alone || shelf.log.total_bytes() <= shelf.sizes.log_bytes_max {
+        let max = shelf.sizes.log_bytes_max.saturating_add(delayed);
+        if !alone || shelf.log.total_bytes() <= max {
             return;
         }
         let current = shelf.log.file_of_open_batch();
@@ -96,7 +99,7 @@ impl Broker {
     pub(super) fn leave_oldest(&mut self) {
         let Some(storage) = &mut self.storage else { return };
         if storage.leaving.is_none() {
-            storage.start_leaving();
+            storage.start_leaving(self.delayed.logged_bytes);
         }
         let Some(mut leaving) = storage.leaving.take() else { return };
         if std::mem::take(&mut storage.progress) {
@@ -118,12 +121,14 @@ impl Broker {
                 leaving.waiting.push(uid);
             }
         }
+        let no_delayed = self.leave_delayed(leaving.file);
         let Some(storage) = &mut self.storage else { return };
         let mut shelf = storage.shelf.borrow_mut();
         // What is settled in a segment that is to go may be said in logs of earlier boots only, and
         // those another shard removes.
         let dropped = storage.adopted || shelf.dropping == 0;
-        let all = leaving.queues.is_empty() && leaving.waiting.is_empty() && dropped;
+        let left = leaving.queues.is_empty() && leaving.waiting.is_empty() && no_delayed;
+        let all = left && dropped;
         if all && leaving.checkpoint == Checkpoint::Done && leaving.last.is_none() {
             leaving.last = Some(shelf.log.last());
         }
@@ -150,7 +155,7 @@ impl Broker {
     /// Keeper: a shard needs nothing of earlier boots any more.
     pub(in crate::broker) fn adopted_by(&mut self, _shard: crate::ids::ShardId) {
         self.adopters += 1;
-        if self.adopters < u32::from(self.placement.shards()) {
+        if self.adopters < u32::from(self.placement.shards()) || self.keeps_earlier {
             return;
         }
         if let Some(storage) = &self.storage {
@@ -176,7 +181,8 @@ impl Broker {
             }
             file => (file.next(), storage.boot),
         };
-        let mut writer = super::recovery::CheckpointWriter::new(boot);
+        let key = storage.shelf.borrow().log.key();
+        let mut writer = super::recovery::CheckpointWriter::new(boot, key);
         self.definitions(&mut |group, definition| writer.add(group, definition));
         if let Some(storage) = &self.storage {
             let bytes = writer.finish();

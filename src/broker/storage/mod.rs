@@ -13,12 +13,15 @@
 //!
 //! Above `log_bytes_max` its oldest file is left: each queue with something in it moves that into a
 //! segment or writes it again, segments save which of their entries are settled, definitions go
-//! into a checkpoint; when all that is durable, the file is used again. See `leave.rs`.
+//! into a checkpoint; when all that is durable, the file is used again. See `leave.rs`. Delayed
+//! messages are written again and again, and the log may be longer by what they take: see
+//! `delayed.rs`.
 //!
 //! May import the rest of the broker and of `ringmq_shards` the log.
 
 #[cfg(test)]
 mod by_hand;
+pub(crate) mod delayed;
 pub(crate) mod durable;
 pub(crate) mod entry;
 mod failure;
@@ -52,8 +55,13 @@ use crate::command::{Event, Now, Refusal};
 use crate::durability::Durability;
 use crate::ids::{QueueId, ShardId};
 
-/// Records that nobody waits for are committed after this, milliseconds, or when there are many.
+/// Records that nobody waits for are written after this, milliseconds, or when there are many, and
+/// those of queues that promise it are durable after it.
 const LAZY_MS: u64 = 50;
+
+/// A commit that takes longer than this is taken for a failure: a disk that hangs must not hold
+/// the node's clients for ever (reliability.md 2.6), milliseconds.
+const STALL_MS: u64 = 30_000;
 
 /// Octets of such records that make a commit of their own.
 const LAZY_BYTES: usize = 256 * 1024;
@@ -99,8 +107,11 @@ pub(crate) struct Storage {
     space: space::SpaceWatch,
     /// The disk has failed: nothing is stored any more.
     failed: Option<DiskError>,
-    /// When a batch that nobody waits for is committed at the latest.
+    /// When what nobody waits for is durable at the latest, and when it is written.
     due_ms: Option<u64>,
+    write_ms: Option<u64>,
+    /// When the commit under way was first seen.
+    began_ms: Option<u64>,
     /// When the log was last busy, for the mark of an idle log.
     busy_ms: u64,
     marked: bool,
@@ -138,6 +149,8 @@ impl Storage {
             space: space::SpaceWatch::new(setup),
             failed: None,
             due_ms: None,
+            write_ms: None,
+            began_ms: None,
             busy_ms: 0,
             marked: true,
             timer_ms: None,
@@ -308,6 +321,7 @@ impl Broker {
                 }
                 drop(shelf);
                 storage.busy_ms = now.mono_ms;
+                storage.began_ms = None;
                 match result {
                     Ok(()) => self.serve_waits(),
                     Err(error) => self.fail_storage(error),
@@ -381,14 +395,19 @@ impl Broker {
             self.refuse_waits();
             return;
         }
+        self.watch_commit(now);
         self.keep_house(now);
         let Some(storage) = &mut self.storage else { return };
         let mut shelf = storage.shelf.borrow_mut();
         let shelf = &mut *shelf;
         shelf.log_settled();
         let log = &mut shelf.log;
+        if log.has_waiting() || log.needs_sync() {
+            storage.marked = false;
+        }
         for segment in shelf.emptied.drain(..) {
-            if log.last() > log.durable() {
+            // A log without a file may be waiting for the very space that this gives back.
+            if log.last() > log.durable() && !log.is_stalled() {
                 storage.waits.add(Safe::Synced(log.last()), Waiter::Segment(segment));
             } else {
                 shelf.jobs.push(Job::DropSegment { segment });
@@ -397,28 +416,41 @@ impl Broker {
         let leaves = storage.leaving.as_ref().is_some_and(leave::Leaving::wants_sync);
         if storage.waits.for_sync() || leaves || storage.closing {
             log.flush(true, &mut shelf.jobs);
-        } else if storage.waits.for_write() {
+        } else if storage.waits.for_write() || shelf.hurry {
             log.flush(false, &mut shelf.jobs);
+            shelf.hurry = log.has_waiting();
         }
         let gathered = log.waiting_bytes();
-        if gathered == 0 && !log.needs_sync() {
-            storage.due_ms = None;
-        } else {
-            let due = *storage.due_ms.get_or_insert(now.mono_ms + LAZY_MS);
-            storage.marked = false;
-            if now.mono_ms >= due {
-                log.flush(true, &mut shelf.jobs);
-                storage.due_ms = None;
-            } else if gathered >= LAZY_BYTES {
+        if gathered > 0 {
+            let due = *storage.write_ms.get_or_insert(now.mono_ms + LAZY_MS);
+            if now.mono_ms >= due || gathered >= LAZY_BYTES {
                 log.flush(false, &mut shelf.jobs);
+                storage.write_ms = None;
             }
+        } else {
+            storage.write_ms = None;
+        }
+        if let Some(within) = shelf.sync_within_ms.take() {
+            let due = now.mono_ms.saturating_add(within);
+            storage.due_ms = Some(storage.due_ms.map_or(due, |set| set.min(due)));
+        }
+        if storage.due_ms.is_some_and(|due| now.mono_ms >= due) {
+            log.flush(true, &mut shelf.jobs);
+            // A commit may be under way: again when it is done.
+            storage.due_ms = (log.has_waiting() || log.needs_sync()).then_some(now.mono_ms);
         }
         let idle = !log.has_waiting() && !log.is_busy();
         if idle && !storage.marked && now.mono_ms >= storage.busy_ms + IDLE_MS {
-            storage.marked = true;
-            log.idle_mark(&mut shelf.jobs);
+            if log.needs_sync() {
+                // What nobody was promised anything about: a moment without work costs nobody.
+                log.flush(true, &mut shelf.jobs);
+            } else {
+                storage.marked = true;
+                log.idle_mark(&mut shelf.jobs);
+            }
         }
-        let mut deadline = storage.due_ms;
+        let earliest = [storage.due_ms.filter(|due| *due > now.mono_ms), storage.write_ms];
+        let mut deadline = earliest.into_iter().flatten().min();
         if !storage.marked {
             let mark = storage.busy_ms.max(now.mono_ms) + IDLE_MS;
             deadline = Some(deadline.map_or(mark, |due| due.min(mark)));
@@ -431,6 +463,20 @@ impl Broker {
         {
             storage.timer_ms = Some(deadline);
             self.timers.insert(deadline, Alarm::Storage);
+        }
+    }
+
+    /// A disk that does not answer has failed.
+    fn watch_commit(&mut self, now: Now) {
+        let Some(storage) = &mut self.storage else { return };
+        if !storage.shelf.borrow().log.is_busy() {
+            storage.began_ms = None;
+            return;
+        }
+        let began = *storage.began_ms.get_or_insert(now.mono_ms);
+        if now.mono_ms.saturating_sub(began) > STALL_MS {
+            let cause = std::io::Error::from(std::io::ErrorKind::TimedOut);
+            self.fail_storage(DiskError::new("write", "the log within 30 s", cause));
         }
     }
 

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use ringmq_shards::log::QueueUid;
 
+use super::delayed::FoundDelayed;
 use super::durable::Keeps;
 use super::recovery::Remains;
 use super::restore::Restored;
@@ -19,7 +20,28 @@ use crate::durability::Durability;
 use crate::ids::{QueueId, VhostId};
 
 /// What recovery found, for one shard.
-pub type ShardRemains = HashMap<QueueUid, Remains, ahash::RandomState>;
+#[derive(Debug, Default)]
+pub struct ShardRemains {
+    /// Of its queues.
+    pub(crate) queues: HashMap<QueueUid, Remains, ahash::RandomState>,
+    /// Messages that wait for their time, in the order in which they came.
+    pub(crate) delayed: Vec<FoundDelayed>,
+}
+
+/// A store for a new queue.
+pub(in crate::broker) struct NewStore {
+    pub(in crate::broker) store: Box<dyn Store>,
+    /// The uid of the queue's definition, if that is kept.
+    pub(in crate::broker) kept_as: Option<QueueUid>,
+    /// The uid of the store, if it is one that uses the disk.
+    pub(in crate::broker) uid: Option<QueueUid>,
+}
+
+impl NewStore {
+    fn in_memory() -> Self {
+        Self { store: Box::<MemoryStore>::default(), kept_as: None, uid: None }
+    }
+}
 
 impl Broker {
     /// The defaults of a virtual host's queues.
@@ -33,15 +55,15 @@ impl Broker {
         defaults
     }
 
-    /// A store for a queue about to be declared, and the uid of its definition if that is kept.
+    /// A store for a queue about to be declared.
     pub(in crate::broker) fn new_store(
         &mut self,
         vhost: VhostId,
         spec: &QueueSpec<'_>,
         rules: (bool, Option<Durability>),
-    ) -> Result<(Box<dyn Store>, Option<QueueUid>, Option<QueueUid>), Refusal> {
+    ) -> Result<NewStore, Refusal> {
         if self.storage.is_none() {
-            return Ok((Box::<MemoryStore>::default(), None, None));
+            return Ok(NewStore::in_memory());
         }
         let uid = self.next_queue_uid()?;
         let lasts = spec.durable && spec.exclusive.is_none();
@@ -49,10 +71,10 @@ impl Broker {
         let name = self.vhosts.get(vhost.0 as usize).map(|vhost| &*vhost.name);
         let group = self.placement.group(name.unwrap_or_default(), spec.name);
         let Some(storage) = &mut self.storage else {
-            return Ok((Box::<MemoryStore>::default(), None, None));
+            return Ok(NewStore::in_memory());
         };
         let store = storage.make_store(uid, group, keeps, rules.1.unwrap_or_default());
-        Ok((Box::new(store), lasts.then_some(uid), Some(uid)))
+        Ok(NewStore { store: Box::new(store), kept_as: lasts.then_some(uid), uid: Some(uid) })
     }
 
     /// Says which queue the store with this uid belongs to.
@@ -86,7 +108,7 @@ impl Broker {
                 let keeps = keeps(true, keeps_all);
                 let mut store =
                     storage.make_store(uid, group, keeps, durability.unwrap_or_default());
-                if let Some(remains) = remains.remove(&uid) {
+                if let Some(remains) = remains.queues.remove(&uid) {
                     found.insert(uid, store.refill(remains));
                 }
                 if store.has_earlier() {
@@ -100,8 +122,10 @@ impl Broker {
             let skipped = restored.skipped;
             tracing::error!(
                 skipped,
-                "definitions that this version does not understand are left out"
+                "definitions that this version does not understand are left out; the files they \
+                 are in stay, and the log grows"
             );
+            self.keeps_earlier = true;
         }
         let mut unreadable = 0;
         for (uid, id) in &restored.queues {
@@ -122,6 +146,7 @@ impl Broker {
         }
         storage.adopt(earlier);
         self.storage = Some(storage);
+        self.restore_delayed(remains.delayed, now);
         for (_, id) in restored.queues {
             self.arm(id, now);
         }

@@ -7,6 +7,9 @@
 //!
 //! May import `entry`, `definitions` and of `ringmq_shards` the log.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -15,14 +18,16 @@ use ringmq_shards::log::ids::BOOT_SHIFT;
 #[cfg(test)]
 use ringmq_shards::log::planted::{Bug, is_planted};
 use ringmq_shards::log::{
-    DiskError, Done, Files, Image, Job, Known, LogFile, Lsn, Mapped, Outline, QueueUid, Record,
-    Report, Run, Segment, SegmentId, SegmentSummary, Settled, record, recover, run_job,
+    DiskError, Done, Files, Finding, Image, Job, Key, Known, LogFile, Lsn, Mapped, Outline,
+    QueueUid, Record, Report, Run, Segment, SegmentId, SegmentSummary, Settled, paths, record,
+    recover, run_job,
 };
 
-use super::entry::{self, Saying};
+use super::delayed::FoundDelayed;
+use super::entry::{self, DELAYED_UID, Saying};
 use super::queues::ShardRemains;
-use crate::broker::definitions::Definition;
 use crate::broker::definitions::catalogue::{Catalogue, Replay};
+use crate::broker::definitions::{Definition, ExchangeUid};
 use crate::broker::placement::Placement;
 
 /// A message that was found in the log.
@@ -43,7 +48,7 @@ pub(crate) struct FoundSegment {
 
 /// What is left of a queue's messages.
 #[derive(Debug, Default)]
-pub struct Remains {
+pub(crate) struct Remains {
     pub(crate) messages: BTreeMap<u64, Found>,
     pub(crate) segments: Vec<FoundSegment>,
     pub(crate) counts: BTreeMap<u64, u32>,
@@ -64,6 +69,9 @@ pub struct RecoveryReport {
     pub log_bytes: u64,
     /// Segments found.
     pub segments: u64,
+    /// Files of earlier boots that are damaged: they must be put aside before the start goes on,
+    /// since all files of earlier boots go when they are not needed any more.
+    pub put_aside: BTreeSet<String>,
     /// Whether some definitions may be missing.
     pub(crate) definitions_damaged: bool,
 }
@@ -74,6 +82,8 @@ pub struct Recovery {
     replay: Replay,
     pub(crate) catalogue: Catalogue,
     pub(crate) queues: HashMap<QueueUid, Remains, ahash::RandomState>,
+    /// Messages that wait for their time, by position.
+    pub(crate) delayed: BTreeMap<u64, FoundDelayed>,
     /// What there is to say about it.
     pub report: RecoveryReport,
     /// Directories of queues that no definition names.
@@ -86,18 +96,24 @@ pub struct Recovery {
 pub(crate) type Progress<'a> = &'a mut dyn FnMut(usize, usize, &str);
 
 impl Recovery {
-    /// Reads everything below the data directory that boots before `boot` have left.
+    /// Reads everything below the data directory with this id that boots before `boot` have left.
     ///
     /// # Errors
     /// When a directory cannot be listed. A file that cannot be read is reported and left out.
-    pub fn read(files: &mut dyn Files, boot: u32, progress: Progress<'_>) -> std::io::Result<Self> {
+    pub fn read(
+        files: &mut dyn Files,
+        dir_id: u64,
+        boot: u32,
+        progress: Progress<'_>,
+    ) -> std::io::Result<Self> {
         let mut recovery = Self::default();
         let logs = list_logs(files, boot)?;
         let total = logs.values().map(|shard| shard.logs.len()).sum();
         let mut done = 0;
         for ((_, shard), found) in &logs {
+            let known = Known::of(dir_id, *shard);
             if let Some((file, path)) = found.checkpoints.last_key_value() {
-                recovery.read_checkpoint(files, *file, path);
+                recovery.read_checkpoint(files, *file, path, known.key());
             }
             let mut images = Vec::new();
             for (file, path) in &found.logs {
@@ -106,19 +122,43 @@ impl Recovery {
                 if let Err(error) = files.sync(path) {
                     recovery.report.add(format!("{path}: {error}"));
                 }
-                match files.read(path) {
-                    Ok(octets) => images.push((*file, Bytes::from(octets))),
-                    Err(error) => recovery.report.add(format!("{path}: {error}: left out")),
+                match files.view(path) {
+                    Ok(octets) => images.push((*file, Bytes::from_owner(octets))),
+                    Err(error) => {
+                        recovery.report.add(format!("{path}: {error}: left out"));
+                        recovery.report.definitions_damaged = true;
+                        recovery.report.put_aside.insert(path.clone());
+                    }
                 }
                 done += 1;
                 progress(done, total, path);
             }
-            recovery.replay(*shard, &images);
+            recovery.replay(known, &images);
         }
         recovery.catalogue = std::mem::take(&mut recovery.replay).finish();
         recovery.find_segments(files, progress)?;
         recovery.conclude();
         Ok(recovery)
+    }
+
+    /// The process before this one was not stopped in order: what was noted of deliveries may lack
+    /// the last of them, so [`UNNOTED_MAX`] messages more count as having been out. To be shown as delivered before when it was not is allowed, the other
+    /// way round is not.
+    pub fn assume_deliveries(&mut self) {
+        for remains in self.queues.values_mut() {
+            let mut left = UNNOTED_MAX;
+            let mut seen = remains.handed_below;
+            for segment in &remains.segments {
+                if segment.summary.last >= seen && left > 0 {
+                    seen = segment.summary.last.saturating_add(1);
+                    left = left.saturating_sub(u64::from(segment.summary.count));
+                }
+            }
+            if let Some((last, _)) = remains.messages.last_key_value().filter(|_| left > 0) {
+                seen = seen.max(last.saturating_add(1));
+            }
+            remains.handed_below = seen;
+        }
     }
 
     /// Removes what is left of queues that are deleted. Nothing if a definition may be missing: the
@@ -145,37 +185,45 @@ impl Recovery {
             if let Some(remains) = self.queues.remove(&queue.uid)
                 && let Some(part) = parts.get_mut(owner)
             {
-                part.insert(queue.uid, remains);
+                part.queues.insert(queue.uid, remains);
+            }
+        }
+        let exchanges = catalogue.exchanges().iter();
+        let owners: HashMap<ExchangeUid, usize> = exchanges
+            .map(|e| (e.uid, usize::from(placement.owner(&e.vhost, &e.spec.name).0)))
+            .collect();
+        for found in std::mem::take(&mut self.delayed).into_values() {
+            let owner = owners.get(&found.delayed.exchange);
+            if let Some(part) = owner.and_then(|owner| parts.get_mut(*owner)) {
+                part.delayed.push(found);
             }
         }
         (catalogue, parts)
     }
 
-    fn read_checkpoint(&mut self, files: &mut dyn Files, file: LogFile, path: &str) {
+    fn read_checkpoint(&mut self, files: &mut dyn Files, file: LogFile, path: &str, key: Key) {
         let octets = match files.read(path) {
             Ok(octets) => octets,
             Err(error) => {
-                self.report.definitions_damaged = true;
-                self.report.add(format!("{path}: {error}: left out"));
+                self.report.unreadable_definitions(path, &error.to_string());
                 return;
             }
         };
         let mut rest = &*octets;
         loop {
-            match record::decode(rest) {
+            match record::decode(rest, key) {
                 record::Decoded::Record { record, taken } => {
                     if u64::from(record.head.boot) == file.boot() {
                         self.define(record.payload, path);
                     }
                     rest = rest.get(taken..).unwrap_or_default();
                 }
-                record::Decoded::End => return,
+                record::Decoded::End | record::Decoded::Invalid(_) if rest.is_empty() => return,
+                record::Decoded::End => {
+                    return self.report.unreadable_definitions(path, "has zeros in it");
+                }
                 record::Decoded::Invalid(why) => {
-                    if !rest.is_empty() {
-                        self.report.definitions_damaged = true;
-                        self.report.add(format!("{path}: damaged, {} octets: {why:?}", rest.len()));
-                    }
-                    return;
+                    return self.report.unreadable_definitions(path, &why.to_string());
                 }
             }
         }
@@ -191,17 +239,17 @@ impl Recovery {
         }
     }
 
-    fn replay(&mut self, shard: u32, images: &[(LogFile, Bytes)]) {
+    fn replay(&mut self, known: Known, images: &[(LogFile, Bytes)]) {
         let views: Vec<Image<'_>> =
             images.iter().map(|(file, octets)| Image { file: *file, bytes: octets }).collect();
         self.first_lsn = None;
         self.last_body = None;
         let whole: HashMap<LogFile, &Bytes> = images.iter().map(|(f, o)| (*f, o)).collect();
-        let report = recover(&views, Known::default(), &mut |record, file| {
+        let report = recover(&views, known, &mut |record, file| {
             let Some(image) = whole.get(&file) else { return };
-            self.take(record, image, shard);
+            self.take(record, image, known.shard);
         });
-        self.note(shard, &report);
+        self.note(known.shard, &report);
     }
 
     fn note(&mut self, shard: u32, report: &Report) {
@@ -210,6 +258,9 @@ impl Recovery {
         self.report.definitions_damaged |= !report.is_sound();
         for finding in &report.findings {
             self.report.add(format!("log of shard {shard}: {finding}"));
+            if let Some(file) = damaged_file(finding) {
+                self.report.put_aside.insert(paths::log(shard, file));
+            }
         }
     }
 
@@ -239,7 +290,15 @@ impl Recovery {
             },
             Some(Saying::Settled(runs)) => {
                 for run in runs {
-                    self.remains(run.queue).settle(run.from, run.to);
+                    if run.queue == DELAYED_UID {
+                        let gone: Vec<u64> =
+                            self.delayed.range(run.from..run.to).map(|(at, _)| *at).collect();
+                        for at in gone {
+                            self.delayed.remove(&at);
+                        }
+                    } else {
+                        self.remains(run.queue).settle(run.from, run.to);
+                    }
                 }
             }
             Some(Saying::Returned { queue, position, count }) => {
@@ -252,6 +311,10 @@ impl Recovery {
             }
             Some(Saying::Definition(octets)) => {
                 self.define(octets, &format!("log of shard {shard}"));
+            }
+            Some(Saying::Delayed { delayed, message }) => {
+                let octets = image.slice_ref(message);
+                self.delayed.insert(delayed.position, FoundDelayed { delayed, octets });
             }
             None => self.report.add(format!(
                 "log of shard {shard}: record {} of kind {} is not understood",
@@ -282,7 +345,12 @@ impl Recovery {
             if let Err(error) = files.sync_dir(&path) {
                 self.report.add(format!("{path}: {error}"));
             }
-            for file in files.list(&path)? {
+            // One directory that cannot be read is no reason to leave the others.
+            let listed = files.list(&path).unwrap_or_else(|error| {
+                self.report.add(format!("{path}: {error}: its messages are left out"));
+                Vec::new()
+            });
+            for file in listed {
                 let Some(number) = file.name.strip_prefix("seg.").and_then(|n| n.parse().ok())
                 else {
                     continue;
@@ -353,10 +421,20 @@ impl Recovery {
         }
     }
 
-    /// What is in a segment counts there only; queues that nobody declared are nobody's.
+    /// What is in a segment counts there only; queues that nobody declared are nobody's, and what
+    /// waited for an exchange that is gone went with it.
     fn conclude(&mut self) {
         let catalogue = &self.catalogue;
         self.queues.retain(|uid, _| catalogue.has_queue(*uid));
+        let before = self.delayed.len();
+        self.delayed.retain(|_, found| catalogue.has_exchange(found.delayed.exchange));
+        let homeless = before - self.delayed.len();
+        if homeless > 0 && self.report.definitions_damaged {
+            self.report.add(format!(
+                "{homeless} delayed messages are for exchanges that no definition names; they are \
+                 left out"
+            ));
+        }
         for remains in self.queues.values_mut() {
             remains.segments.sort_by_key(|segment| segment.summary.first);
             for segment in &remains.segments {
@@ -412,7 +490,30 @@ impl RecoveryReport {
     fn add(&mut self, finding: String) {
         self.findings.push(finding);
     }
+
+    fn unreadable_definitions(&mut self, path: &str, why: &str) {
+        self.definitions_damaged = true;
+        self.put_aside.insert(path.to_owned());
+        self.add(format!("{path}: {why}: definitions may be missing"));
+    }
 }
+
+/// The file that an operator may want to look at.
+const fn damaged_file(finding: &Finding) -> Option<LogFile> {
+    match finding {
+        Finding::Corruption { file, .. }
+        | Finding::BadHeader { file, .. }
+        | Finding::Foreign { file, .. }
+        | Finding::Sequence { file, .. }
+        | Finding::ScanGivenUp { file, .. } => Some(*file),
+        // A crash leaves these behind; or there is no file.
+        Finding::TornTail { .. } | Finding::NotBegun { .. } | Finding::MissingFile { .. } => None,
+    }
+}
+
+/// Messages of one queue that may have gone out since the last note of it that a power cut cannot
+/// take: a note is durable within some 100 ms, in which no queue gives out a million messages.
+const UNNOTED_MAX: u64 = 1 << 20;
 
 /// The files of one shard and boot.
 #[derive(Debug, Default)]
@@ -449,14 +550,16 @@ fn list_logs(
 #[derive(Debug)]
 pub(crate) struct CheckpointWriter {
     boot: u32,
+    key: Key,
     lsn: Lsn,
     octets: Vec<u8>,
 }
 
 impl CheckpointWriter {
-    pub(crate) fn new(boot: u32) -> Self {
+    /// `key`: of the shard's log.
+    pub(crate) fn new(boot: u32, key: Key) -> Self {
         let lsn = Lsn(u64::from(boot) << BOOT_SHIFT);
-        Self { boot, lsn, octets: Vec::new() }
+        Self { boot, key, lsn, octets: Vec::new() }
     }
 
     pub(crate) fn add(&mut self, group: u16, definition: &Definition) {
@@ -473,7 +576,7 @@ impl CheckpointWriter {
             kind: entry::DEFINITION,
             flags: 0,
         };
-        record::finish(&mut self.octets, start, &head);
+        record::finish(&mut self.octets, start, &head, self.key);
     }
 
     pub(crate) fn finish(self) -> Vec<u8> {

@@ -54,6 +54,10 @@ pub(crate) struct Shelf {
     pub(super) spare: Option<Vec<u8>>,
     /// Octets that may still be written into the log again to free its oldest file.
     pub(super) carry_left: u64,
+    /// Something was logged that has to be durable within so many milliseconds, waited for or not.
+    pub(super) sync_within_ms: Option<u64>,
+    /// The log has something that should be written at once, though nobody waits for it.
+    pub(super) hurry: bool,
     /// Counts turns: what was used when.
     pub(super) turn: u64,
     last_name: Rc<str>,
@@ -75,6 +79,8 @@ impl Shelf {
             jobs: Vec::new(),
             spare: None,
             carry_left: 0,
+            sync_within_ms: None,
+            hurry: false,
             turn: 0,
             last_name: Rc::from(""),
         }
@@ -122,10 +128,17 @@ impl Shelf {
         (lsn, file)
     }
 
+    /// What was just logged has to be durable within so many milliseconds.
+    pub(super) fn sync_within(&mut self, ms: Option<u64>) {
+        if let Some(ms) = ms {
+            self.sync_within_ms = Some(self.sync_within_ms.map_or(ms, |set| set.min(ms)));
+        }
+    }
+
     /// Notes a settlement.
     pub(super) fn settle(&mut self, run: SettledRun) {
         if let Some(last) = self.settled.last_mut()
-            && last.queue == run.queue
+            && (last.group, last.queue) == (run.group, run.queue)
             && last.to == run.from
         {
             last.to = run.to;
@@ -148,7 +161,9 @@ impl Shelf {
         if runs.len() > 1 {
             runs.sort_unstable();
             runs.dedup_by(|next, run| {
-                let joins = next.queue == run.queue && next.from <= run.to;
+                // Waiting messages of all groups have one uid.
+                let same = (next.group, next.queue) == (run.group, run.queue);
+                let joins = same && next.from <= run.to;
                 if joins {
                     run.to = run.to.max(next.to);
                 }

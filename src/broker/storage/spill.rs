@@ -253,8 +253,13 @@ impl DurableStore {
 
     /// The settled entries of a segment have been saved.
     pub(super) fn settled_saved(&mut self, id: SegmentId) {
-        if let Some(piece) = self.pieces.iter_mut().find(|piece| piece.summary.id == id) {
-            piece.saving = false;
+        let Some(index) = self.pieces.iter().position(|piece| piece.summary.id == id) else {
+            return;
+        };
+        let Some(piece) = self.pieces.get_mut(index) else { return };
+        piece.saving = false;
+        if piece.settled.left() == 0 {
+            self.after_settling(index);
         }
     }
 

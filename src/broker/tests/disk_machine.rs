@@ -57,7 +57,7 @@ pub(super) struct Started {
 
 /// What the queues are called on a disk, and their names.
 pub(super) fn names_on(disk: &SimDisk) -> Vec<(String, String)> {
-    let read = Recovery::read(&mut disk.clone(), u32::MAX, &mut |_, _, _| {});
+    let read = Recovery::read(&mut disk.clone(), 1, u32::MAX, &mut |_, _, _| {});
     let Ok(recovery) = read else { return Vec::new() };
     let queues = recovery.catalogue.queues().iter();
     queues.map(|queue| (queue.uid.to_string(), queue.name.to_string())).collect()
@@ -72,7 +72,7 @@ pub(super) fn start(
 ) -> std::io::Result<Started> {
     let mut files = disk.clone();
     let boot = begin_boot_on(&mut files, GROUPS)?;
-    let mut recovery = Recovery::read(&mut files, boot, &mut |_, _, _| {})?;
+    let mut recovery = Recovery::read(&mut files, 1, boot, &mut |_, _, _| {})?;
     let report = std::mem::take(&mut recovery.report);
     if shape.seed.is_multiple_of(4) {
         let twice = Recovery::read(&mut files, boot, &mut |_, _, _| {})?;

@@ -14,6 +14,7 @@ mod chaos;
 mod consuming;
 mod crash;
 mod credit;
+mod delayed;
 mod disk;
 mod disk_definitions;
 mod disk_faults;

@@ -2,7 +2,12 @@
 //! bounds. Reads /proc.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use ringmq::protocol::amqp091::wire::properties::NO_PROPERTIES;
 
 use crate::support::client::PATIENCE;
 use crate::support::{Broker, Client, Login};
@@ -63,15 +68,66 @@ pub(super) fn number_of(body: &[u8]) -> u64 {
 
 /// Publishes so many numbered messages from 0 and waits for all confirms, a thousand under way.
 pub(super) fn fill(client: &mut Client, queue: &str, count: u64, bytes: usize) {
+    fill_with(client, queue, &NO_PROPERTIES, count, bytes);
+}
+
+/// The same with a property block.
+pub(super) fn fill_with(client: &mut Client, queue: &str, block: &[u8], count: u64, bytes: usize) {
     const WINDOW: u64 = 1000;
     client.confirm_select(1);
     let mut first = 0;
     while first < count {
         let last = count.min(first + WINDOW);
         for number in first..last {
-            client.publish(1, "", queue, &numbered(number, bytes));
+            client.publish_with(1, "", queue, block, &numbered(number, bytes));
         }
         client.expect_confirms(1, first + 1, last);
         first = last;
     }
+}
+
+/// Looks at a broker's memory all the time: what it has gained at most.
+#[derive(Debug)]
+pub(super) struct Watch {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<(u64, u64)>,
+    before: (u64, u64),
+}
+
+impl Watch {
+    /// From what it has now.
+    pub(super) fn begin(broker: &Broker) -> Self {
+        let (pid, stop) = (broker.pid(), Arc::new(AtomicBool::new(false)));
+        let before = memory_of(pid);
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let mut most = before;
+            while !stopped.load(Ordering::Relaxed) {
+                let now = memory_of(pid);
+                most = (most.0.max(now.0), most.1.max(now.1));
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            most
+        });
+        Self { stop, thread, before }
+    }
+
+    /// Octets gained at most: of its own, and of files that it has mapped (which the kernel takes
+    /// back when it needs them).
+    pub(super) fn end(self) -> (u64, u64) {
+        self.stop.store(true, Ordering::Relaxed);
+        let most = self.thread.join().expect("a thread that ends");
+        (most.0.saturating_sub(self.before.0), most.1.saturating_sub(self.before.1))
+    }
+}
+
+/// Resident memory of a process, octets: its own, and of files.
+fn memory_of(pid: u32) -> (u64, u64) {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let field = |name| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+        kib.unwrap_or_default() * 1024
+    };
+    (field("RssAnon:"), field("RssFile:"))
 }

@@ -79,7 +79,7 @@ fn a_bad_setting_is_told_in_one_line() {
 fn a_data_directory_that_cannot_be_made_is_told_in_one_line() {
     refuses_to_start(
         "exec \"$0\" --amqp-port 0 --data-dir /dev/null/data",
-        &["cannot use data directory /dev/null/data"],
+        &["data directory /dev/null/data: cannot make it"],
     );
 }
 

@@ -33,6 +33,10 @@ exec 3<&-
 [ ! -e "$directory/left" ] || rm -rf "$directory"
 exit "$status""#;
 
+/// `mounter directory command...`, its own name being a size: a file system in memory, seen by the
+/// command alone, which takes over this process.
+const MOUNTER: &str = r#"mount -t tmpfs -o "size=$0,mode=0700" ringmq "$1" && shift && exec "$@""#;
+
 /// Where queues live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Placement {
@@ -53,11 +57,61 @@ pub(crate) struct Options<'a> {
     pub(crate) bind: &'a str,
     /// Further lines of the configuration file, sections included.
     pub(crate) config: &'a str,
+    /// A disk of its own for the data, of this size, in memory; it is gone when the broker is.
+    /// Needs the right to mount.
+    pub(crate) disk: Option<&'a str>,
+}
+
+impl Options<'_> {
+    /// Two shards and no configuration.
+    pub(crate) const fn new() -> Self {
+        Self { shards: 2, placement: Placement::Hash, bind: "127.0.0.1", config: "", disk: None }
+    }
 }
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { shards: 2, placement: Placement::Hash, bind: "127.0.0.1", config: "" }
+        Self::new()
+    }
+}
+
+/// How a broker ends that is to be started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// SIGTERM: in order.
+    Term,
+    /// SIGKILL, at once.
+    Kill,
+}
+
+impl Ending {
+    /// All.
+    pub(crate) const ALL: [Self; 2] = [Self::Term, Self::Kill];
+}
+
+/// What a broker has left: the folder of its data, configuration and log.
+#[derive(Debug)]
+pub(crate) struct Remains {
+    directory: PathBuf,
+}
+
+impl Remains {
+    /// The data directory.
+    pub(crate) fn data_directory(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// A broker on that.
+    pub(crate) fn start(mut self, options: Options<'_>) -> Broker {
+        Broker::start_in(std::mem::take(&mut self.directory), options)
+    }
+}
+
+impl Drop for Remains {
+    fn drop(&mut self) {
+        if !self.directory.as_os_str().is_empty() {
+            drop(fs::remove_dir_all(&self.directory));
+        }
     }
 }
 
@@ -88,15 +142,21 @@ impl Broker {
             let addr = address.parse().expect("RINGMQ_TEST_ADDRESS is host:port");
             return Self { addr, process: None };
         }
-        let directory = new_directory();
-        let config = directory.join("ringmq.ini");
+        Self::start_in(new_directory(), options)
+    }
+
+    fn start_in(directory: PathBuf, options: Options<'_>) -> Self {
+        let (config, data) = (directory.join("ringmq.ini"), directory.join("data"));
         fs::write(&config, config_text(options)).expect("a configuration file");
         let mut command = Command::new("sh");
+        command.args(["-c", KEEPER, "keeper"]).arg(&directory);
+        if let Some(size) = options.disk {
+            fs::create_dir_all(&data).expect("a directory to mount on");
+            command.args(["unshare", "--mount", "sh", "-c", MOUNTER, size]).arg(&data);
+        }
         command
-            .args(["-c", KEEPER, "keeper"])
-            .arg(&directory)
             .args([env!("CARGO_BIN_EXE_ringmq"), "--data-dir"])
-            .arg(directory.join("data"))
+            .arg(&data)
             .args(["--bind", options.bind, "--amqp-port", "0", "--no-pin"])
             .args(["--shards", &options.shards.to_string()])
             .arg("--config")
@@ -164,6 +224,35 @@ impl Broker {
         self.signal("TERM");
         let status = self.wait();
         assert!(status.success(), "after SIGTERM: {status}; it said:\n{}", self.log());
+    }
+
+    /// Ends it and leaves its data.
+    pub(crate) fn end(mut self, ending: Ending) -> Remains {
+        match ending {
+            Ending::Term => {
+                self.signal("TERM");
+                let status = self.wait();
+                assert!(status.success(), "after SIGTERM: {status}; it said:\n{}", self.log());
+            }
+            Ending::Kill => {
+                self.signal("KILL");
+                assert!(!self.wait().success(), "SIGKILL is no orderly end");
+            }
+        }
+        let process = self.process.take().expect("a broker of our own");
+        Remains { directory: process.directory }
+    }
+
+    /// Ends it and starts another on its data.
+    pub(crate) fn again(self, ending: Ending, options: Options<'_>) -> Self {
+        self.end(ending).start(options)
+    }
+
+    /// Its data directory, also where only it sees that: see [`Options::disk`].
+    pub(crate) fn disk(&self) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.pid()));
+        let data = fs::canonicalize(self.data_directory()).expect("a data directory");
+        root.join(data.strip_prefix("/").expect("a whole path"))
     }
 
     /// Waits for the end, at most as long as an end may take.

@@ -31,7 +31,17 @@ impl Setup {
             Self::FiveShards => (5, Placement::Hash),
             Self::Apart => (2, Placement::Apart),
         };
-        Options { shards, placement, bind: "127.0.0.1", config: "" }
+        Options { shards, placement, ..Options::new() }
+    }
+
+    /// Another one, for a restart with other shards: all of them in turn.
+    pub(crate) const fn next(self) -> Self {
+        match self {
+            Self::OneShard => Self::TwoShards,
+            Self::TwoShards => Self::FiveShards,
+            Self::FiveShards => Self::Apart,
+            Self::Apart => Self::OneShard,
+        }
     }
 
     /// A broker of this test alone, with these further lines of configuration.

@@ -92,8 +92,20 @@ impl Link {
         method: &impl Encode,
         answer: (u16, u16),
     ) -> Result<(), ClientError> {
+        self.ask(method, answer).map(drop)
+    }
+
+    /// As [`Self::call`], and gives the payload of the answer.
+    ///
+    /// # Errors
+    /// `Closed` if the broker refuses.
+    pub(crate) fn ask(
+        &mut self,
+        method: &impl Encode,
+        answer: (u16, u16),
+    ) -> Result<Vec<u8>, ClientError> {
         self.send(CHANNEL, method)?;
-        self.receive(answer).map(drop)
+        self.receive(answer)
     }
 
     /// Closes the connection and awaits the broker's consent, so that it is gone afterwards.
@@ -115,11 +127,22 @@ impl Link {
     fn send(&mut self, channel: u16, method: &impl Encode) -> Result<(), ClientError> {
         let mut out = Vec::new();
         frame::put_method(&mut out, channel, method);
-        Ok(self.stream.write_all(&out)?)
+        self.write(&out)
+    }
+
+    /// Writes frames.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn write(&mut self, frames: &[u8]) -> Result<(), ClientError> {
+        Ok(self.stream.write_all(frames)?)
     }
 
     /// The payload of the next method, which must have these ids.
-    fn receive(&mut self, expected: (u16, u16)) -> Result<Vec<u8>, ClientError> {
+    ///
+    /// # Errors
+    /// `Closed` if the broker refuses.
+    pub(crate) fn receive(&mut self, expected: (u16, u16)) -> Result<Vec<u8>, ClientError> {
         loop {
             let payload = self.receive_method()?;
             let method = Method::decode(&payload)?;
@@ -134,7 +157,11 @@ impl Link {
         }
     }
 
-    fn receive_method(&mut self) -> Result<Vec<u8>, ClientError> {
+    /// The payload of the next method, whatever it is.
+    ///
+    /// # Errors
+    /// The connection is of no use any more.
+    pub(crate) fn receive_method(&mut self) -> Result<Vec<u8>, ClientError> {
         loop {
             if let Decoded::Frame { frame, taken } =
                 frame::decode(&self.input, self.frame_bytes_max)?

@@ -3,7 +3,7 @@
 
 use ringmq::protocol::amqp091::wire::field_table::TableRef;
 use ringmq::protocol::amqp091::wire::field_value::FieldRef;
-use ringmq::protocol::amqp091::wire::method::{basic, confirm, exchange, queue};
+use ringmq::protocol::amqp091::wire::method::{Method, Queue, basic, confirm, exchange, queue};
 use ringmq::protocol::amqp091::wire::table_buffer::TableBuffer;
 
 use super::error::ClientError;
@@ -30,21 +30,10 @@ pub(crate) fn declare(link: &mut Link, plan: &Plan) -> Result<(), ClientError> {
         };
         link.call(&declare, (40, 11))?;
     }
-    let mut arguments = TableBuffer::new();
-    if let Some(kind) = &plan.queue_type {
-        arguments.set_field("x-queue-type", FieldRef::Text(kind.as_bytes()))?;
-    }
+    let arguments = arguments(plan)?;
     for (index, name) in plan.queues.iter().enumerate() {
-        let declare = queue::Declare {
-            ticket: 0,
-            queue: name,
-            passive: false,
-            durable: plan.is_durable,
-            exclusive: false,
-            auto_delete: false,
-            no_wait: false,
-            arguments: arguments.view(),
-        };
+        let (durable, arguments) = (plan.is_durable, arguments.view());
+        let declare = queue::Declare { passive: false, durable, arguments, ..passive(name) };
         link.call(&declare, (50, 11))?;
         link.call(&queue::Purge { ticket: 0, queue: name, no_wait: false }, (50, 31))?;
         if !plan.exchange.is_empty() {
@@ -62,6 +51,22 @@ pub(crate) fn declare(link: &mut Link, plan: &Plan) -> Result<(), ClientError> {
     Ok(())
 }
 
+/// Looks for the queues without declaring them; tells how many messages wait in them.
+///
+/// # Errors
+/// The broker's refusal: above all, there is no such queue.
+pub(crate) fn find(link: &mut Link, plan: &Plan) -> Result<u64, ClientError> {
+    let mut count = 0_u64;
+    for name in &plan.queues {
+        let payload = link.ask(&passive(name), (50, 11))?;
+        let Method::Queue(Queue::DeclareOk(found)) = Method::decode(&payload)? else {
+            return Err(ClientError::Unexpected("method instead of queue.declare-ok"));
+        };
+        count = count.saturating_add(found.message_count.into());
+    }
+    Ok(count)
+}
+
 /// Deletes what [`declare`] made, if nobody named it.
 ///
 /// # Errors
@@ -69,14 +74,7 @@ pub(crate) fn declare(link: &mut Link, plan: &Plan) -> Result<(), ClientError> {
 pub(crate) fn remove(link: &mut Link, plan: &Plan) -> Result<(), ClientError> {
     let queues = if plan.removes_queues { plan.queues.as_slice() } else { &[] };
     for name in queues {
-        let delete = queue::Delete {
-            ticket: 0,
-            queue: name,
-            if_unused: false,
-            if_empty: false,
-            no_wait: false,
-        };
-        link.call(&delete, (50, 41))?;
+        link.call(&delete(name), (50, 41))?;
     }
     if plan.removes_exchange {
         let delete = exchange::Delete {
@@ -88,6 +86,37 @@ pub(crate) fn remove(link: &mut Link, plan: &Plan) -> Result<(), ClientError> {
         link.call(&delete, (40, 21))?;
     }
     Ok(())
+}
+
+/// Looks for a queue without declaring it.
+pub(crate) const fn passive(name: &str) -> queue::Declare<'_> {
+    queue::Declare {
+        ticket: 0,
+        queue: name,
+        passive: true,
+        durable: false,
+        exclusive: false,
+        auto_delete: false,
+        no_wait: false,
+        arguments: TableRef::EMPTY,
+    }
+}
+
+/// Deletes a queue, whatever is in it.
+pub(crate) const fn delete(name: &str) -> queue::Delete<'_> {
+    queue::Delete { ticket: 0, queue: name, if_unused: false, if_empty: false, no_wait: false }
+}
+
+/// Arguments of the plan's queues.
+///
+/// # Errors
+/// A type that is no field of a table.
+pub(crate) fn arguments(plan: &Plan) -> Result<TableBuffer, ClientError> {
+    let mut arguments = TableBuffer::new();
+    if let Some(kind) = &plan.queue_type {
+        arguments.set_field("x-queue-type", FieldRef::Text(kind.as_bytes()))?;
+    }
+    Ok(arguments)
 }
 
 /// The connection of consumer `index`, consuming.

@@ -51,7 +51,7 @@ pub struct BootReport {
 pub struct FileReport {
     /// Which.
     pub file: LogFile,
-    /// Its header; whether shard and data directory are the right ones is for the caller to see.
+    /// Its header. It may be another file's, see [`Finding::Foreign`] and [`Finding::BadHeader`].
     pub header: Result<FileHeader, HeaderError>,
     /// Its length.
     pub file_bytes: u64,
@@ -147,6 +147,17 @@ pub enum Finding {
         /// Why, if it is none.
         why: Option<HeaderError>,
     },
+    /// The header is one of another log: the file strayed in, or only its first block did. Records of
+    /// this log were looked for nevertheless; those of others are none here.
+    #[error("log {file}: of another shard or data directory: shard {shard} of {dir_id:016x}")]
+    Foreign {
+        /// Which.
+        file: LogFile,
+        /// The shard in its header.
+        shard: u32,
+        /// The data directory in its header.
+        dir_id: u64,
+    },
     /// A file was about to be made when a crash came: harmless.
     #[error("log {file}: was not finished being made")]
     NotBegun {
@@ -188,6 +199,7 @@ impl Finding {
             Self::Corruption { lost, .. } | Self::MissingFile { lost, .. } => *lost,
             Self::TornTail { .. }
             | Self::BadHeader { .. }
+            | Self::Foreign { .. }
             | Self::NotBegun { .. }
             | Self::Sequence { .. }
             | Self::ScanGivenUp { .. } => 0,

@@ -4,7 +4,7 @@
 use crate::log::file_header::BLOCK_BYTES;
 use crate::log::ids::Lsn;
 use crate::log::record::{
-    Decoded, HEAD_BYTES, Invalid, Outer, RECORD_ALIGN, Record, decode, parse,
+    Decoded, HEAD_BYTES, Invalid, Key, Outer, RECORD_ALIGN, Record, decode, parse,
 };
 
 /// How many times its own octets a file may make us hash for nothing. Heads that are intact before
@@ -51,9 +51,9 @@ pub(super) struct Scan {
 }
 
 impl Scan {
-    /// Looks for records of one boot with numbers from `floor` on; others are left over from an
+    /// Looks for records of one log and boot with numbers from `floor` on; others are left over from an
     /// earlier life of the file.
-    pub(super) fn new(bytes: &[u8], boot: u64, floor: Lsn) -> Self {
+    pub(super) fn new(bytes: &[u8], key: Key, boot: u64, floor: Lsn) -> Self {
         let mut scan = Self::default();
         let mut vain_bytes_left = bytes.len().saturating_mul(VAIN_FACTOR);
         let mut at = BLOCK_BYTES;
@@ -64,7 +64,7 @@ impl Scan {
                 at += RECORD_ALIGN;
                 continue;
             }
-            let outer = trusted(rest, boot).filter(|outer| outer.lsn >= floor);
+            let outer = trusted(rest, key, boot).filter(|outer| outer.lsn >= floor);
             if at == BLOCK_BYTES {
                 scan.begins_with = outer.map(|outer| outer.lsn);
             }
@@ -74,7 +74,7 @@ impl Scan {
                 continue;
             };
             let next = outer.lsn.0.saturating_add(1);
-            match decode(rest) {
+            match decode(rest, key) {
                 Decoded::Record { record, taken } => {
                     scan.add(&record, at, at + taken);
                     chain = Some(Lsn(next));
@@ -114,10 +114,10 @@ impl Scan {
 }
 
 /// A record with this number was begun where the records end, be it in the same batch or the next.
-pub(super) fn is_begun(bytes: &[u8], end: usize, boot: u64, next: Lsn) -> bool {
+pub(super) fn is_begun(bytes: &[u8], end: usize, key: Key, boot: u64, next: Lsn) -> bool {
     let is_next = |at: usize| {
         let rest = bytes.get(at..).unwrap_or_default();
-        trusted(rest, boot).is_some_and(|outer| outer.lsn == next)
+        trusted(rest, key, boot).is_some_and(|outer| outer.lsn == next)
     };
     // Blocks are written whole, with zeros behind the last record.
     let block_end = end.next_multiple_of(BLOCK_BYTES).min(bytes.len());
@@ -126,8 +126,8 @@ pub(super) fn is_begun(bytes: &[u8], end: usize, boot: u64, next: Lsn) -> bool {
     is_within || is_next(block_end)
 }
 
-/// An outer head of this boot with a right checksum.
-fn trusted(rest: &[u8], boot: u64) -> Option<Outer> {
+/// An outer head of this log and boot with a right checksum.
+fn trusted(rest: &[u8], key: Key, boot: u64) -> Option<Outer> {
     Outer::peek(rest).filter(|outer| u64::from(outer.boot) == boot)?;
-    Outer::read(rest).ok()
+    Outer::read(rest, key).ok()
 }

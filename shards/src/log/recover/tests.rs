@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod damage;
+mod foreign;
 mod random;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,9 @@ use crate::log::record::{Decoded, Head, decode};
 use crate::log::{FileInfo, Log, LogSetup};
 
 pub(super) const BLOCK: usize = BLOCK_BYTES;
+
+/// Of the log that all stories are about.
+pub(super) const OURS: Known = Known::of(77, 1);
 
 /// A record as it was appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +36,12 @@ pub(super) struct Story {
 
 impl Story {
     pub(super) fn new(boot: u32, file_bytes: u64) -> Self {
-        let setup = LogSetup { shard: 1, dir_id: 77, boot, file_bytes, groups: 4 };
+        Self::of(OURS, boot, file_bytes)
+    }
+
+    pub(super) fn of(whose: Known, boot: u32, file_bytes: u64) -> Self {
+        let Known { shard, dir_id, .. } = whose;
+        let setup = LogSetup { shard, dir_id, boot, file_bytes, groups: 4 };
         let (disk, written) = (PlainDisk::default(), BTreeMap::new());
         Self { log: Log::new(setup), disk, written }
     }
@@ -136,7 +145,7 @@ pub(super) fn places(bytes: &[u8]) -> Vec<(usize, Head)> {
     let mut found: Vec<(usize, Head)> = Vec::new();
     let mut at = BLOCK;
     while at < bytes.len() {
-        match decode(&bytes[at..]) {
+        match decode(&bytes[at..], OURS.key()) {
             Decoded::Record { record, taken } => {
                 found.push((at, record.head));
                 at += taken;
@@ -165,7 +174,7 @@ fn everything_that_was_written_is_recovered() {
     }
     story.put(50_000);
     story.flush(false);
-    let found = recover_disk(&story.disk, Known::default());
+    let found = recover_disk(&story.disk, OURS);
     assert_eq!(found.records, story.written.into_iter().collect::<Vec<_>>());
     assert_eq!(found.report.findings, []);
     assert_eq!(found.report.boots.len(), 1);
@@ -176,11 +185,11 @@ fn everything_that_was_written_is_recovered() {
 
 #[test]
 fn nothing_is_recovered_from_nothing() {
-    let found = recover_files(&[], Known::default());
+    let found = recover_files(&[], OURS);
     assert_eq!(found.report, Report::default());
     let blank = vec![0; 8 * 4096];
     let file = LogFile::first_of(2).next();
-    let found = recover_files(&[(file, &blank), (LogFile::first_of(3), &[])], Known::default());
+    let found = recover_files(&[(file, &blank), (LogFile::first_of(3), &[])], OURS);
     let cut = Finding::BadHeader { file: LogFile::first_of(3), why: Some(HeaderError::Cut) };
     assert_eq!(found.report.findings, [Finding::NotBegun { file }, cut]);
 }
@@ -192,13 +201,14 @@ fn files_left_over_and_used_again_bring_nothing_back() {
         story.put(round * 300);
         story.put(9000);
         story.flush(true);
-        let known = Known { first: Some(story.first()), durable: Some(story.log.durable()) };
+        let known =
+            Known { first: Some(story.first()), durable: Some(story.log.durable()), ..OURS };
         let found = recover_disk(&story.disk, known);
         assert_eq!(found.report.findings, [], "round {round}");
         let live = story.written.range(story.first()..);
         assert!(found.records.iter().map(|(lsn, _)| lsn).eq(live.map(|(lsn, _)| lsn)));
         // Spare files hold what is not needed any more: known or not, it is no damage.
-        let found = recover_disk(&story.disk, Known::default());
+        let found = recover_disk(&story.disk, OURS);
         assert_eq!(found.report.findings, [], "round {round}");
         found.must_be_true(&story.written);
         if story.log.files().count() > 3 {
@@ -217,12 +227,12 @@ fn a_file_whose_reuse_was_cut_short_is_not_begun() {
     }
     let before = story.disk.clone();
     story.retire_oldest();
-    let first = Known { first: Some(story.first()), durable: Some(story.log.durable()) };
+    let first = Known { first: Some(story.first()), durable: Some(story.log.durable()), ..OURS };
     let (old, new) = (LogFile::first_of(1), LogFile(LogFile::first_of(1).0 + 9));
     let mut disk = before;
     let renamed = disk.files.remove(&old).expect("the oldest");
     disk.files.insert(new, renamed);
-    for known in [first, Known::default()] {
+    for known in [first, OURS] {
         let found = recover_disk(&disk, known);
         assert_eq!(found.report.findings, [Finding::NotBegun { file: new }]);
         assert_eq!(found.records.len(), 3);
@@ -243,7 +253,7 @@ fn boots_are_judged_one_by_one() {
     bytes[at + 60] ^= 1;
     let (later, later_bytes) = second.disk.files.iter().next().expect("a file");
     // In any order.
-    let found = recover_files(&[(*later, later_bytes), (*name, bytes)], Known::default());
+    let found = recover_files(&[(*later, later_bytes), (*name, bytes)], OURS);
     assert_eq!(found.records.len(), first.written.len() - 1 + 1);
     assert_eq!(found.report.boots.len(), 2);
     assert_eq!(found.report.boots[1].last, lsn(2, 2));
@@ -263,7 +273,7 @@ fn a_lost_file_is_reported_with_what_was_in_it() {
     story.idle();
     let files: Vec<FileInfo> = story.log.files().collect();
     assert_eq!(files.len(), 5);
-    let all = Known { first: Some(files[0].first), durable: Some(story.log.durable()) };
+    let all = Known { first: Some(files[0].first), durable: Some(story.log.durable()), ..OURS };
     for (index, lost) in files.iter().enumerate() {
         let mut disk = story.disk.clone();
         disk.files.remove(&lost.file);
@@ -287,14 +297,16 @@ fn numbers_that_contradict_each_other_are_reported() {
     let story = Story::of_one_file();
     let (file, mut bytes) = story.disk.files.into_iter().next().expect("a file");
     let (at, mut head) = places(&bytes)[9];
-    let Decoded::Record { record, taken } = decode(&bytes[at..]) else { panic!("no record") };
+    let Decoded::Record { record, taken } = decode(&bytes[at..], OURS.key()) else {
+        panic!("no record")
+    };
     let mut forged = Vec::new();
     let start = crate::log::record::begin(&mut forged);
     forged.extend_from_slice(record.payload);
     head.gseq += 5;
-    crate::log::record::finish(&mut forged, start, &head);
+    crate::log::record::finish(&mut forged, start, &head, OURS.key());
     bytes[at..at + taken].copy_from_slice(&forged);
-    let found = recover_files(&[(file, &bytes)], Known::default());
+    let found = recover_files(&[(file, &bytes)], OURS);
     let is_this =
         |finding: &&Finding| matches!(finding, Finding::Sequence { lsn, .. } if *lsn == head.lsn);
     assert_eq!(found.report.findings.iter().filter(is_this).count(), 1);
@@ -305,8 +317,9 @@ fn numbers_that_contradict_each_other_are_reported() {
 #[test]
 fn heads_nested_on_purpose_do_not_make_it_slow() {
     let file = LogFile::first_of(1);
-    let (dir_id, first) = (1, Lsn::first_of(1));
-    let header = FileHeader { shard: 0, dir_id, file, first, boot: 1, created_ms: 0 };
+    let Known { dir_id, shard, .. } = OURS;
+    let first = Lsn::first_of(1);
+    let header = FileHeader { shard, dir_id, file, first, boot: 1, created_ms: 0 };
     let mut bytes = header.encode();
     let total = 1 << 20;
     // Each is intact and leads everything that follows; its content is not intact.
@@ -317,12 +330,12 @@ fn heads_nested_on_purpose_do_not_make_it_slow() {
         let lsn = lsn(1, 5 + octets(bytes.len()));
         let (durable, boot) = (first, 1);
         let head = Head { lsn, durable, boot, group: 0, gseq: 1, epoch: 0, kind: 1, flags: 0 };
-        crate::log::record::finish(&mut record, start, &head);
+        crate::log::record::finish(&mut record, start, &head, OURS.key());
         // Some are enough: making them takes as long.
         let end = if bytes.len() < 24 * 400 { 32 } else { record.len() };
         bytes.extend_from_slice(&record[..end]);
     }
-    let found = recover_files(&[(file, &bytes)], Known::default());
+    let found = recover_files(&[(file, &bytes)], OURS);
     let gave_up = |finding: &Finding| matches!(finding, Finding::ScanGivenUp { .. });
     assert!(found.report.findings.iter().any(gave_up), "{:?}", found.report.findings);
     assert!(!found.report.is_sound());
@@ -347,7 +360,7 @@ fn a_record_within_a_damaged_message_is_not_taken_for_one() {
     let (file, bytes) = story.disk.files.iter_mut().next().expect("a file");
     let (at, _) = places(bytes)[1];
     bytes[at + 56 + 4000] ^= 4;
-    let found = recover_files(&[(*file, bytes)], Known::default());
+    let found = recover_files(&[(*file, bytes)], OURS);
     found.must_be_true(&story.written);
     assert_eq!(found.records.len(), 2);
     assert_eq!(found.report.lost(), 1);

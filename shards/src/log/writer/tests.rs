@@ -4,6 +4,7 @@
 use std::io;
 
 use super::*;
+use crate::log::ids::BOOT_MAX;
 use crate::log::plain_disk::{PlainDisk, error};
 use crate::log::record::{Decoded, decode};
 
@@ -30,7 +31,7 @@ fn heads(bytes: &[u8]) -> Vec<Head> {
     let mut found: Vec<Head> = Vec::new();
     let mut at = BLOCK_BYTES;
     while at < bytes.len() {
-        match decode(&bytes[at..]) {
+        match decode(&bytes[at..], Key::of(2, 1)) {
             Decoded::Record { record, taken } => {
                 found.push(record.head);
                 at += taken;
@@ -289,11 +290,19 @@ fn after_an_error_nothing_is_written_any_more() {
 
 #[test]
 fn the_numbers_of_a_boot_end_before_those_of_the_next_begin() {
-    let mut log = log();
-    log.last = Lsn((4 << BOOT_SHIFT) - 2);
-    assert_eq!(put(&mut log, 1), Lsn((4 << BOOT_SHIFT) - 1));
-    assert_eq!(put(&mut log, 1), Lsn(u64::MAX));
-    assert!(log.is_dead());
+    for boot in [3, BOOT_MAX] {
+        let mut log =
+            Log::new(LogSetup { shard: 1, dir_id: 2, boot, file_bytes: FILE_BYTES, groups: 4 });
+        let end = u64::from(boot) << BOOT_SHIFT | ((1 << BOOT_SHIFT) - 1);
+        log.last = Lsn(end - 2);
+        assert_eq!(put(&mut log, 1), Lsn(end - 1));
+        assert!(!log.is_dead());
+        let mut disk = PlainDisk::default();
+        disk.flush(&mut log, true);
+        assert_eq!(log.durable(), Lsn(end - 1));
+        assert_eq!(put(&mut log, 1), Lsn(u64::MAX));
+        assert!(log.is_dead());
+    }
 }
 
 #[test]

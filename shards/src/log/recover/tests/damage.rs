@@ -48,7 +48,7 @@ impl Sound {
 
     fn flip(&mut self, bit: usize) {
         self.bytes[bit / 8] ^= 1 << (bit % 8);
-        let found = recover_files(&[(self.file, &self.bytes)], Known::default());
+        let found = recover_files(&[(self.file, &self.bytes)], OURS);
         self.bytes[bit / 8] ^= 1 << (bit % 8);
         let what = format!("bit {bit} (octet {})", bit / 8);
         let at = bit / 8;
@@ -74,14 +74,14 @@ fn cut_at(places: impl Iterator<Item = usize>) {
     for length in places.take_while(|length| *length < sound.bytes.len()) {
         let files = [(sound.file, &sound.bytes[..length])];
         let whole = (0..sound.places.len()).take_while(|index| sound.end(*index) <= length).count();
-        let found = recover_files(&files, Known::default());
+        let found = recover_files(&files, OURS);
         found.must_be_true(&sound.written);
         assert_eq!(found.counted(), whole as u64, "cut at {length}");
         // Nothing before the cut says that anything was durable behind it, a checkpoint does.
         let claimed = sound.places[..whole].iter().map(|(_, head)| head.durable).max();
         assert!(claimed.is_none_or(|claimed| claimed < Lsn(first.0 + whole as u64)));
         assert_eq!(found.report.lost(), 0, "cut at {length}");
-        let found = recover_files(&files, Known { first: None, durable: Some(durable) });
+        let found = recover_files(&files, Known { durable: Some(durable), ..OURS });
         assert_eq!(found.report.lost(), (sound.places.len() - whole) as u64, "cut at {length}");
     }
 }
@@ -121,7 +121,7 @@ fn zeroed_octets_anywhere_lose_what_they_hit() {
         for at in (BLOCK..sound.bytes.len() - length).step_by(1048 + 8 * round) {
             let kept = sound.bytes.clone();
             sound.bytes[at..at + length].fill(0);
-            let found = recover_files(&[(sound.file, &sound.bytes)], Known::default());
+            let found = recover_files(&[(sound.file, &sound.bytes)], OURS);
             let is_hit = |index: &usize| {
                 let (from, to) = (sound.places[*index].0, sound.end(*index));
                 sound.bytes[from..to] != kept[from..to]

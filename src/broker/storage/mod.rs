@@ -273,6 +273,9 @@ impl Broker {
                 self.tell(report.connection, event);
             }
             Waiter::Pending(pending) => self.stored(pending, accepted, false),
+            // A shard whose disk works would settle a dead message that this one has not stored, and
+            // that is on its disk before the process ends: it hears nothing any more.
+            Waiter::Remote { .. } if !accepted => {}
             Waiter::Remote { shard, pending, found } => {
                 self.post.send(shard, Mail::Stored { pending, accepted, found });
             }

@@ -75,7 +75,7 @@ pub(super) fn start(
     let mut recovery = Recovery::read(&mut files, 1, boot, &mut |_, _, _| {})?;
     let report = std::mem::take(&mut recovery.report);
     if shape.seed.is_multiple_of(4) {
-        let twice = Recovery::read(&mut files, boot, &mut |_, _, _| {})?;
+        let twice = Recovery::read(&mut files, 1, boot, &mut |_, _, _| {})?;
         let all = |recovery: &Recovery| {
             let queues: BTreeMap<_, _> = recovery.queues.iter().collect();
             format!("{:?} {queues:?}", recovery.catalogue)

@@ -88,16 +88,14 @@ impl Broker {
             Command::DeleteQueue { name, if_unused, if_empty } => {
                 self.request_delete(at, vhost, &name, (if_unused, if_empty), now);
             }
-            Command::PurgeQueue { name } => {
-                let answer = match self.usable(at, vhost, &name) {
-                    Ok(id) => {
-                        self.deliver_first(id, now);
-                        Answer::Removed { messages: self.purge(id, now) }
-                    }
-                    Err(refusal) => Answer::Refused(refusal),
-                };
-                self.answer(at, answer);
-            }
+            Command::PurgeQueue { name } => match self.usable(at, vhost, &name) {
+                Ok(id) => {
+                    self.deliver_first(id, now);
+                    let messages = self.purge(id, now);
+                    self.answer_when_settled(at, Answer::Removed { messages });
+                }
+                Err(refusal) => self.answer(at, Answer::Refused(refusal)),
+            },
             Command::BindQueue { queue, exchange, key, arguments } => {
                 self.request_binding(at, vhost, (&queue, &exchange), (key, arguments), true);
             }

@@ -2,6 +2,9 @@
 //!
 //! May import the queue's parts, `command` and `message`.
 
+#[cfg(test)]
+use ringmq_shards::log::planted::{Bug, is_planted};
+
 use super::arguments::DeliveryLimit;
 use super::dead_letter;
 use super::fifo::Returned;
@@ -161,6 +164,13 @@ impl Queue {
             return;
         };
         let target = target.clone();
+        #[cfg(test)]
+        let from = if is_planted(Bug::SettleFirst) {
+            from.into_iter().for_each(|at| self.store.settle(at));
+            None
+        } else {
+            from
+        };
         let mut message = dead_letter::buried(message, &self.name, reason, now.wall_ms);
         if target.routing_key.is_some() && !message.extra_keys().is_empty() {
             message = message.with(|inner| inner.extra_keys = None);

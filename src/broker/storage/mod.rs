@@ -48,12 +48,13 @@ use self::durable::{DurableStore, Keeps, StoreSpec};
 use self::shelf::{Shelf, Sizes};
 use self::waits::{Waiter, Waits};
 use super::Broker;
+use super::calls::Then;
 use super::clockwork::Alarm;
-use super::mail::{CallId, Mail};
+use super::mail::{CallId, Mail, PlainAnswer};
 use super::queue::store::Safe;
 use crate::command::{Event, Now, Refusal};
 use crate::durability::Durability;
-use crate::ids::{QueueId, ShardId};
+use crate::ids::{ChannelRef, QueueId, ShardId};
 
 /// Records that nobody waits for are written after this, milliseconds, or when there are many, and
 /// those of queues that promise it are durable after it.
@@ -252,6 +253,16 @@ impl Broker {
         }
     }
 
+    /// Answers when everything settled so far is durable.
+    pub(super) fn answer_when_settled(&mut self, to: ChannelRef, answer: PlainAnswer) {
+        if self.storage.is_none() {
+            return self.answer(to, answer);
+        }
+        if let Some(call) = self.open_call(Then::Answer { to, answer }) {
+            self.wait_for_settlements(Waiter::Call(call));
+        }
+    }
+
     /// Tells `waiter` when a record is as safe as was promised; false: it is already.
     pub(super) fn wait_for(&mut self, safe: Safe, waiter: Waiter) -> bool {
         self.storage.as_mut().is_some_and(|storage| storage.waits.add(safe, waiter))
@@ -284,6 +295,9 @@ impl Broker {
                 self.tell(report.connection, event);
             }
             Waiter::Pending(pending) => self.stored(pending, accepted, false),
+            // A shard whose disk works would settle a dead message that this one has not stored, and
+            // that is on its disk before the process ends: it hears nothing any more.
+            Waiter::Remote { .. } if !accepted => {}
             Waiter::Remote { shard, pending, found } => {
                 self.post.send(shard, Mail::Stored { pending, accepted, found });
             }

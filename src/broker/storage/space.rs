@@ -2,7 +2,7 @@
 //! little, every way of publishing is refused until there is more (S-rows of amqp.md section 1,
 //! reliability.md 2.9).
 
-use ringmq_shards::log::{DiskError, Job, Space};
+use ringmq_shards::log::{DiskError, Job, RESERVE_BYTES, Space};
 
 use super::{Broker, StorageSetup};
 use crate::command::{Event, Now};
@@ -18,6 +18,8 @@ pub(super) struct SpaceWatch {
     min_bytes: u64,
     warn_bytes: u64,
     low: bool,
+    /// The ballast fits again.
+    has_room: bool,
     warned: bool,
     next_ms: u64,
     /// The ballast is there.
@@ -31,6 +33,7 @@ impl SpaceWatch {
             min_bytes: setup.free_disk_min.max(segments),
             warn_bytes: setup.free_disk_warn,
             low: false,
+            has_room: true,
             warned: false,
             next_ms: 0,
             reserve: true,
@@ -52,12 +55,20 @@ impl SpaceWatch {
         }
     }
 
-    /// Whether the alarm began or ended.
-    fn judge(&mut self, space: Space) -> bool {
+    /// Octets that must be free: while the ballast is out, its space is for settlements only.
+    const fn needed(&self) -> u64 {
+        let ballast = if self.reserve { 0 } else { RESERVE_BYTES };
+        self.min_bytes.saturating_add(ballast)
+    }
+
+    /// Whether the alarm began or ended. `stalled`: the log finds no space for its next file.
+    fn judge(&mut self, space: Space, stalled: bool) -> bool {
         let free = space.free_bytes;
         // A tenth more before it ends, so that it does not flicker.
-        let low =
-            free < self.min_bytes.saturating_add(if self.low { self.min_bytes / 10 } else { 0 });
+        let more = if self.low { self.min_bytes / 10 } else { 0 };
+        let needed = self.needed();
+        self.has_room = free >= needed.saturating_add(self.min_bytes / 10);
+        let low = stalled || free < needed.saturating_add(more);
         let warn = !low && free < self.warn_bytes;
         if warn && !self.warned {
             tracing::warn!(free, warn = self.warn_bytes, "disk space gets short (free_disk_warn)");
@@ -86,7 +97,7 @@ impl Broker {
                 shelf.jobs.push(Job::ReleaseReserve);
             }
             shelf.log.retry_make(&mut shelf.jobs);
-        } else if !storage.space.reserve && !storage.space.low {
+        } else if !storage.space.reserve && storage.space.has_room {
             shelf.jobs.push(Job::MakeReserve);
         }
     }
@@ -100,7 +111,8 @@ impl Broker {
                 return;
             }
         };
-        if !storage.space.judge(space) {
+        let stalled = storage.shelf.borrow().log.is_stalled();
+        if !storage.space.judge(space, stalled) {
             return;
         }
         let (free, min) = (space.free_bytes, storage.space.min_bytes);

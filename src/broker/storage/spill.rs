@@ -193,6 +193,8 @@ impl DurableStore {
         let any = self.pieces.get(index).is_some_and(|piece| piece.settled.left() < summary.count);
         if any {
             self.after_settling(index);
+            // What was settled meanwhile may be in an older file of the log than the present one.
+            self.save_settled_of(id);
         }
         Ok(())
     }
@@ -314,6 +316,19 @@ impl DurableStore {
             }
         }
         all
+    }
+
+    /// Saves what is settled in one segment, if that was not done.
+    fn save_settled_of(&mut self, id: SegmentId) {
+        let Some(piece) = self.pieces.iter_mut().find(|piece| piece.summary.id == id) else {
+            return;
+        };
+        if piece.unsaved_since.take().is_some() && !piece.saving {
+            piece.saving = true;
+            let (offset, bytes) = piece.settled.encode();
+            let job = Job::WriteSettled { segment: id, offset, bytes };
+            self.shelf.borrow_mut().jobs.push(job);
+        }
     }
 
     fn leave_messages(&mut self, file: LogFile) -> bool {

@@ -115,8 +115,8 @@ pub(super) enum End {
 pub(super) struct Oracle {
     pub(super) sent: Vec<Sent>,
     pub(super) boot: u32,
-    /// Rejected since all was durable: the message; whether both queues are on one shard.
-    dying: Vec<(usize, bool)>,
+    /// Messages rejected since all was durable.
+    dying: Vec<usize>,
     /// Have to be in one of the two queues.
     either: HashSet<usize>,
     /// Last of each publisher that a client got the first time, by client, queue, priority.
@@ -260,7 +260,7 @@ impl Oracle {
         copy.state = State::Ended;
     }
 
-    pub(super) fn rejected(&mut self, id: usize, queue: usize, same_shard: bool) {
+    pub(super) fn rejected(&mut self, id: usize, queue: usize) {
         self.ended(id, queue);
         if queue != DYING {
             return;
@@ -272,7 +272,7 @@ impl Oracle {
         if sent.rejects > 1 || dead.state == State::Nowhere {
             *dead = Copy { state: State::Perhaps, boot, ..Copy::default() };
         }
-        self.dying.push((id, same_shard));
+        self.dying.push(id);
     }
 
     pub(super) fn requeued(&mut self, id: usize, queue: usize, failed: bool) {
@@ -332,7 +332,7 @@ impl Oracle {
                 copy.is_synced = true;
             }
         }
-        for (id, _) in std::mem::take(&mut self.dying) {
+        for id in std::mem::take(&mut self.dying) {
             let dead = &mut self.sent[id].copies[DEAD];
             if dead.state == State::Perhaps && !dead.gone_now {
                 dead.state = State::Owed;
@@ -369,12 +369,12 @@ impl Oracle {
     pub(super) fn restarted(&mut self, end: End, boot: u32) {
         self.boot = boot;
         self.seen.clear();
-        for (id, same_shard) in std::mem::take(&mut self.dying) {
+        for id in std::mem::take(&mut self.dying) {
             let from = &self.sent[id].copies[DYING];
             let to = &self.sent[id].copies[DEAD];
             let lasts = self.strength(id, DYING) == Strength::Synced;
             let lasts = lasts && !self.hasty[DEAD];
-            if same_shard && from.was_owed && lasts && !to.gone_now && from.state == State::Ended {
+            if from.was_owed && lasts && !to.gone_now && from.state == State::Ended {
                 self.either.insert(id);
             }
         }

@@ -376,10 +376,7 @@ impl World {
         };
         match outcome {
             Outcome::Accept => self.oracle.ended(id, queue),
-            Outcome::Reject => {
-                let same = c.owner_of(KINDS[DYING].name) == c.owner_of(KINDS[DEAD].name);
-                self.oracle.rejected(id, queue, same);
-            }
+            Outcome::Reject => self.oracle.rejected(id, queue),
             Outcome::Requeue { failed } => self.oracle.requeued(id, queue, failed),
         }
         c.settle(self.actors[who].client, &delivery, outcome);
@@ -469,8 +466,7 @@ impl World {
         self.consume_from(c, 0, DYING);
         self.finish(c);
         for (delivery, id, queue) in std::mem::take(&mut self.actors[0].out) {
-            let same = c.owner_of(KINDS[DYING].name) == c.owner_of(KINDS[DEAD].name);
-            self.oracle.rejected(id, queue, same);
+            self.oracle.rejected(id, queue);
             c.settle(self.actors[0].client, &delivery, Outcome::Reject);
         }
         self.oracle.deliveries

@@ -285,12 +285,17 @@ impl Oracle {
     }
 
     /// All ready messages of a queue have gone.
-    pub(super) fn purged(&mut self, queue: usize) {
-        for sent in &mut self.sent {
+    pub(super) fn purged(&mut self, queue: usize, before: usize) {
+        for (id, sent) in self.sent.iter_mut().enumerate() {
             let copy = &mut sent.copies[queue];
             if !copy.out && matches!(copy.state, State::Perhaps | State::Owed) {
-                copy.state = State::Ended;
-                copy.gone_now = true;
+                if id < before {
+                    copy.state = State::Ended;
+                    copy.gone_now = true;
+                } else {
+                    // It may have come before the purge or after it.
+                    copy.state = State::Perhaps;
+                }
             }
         }
     }

@@ -25,7 +25,8 @@ pub(super) const FAN_QUEUES: [usize; 4] = [0, 1, 2, 6];
 pub(super) enum Asked {
     Consume(ConsumerKey),
     Get(usize),
-    Purge(usize),
+    /// A queue, and how many messages had been sent when it was asked: later ones may stay.
+    Purge(usize, usize),
     Delete,
     Declare,
     Cancel,
@@ -229,7 +230,9 @@ impl World {
                 self.delivered(who, queue, *delivery, false);
             }
             (Asked::Get(_), Answer::Empty) | (Asked::Cancel, Answer::Done) => {}
-            (Asked::Purge(queue), Answer::Removed { .. }) => self.oracle.purged(queue),
+            (Asked::Purge(queue, sent), Answer::Removed { .. }) => {
+                self.oracle.purged(queue, sent);
+            }
             (Asked::Delete, Answer::Removed { .. }) => {
                 self.fleeting = Known::No;
                 self.oracle.deleted(FLEETING);
@@ -432,7 +435,7 @@ impl World {
         let name = KINDS[queue].name.into();
         // Should the process end now.
         self.oracle.may_go(queue);
-        self.ask(c, who, Command::PurgeQueue { name }, Asked::Purge(queue));
+        self.ask(c, who, Command::PurgeQueue { name }, Asked::Purge(queue, self.oracle.sent.len()));
         self.finish(c);
     }
 

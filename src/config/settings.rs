@@ -82,7 +82,7 @@ pub const SETTINGS: &[Setting] = &[
             |c, text| MemoryLimit::parse(text).map(|limit| c.main.max_memory = limit),
             "1% to 95%, or bytes",
         ),
-        "Memory of messages above which publishers are not read until consumers have caught up.",
+        "Memory of messages: near it they move to disk, above it publishers wait until they have.",
     ),
     Setting::new(
         "main",

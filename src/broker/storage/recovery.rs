@@ -142,7 +142,7 @@ impl Recovery {
     }
 
     /// The process before this one was not stopped in order: what was noted of deliveries may lack
-    /// the last of them, so [`UNNOTED_MAX`] messages more count as having been out. To be shown as delivered before when it was not is allowed, the other
+    /// the last of them, so a million messages more count as having been out. To be shown as delivered before when it was not is allowed, the other
     /// way round is not.
     pub fn assume_deliveries(&mut self) {
         for remains in self.queues.values_mut() {

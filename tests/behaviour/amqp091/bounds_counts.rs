@@ -68,12 +68,14 @@ fn thousands_of_queues_come_and_go(stage: &Stage) {
         client.delete(1, "last");
         (full.saturating_sub(before), memory_bytes(&broker))
     };
-    let (grown, after_first) = round();
+    let (grown, _) = round();
     println!("{QUEUES} queues with a message each: {} octets each", grown / QUEUES);
     assert!(grown / QUEUES < 16 * 1024, "{grown} octets for {QUEUES} queues");
+    // Buffers of the log and of segments grow to their size in the first rounds and stay.
     let (_, after_second) = round();
-    let kept = after_second.saturating_sub(after_first);
-    assert!(kept < 16 * MIB, "{kept} octets more after a second round");
+    let (_, after_third) = round();
+    let kept = after_third.saturating_sub(after_second);
+    assert!(kept < 16 * MIB, "{kept} octets more after another round");
     client.close();
     broker.terminate();
 }

@@ -7,20 +7,19 @@
 //!
 //! May import `entry`, `definitions` and of `ringmq_shards` the log.
 
+mod segments;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use ringmq_shards::log::ids::BOOT_SHIFT;
 #[cfg(test)]
 use ringmq_shards::log::planted::{Bug, is_planted};
 use ringmq_shards::log::{
-    DiskError, Done, Files, Finding, Image, Job, Key, Known, LogFile, Lsn, Mapped, Outline,
-    QueueUid, Record, Report, Run, Segment, SegmentId, SegmentSummary, Settled, paths, record,
-    recover, run_job,
+    DiskError, Done, Files, Finding, Image, Job, Key, Known, LogFile, Lsn, QueueUid, Record,
+    Report, Run, SegmentId, SegmentSummary, Settled, paths, record, recover, run_job,
 };
 
 use super::delayed::FoundDelayed;
@@ -88,6 +87,8 @@ pub struct Recovery {
     pub report: RecoveryReport,
     /// Directories of queues that no definition names.
     pub(crate) orphans: Vec<QueueUid>,
+    /// Segments of which there is only the list of what is settled.
+    alone: Vec<SegmentId>,
     last_body: Option<(Lsn, Bytes)>,
     first_lsn: Option<Lsn>,
 }
@@ -142,8 +143,8 @@ impl Recovery {
     }
 
     /// The process before this one was not stopped in order: what was noted of deliveries may lack
-    /// the last of them, so a million messages more count as having been out. To be shown as delivered before when it was not is allowed, the other
-    /// way round is not.
+    /// the last of them, so a million messages more count as having been out. To be
+    /// shown as delivered before when it was not is allowed, the other way round is not.
     pub fn assume_deliveries(&mut self) {
         for remains in self.queues.values_mut() {
             let mut left = UNNOTED_MAX;
@@ -161,14 +162,21 @@ impl Recovery {
         }
     }
 
-    /// Removes what is left of queues that are deleted. Nothing if a definition may be missing: the
-    /// directory of a queue that only seems to be unknown has its messages.
+    /// Removes what is left of queues that are deleted, and of segments that are gone or never came
+    /// to be. Nothing if a definition may be missing: the directory of a queue that only seems to be
+    /// unknown has its messages.
     ///
     /// # Errors
-    /// A directory cannot be removed; it takes space and nothing else.
+    /// Something cannot be removed; it takes space and nothing else.
     pub fn sweep(&mut self, files: &mut dyn Files) -> Result<(), DiskError> {
         for queue in self.orphans.drain(..) {
             if let Done::DropQueue { result, .. } = run_job(Job::DropQueue { queue }, 0, files) {
+                result?;
+            }
+        }
+        for segment in self.alone.drain(..) {
+            let job = Job::DropSegment { segment };
+            if let Done::DropSegment { result, .. } = run_job(job, 0, files) {
                 result?;
             }
         }
@@ -327,100 +335,6 @@ impl Recovery {
         self.queues.entry(queue).or_default()
     }
 
-    fn find_segments(
-        &mut self,
-        files: &mut dyn Files,
-        progress: Progress<'_>,
-    ) -> std::io::Result<()> {
-        let dirs = files.list("queues")?;
-        let total = dirs.len();
-        for (done, dir) in dirs.into_iter().enumerate() {
-            let Some(uid) = QueueUid::from_name(&dir.name).filter(|_| dir.is_dir) else { continue };
-            if !self.catalogue.has_queue(uid) {
-                self.orphans.push(uid);
-                continue;
-            }
-            let path = format!("queues/{}", dir.name);
-            // As with logs: a segment may have its name in the cache only.
-            if let Err(error) = files.sync_dir(&path) {
-                self.report.add(format!("{path}: {error}"));
-            }
-            // One directory that cannot be read is no reason to leave the others.
-            let listed = files.list(&path).unwrap_or_else(|error| {
-                self.report.add(format!("{path}: {error}: its messages are left out"));
-                Vec::new()
-            });
-            for file in listed {
-                let Some(number) = file.name.strip_prefix("seg.").and_then(|n| n.parse().ok())
-                else {
-                    continue;
-                };
-                let id = SegmentId { queue: uid, number };
-                self.find_segment(files, id, &format!("{path}/{}", file.name), file.bytes);
-            }
-            progress(done + 1, total, &path);
-        }
-        Ok(())
-    }
-
-    fn find_segment(&mut self, files: &mut dyn Files, id: SegmentId, path: &str, bytes: u64) {
-        self.report.segments += 1;
-        let settled_path = format!("queues/{}/settled.{}", id.queue, id.number);
-        let outline = {
-            let mut read = |offset: u64, len: usize| files.read_at(path, offset, len);
-            Outline::read(id, bytes, &mut read)
-        };
-        let outline = match outline {
-            Ok(outline) => outline,
-            Err(error) => {
-                self.report.add(format!("{path}: {error}: its messages are left out"));
-                return;
-            }
-        };
-        let summary = outline.summary();
-        let decoded = files
-            .read(&settled_path)
-            .map_err(|error| error.to_string())
-            .and_then(|o| Settled::decode(&o, summary.count).map_err(|error| error.to_string()));
-        let mut settled = decoded.unwrap_or_else(|error| {
-            self.report.add(format!("{settled_path}: {error}: all counts as not settled"));
-            Settled::new(summary.count)
-        });
-        let remains = self.queues.entry(id.queue).or_default();
-        let overlap = |run: &&(u64, u64)| run.0 <= summary.last && summary.first < run.1;
-        let runs: Vec<(u64, u64)> = remains.settled.iter().filter(overlap).copied().collect();
-        if runs.iter().any(|(from, to)| *from <= summary.first && summary.last < *to) {
-            settled.settle_range(0, summary.count);
-        } else if !runs.is_empty() {
-            // Few are: a segment is either full of life or, soon, gone.
-            let whole = files.read(path).map_err(|error| error.to_string()).and_then(|octets| {
-                let mapped = Mapped(Arc::new(octets));
-                Segment::open(id, mapped).map_err(|error| error.to_string())
-            });
-            match whole {
-                Ok(segment) => {
-                    for (from, to) in runs {
-                        let place = |at| segment.find_from(at).unwrap_or(summary.count);
-                        settled.settle_range(place(from), place(to));
-                    }
-                }
-                Err(error) => {
-                    self.report.add(format!("{path}: {error}: settled messages come again"));
-                }
-            }
-        }
-        let unsettled = {
-            let mut read = |offset: u64, len: usize| files.read_at(path, offset, len);
-            outline.unsettled_runs(&settled, &mut read)
-        };
-        match unsettled {
-            Ok(runs) => remains.segments.push(FoundSegment { summary, settled, runs }),
-            Err(error) => {
-                self.report.add(format!("{path}: {error}: its messages are left out"));
-            }
-        }
-    }
-
     /// What is in a segment counts there only; queues that nobody declared are nobody's, and what
     /// waited for an exchange that is gone went with it.
     fn conclude(&mut self) {
@@ -452,6 +366,10 @@ impl Recovery {
         #[cfg(test)]
         if is_planted(Bug::SweepOnDamage) {
             return;
+        }
+        if self.report.definitions_damaged {
+            // Not the time to remove anything.
+            self.alone.clear();
         }
         if self.report.definitions_damaged && !self.orphans.is_empty() {
             let count = self.orphans.len();

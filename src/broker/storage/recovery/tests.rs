@@ -68,3 +68,19 @@ fn a_checkpoint_of_another_shard_or_directory_is_damage() {
         assert_eq!(recovery.report.findings.len(), 1, "{name}: {:?}", recovery.report.findings);
     }
 }
+
+#[test]
+fn a_list_of_settled_entries_without_its_segment_goes() {
+    let alone = SegmentId { queue: UID, number: 7 };
+    for damaged in [false, true] {
+        let bytes = if damaged { b"none".to_vec() } else { checkpoint(DIR_ID, 1) };
+        let directory = Directory::with(&format!("alone-{damaged}"), &bytes);
+        let settled = directory.0.join(paths::settled(alone));
+        std::fs::create_dir_all(settled.parent().expect("below the root")).expect("makes");
+        std::fs::write(&settled, [0; 64]).expect("writes");
+        let mut files = RealFiles::new(&directory.0);
+        directory.read().sweep(&mut files).expect("removes");
+        // With definitions damaged nothing is.
+        assert_eq!(settled.exists(), damaged);
+    }
+}

@@ -2,10 +2,11 @@
 //!
 //! A session calls the broker of its shard ([`crate::broker::Broker`]) with a [`Command`] or a
 //! [`Publish`] and gets [`Answer`]s and [`Event`]s; nothing else passes between them.
-//! May import `ids`, `message`, `value`.
+//! May import `ids`, `message`, `subscriber`, `value`.
 
 use crate::ids::{ChannelId, ConsumerKey, ConsumerRef, DeliveryId, PublishSeq, QueueRef};
 use crate::message::{Body, Message, Traits};
+use crate::subscriber::{FilterName, OpenSession, OpenedSession, RetainedCursor, Subscription};
 use crate::value::Table;
 
 /// The time of this turn of the loop; read once per turn, handed down.
@@ -139,6 +140,30 @@ pub enum Command {
         /// Echoed in deliveries.
         key: ConsumerKey,
     },
+    /// Takes up or begins the session of a client; the connection is on its home shard. Whoever had
+    /// it before hears [`Event::TakenOver`]. Answer: [`Answer::SessionOpened`]; deliveries follow it.
+    OpenSession(Box<OpenSession>),
+    /// Adds to the subscriptions of the connection's session, or replaces them one by one. Answer:
+    /// [`Answer::Subscribed`], when whoever publishes anywhere afterwards is heard.
+    Subscribe {
+        /// In this order.
+        subscriptions: Vec<Subscription>,
+    },
+    /// Takes subscriptions back. Answer: [`Answer::Unsubscribed`].
+    Unsubscribe {
+        /// In this order.
+        filters: Vec<FilterName>,
+    },
+    /// Reads retained messages of topics that a filter matches: [`Event::Retained`] for each, then
+    /// the answer, [`Answer::RetainedRead`].
+    ReadRetained {
+        /// Words between slashes.
+        filter: Box<str>,
+        /// Where to go on.
+        from: RetainedCursor,
+        /// Octets wanted, about.
+        bytes_max: u32,
+    },
     /// The channel ends: all its consumers stop (the session has already settled what was out).
     /// Answer: [`Answer::Done`] when every owner shard has applied it, so that whoever reads the
     /// protocol's own answer finds the messages back in their queues.
@@ -214,6 +239,9 @@ pub enum Outcome {
     },
     /// Dead-letter or drop.
     Reject,
+    /// For [`crate::subscriber::Assurance::ExactlyOnce`]: the consumer has it and is not to be sent it again, but its
+    /// place is not free yet. [`Outcome::Accept`] follows.
+    Received,
 }
 
 /// A message on its way out.
@@ -231,6 +259,11 @@ pub struct Delivery {
     pub redelivered: bool,
     /// How often it was out before, if the queue counts that.
     pub delivery_count: Option<u64>,
+    /// Its position in a session's queue: ascending, the same each time it comes, also after a
+    /// restart. 0 elsewhere.
+    pub position: u64,
+    /// [`Outcome::Received`] was said of it, perhaps by the connection before.
+    pub received: bool,
     /// The message.
     pub message: Message,
 }
@@ -275,6 +308,17 @@ pub enum Answer<D = Delivery> {
     },
     /// For [`Command::Get`]: nothing there.
     Empty,
+    /// For [`Command::OpenSession`].
+    SessionOpened(Box<OpenedSession>),
+    /// For [`Command::Subscribe`], one each: whether the filter was not subscribed to before.
+    Subscribed(Vec<Result<bool, Refusal>>),
+    /// For [`Command::Unsubscribe`], one each: whether there was such a subscription.
+    Unsubscribed(Vec<bool>),
+    /// For [`Command::ReadRetained`].
+    RetainedRead {
+        /// There may be more: ask again with this.
+        next: Option<RetainedCursor>,
+    },
     /// It was refused; nothing changed.
     Refused(Refusal),
 }
@@ -318,6 +362,15 @@ pub enum Event {
     PublishResumed,
     /// The node-wide alarm changed; `None`: all clear (amqp.md R47).
     Alarm(Option<AlarmReason>),
+    /// A message that [`Command::ReadRetained`] found.
+    Retained {
+        /// Which channel.
+        channel: ChannelId,
+        /// The message, as published.
+        message: Message,
+    },
+    /// Another connection has taken up the session of this one: nothing of it is its own any more.
+    TakenOver,
     /// An operator or a limit ends the connection.
     Close {
         /// Shown to the peer.

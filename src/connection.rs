@@ -63,6 +63,7 @@ pub(crate) async fn serve(hub: Rc<Hub>, socket: Socket, protocol: &'static Proto
         remote,
         local,
         accepted_ms: hub.now().mono_ms,
+        moved: false,
         config: hub.config.clone(),
         logins: hub.logins.clone(),
     };
@@ -192,11 +193,13 @@ impl Connection {
 
     fn follow(&mut self, next: Next, now: Now) {
         if let Phase::Open { .. } = self.phase {
-            self.phase = if next == Next::Close {
-                let deadline_ms = now.mono_ms.saturating_add(limits::CLOSE_MS_MAX);
-                Phase::Farewell { deadline_ms, shut: false }
-            } else {
-                Phase::Open { next }
+            self.phase = match next {
+                Next::Close => {
+                    let deadline_ms = now.mono_ms.saturating_add(limits::CLOSE_MS_MAX);
+                    Phase::Farewell { deadline_ms, shut: false }
+                }
+                Next::Move(_) => Phase::Over { lost: Some("connections cannot move yet".into()) },
+                Next::Read { .. } | Next::Wait => Phase::Open { next },
             };
         }
     }

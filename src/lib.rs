@@ -88,4 +88,5 @@ pub mod logging;
 pub mod message;
 pub mod node;
 pub mod protocol;
+pub mod subscriber;
 pub mod value;

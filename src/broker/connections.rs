@@ -74,11 +74,14 @@ fn backlog_bytes(event: &Event) -> u64 {
     let own = size_of::<Event>() as u64;
     match event {
         Event::Delivery(_) => 0,
-        Event::Returned { message, .. } => own + window_bytes(message),
+        Event::Returned { message, .. } | Event::Retained { message, .. } => {
+            own + window_bytes(message)
+        }
         Event::Answer { .. }
         | Event::Stored { .. }
         | Event::ConsumerGone { .. }
         | Event::PublishResumed
+        | Event::TakenOver
         | Event::Alarm(_)
         | Event::Close { .. } => own,
     }
@@ -162,6 +165,8 @@ impl Broker {
             | Event::Returned { .. }
             | Event::ConsumerGone { .. }
             | Event::PublishResumed
+            | Event::Retained { .. }
+            | Event::TakenOver
             | Event::Alarm(_)
             | Event::Close { .. } => {}
         }

@@ -87,6 +87,8 @@ impl Outlet for Way<'_> {
                 id,
                 redelivered: out.redelivered,
                 delivery_count: out.delivery_count,
+                position: 0,
+                received: false,
                 message: out.message.clone(),
             }));
             if !entry.ready {

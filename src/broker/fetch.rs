@@ -143,6 +143,8 @@ impl Broker {
                 id: delivery,
                 redelivered: taken.redelivered,
                 delivery_count: taken.delivery_count,
+                position: 0,
+                received: false,
                 message: taken.message,
             });
             let answer = Answer::Got { delivery, left };

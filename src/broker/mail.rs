@@ -265,6 +265,10 @@ pub(crate) fn for_session(answer: PlainAnswer) -> Answer {
         Answer::ReplyTo { address } => Answer::ReplyTo { address },
         Answer::Got { delivery, .. } => match *delivery {},
         Answer::Empty => Answer::Empty,
+        Answer::SessionOpened(opened) => Answer::SessionOpened(opened),
+        Answer::Subscribed(new) => Answer::Subscribed(new),
+        Answer::Unsubscribed(existed) => Answer::Unsubscribed(existed),
+        Answer::RetainedRead { next } => Answer::RetainedRead { next },
         Answer::Refused(refusal) => Answer::Refused(refusal),
     }
 }

@@ -36,6 +36,7 @@ mod settle;
 mod shared_credit;
 mod slots;
 mod storage;
+mod subscriber;
 #[cfg(test)]
 mod tests;
 pub(crate) mod topic_tree;
@@ -307,6 +308,10 @@ impl Broker {
             | Command::DeleteExchange { .. }
             | Command::BindExchange { .. }
             | Command::UnbindExchange { .. } => KEEPER,
+            Command::OpenSession(_)
+            | Command::Subscribe { .. }
+            | Command::Unsubscribe { .. }
+            | Command::ReadRetained { .. } => self.shard,
             Command::Cancel { consumer } => {
                 self.consumer_stops(connection, channel, *consumer);
                 consumer.queue.shard
@@ -427,6 +432,10 @@ impl Broker {
             Command::Get { queue, .. } => permit(Read, Queue, queue),
             Command::Cancel { .. }
             | Command::ConsumeReplies { .. }
+            | Command::OpenSession(_)
+            | Command::Subscribe { .. }
+            | Command::Unsubscribe { .. }
+            | Command::ReadRetained { .. }
             | Command::CloseChannel
             | Command::CloseConnection => Ok(()),
         }

@@ -115,6 +115,13 @@ impl Broker {
             Command::Get { queue, no_settle } => {
                 self.request_get(at, vhost, &queue, no_settle, now);
             }
+            Command::OpenSession(_)
+            | Command::Subscribe { .. }
+            | Command::Unsubscribe { .. }
+            | Command::ReadRetained { .. } => {
+                let why = "there are no sessions yet";
+                self.answer(at, Answer::Refused(Refusal::Unavailable(why.into())));
+            }
             // These are answered on the connection's own shard.
             Command::ConsumeReplies { .. } | Command::CloseChannel | Command::CloseConnection => {
                 self.answer(at, Answer::Done);
@@ -157,6 +164,10 @@ impl Broker {
             | Answer::ReplyTo { .. }
             | Answer::Got { .. }
             | Answer::Empty
+            | Answer::SessionOpened(_)
+            | Answer::Subscribed(_)
+            | Answer::Unsubscribed(_)
+            | Answer::RetainedRead { .. }
             | Answer::Refused(_) => false,
         };
         if lasting {

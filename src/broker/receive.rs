@@ -173,8 +173,17 @@ impl Broker {
             } => {
                 let Some(message) = self.unpack(bytes, parcel) else { return };
                 let queue = QueueRef { shard: from, queue };
-                let delivery =
-                    Delivery { channel, consumer, queue, id, redelivered, delivery_count, message };
+                let delivery = Delivery {
+                    channel,
+                    consumer,
+                    queue,
+                    id,
+                    redelivered,
+                    delivery_count,
+                    position: 0,
+                    received: false,
+                    message,
+                };
                 if self.connections.get(connection).is_none() {
                     // The connection went while this was on its way.
                     if id != SETTLED {

@@ -149,6 +149,8 @@ impl Broker {
             id: SETTLED,
             redelivered: false,
             delivery_count: None,
+            position: 0,
+            received: false,
             message: message.clone(),
         };
         let connection = at.connection.connection;

@@ -20,7 +20,7 @@ use crate::auth::{LoginLimiter, Users};
 use crate::broker::Broker;
 use crate::command::{Event, Now};
 use crate::config::Config;
-use crate::ids::ConnectionRef;
+use crate::ids::{ConnectionRef, ShardId};
 use crate::message::{PropertyReader, ProtocolTag};
 
 /// Everything that is spoken, in the order in which first octets are shown to them. The place of a
@@ -83,6 +83,10 @@ pub enum Next {
     /// Feed nothing until [`Session::on_event`] or [`Session::on_tick`] says so: an answer is
     /// awaited, or publishing is paused.
     Wait,
+    /// Move the connection to this shard: the session ends here as if it had never been, and one
+    /// that is started there is fed the same input from the first octet not taken. Only while
+    /// nothing has been written, and once: see [`Peer::moved`].
+    Move(ShardId),
     /// Write what is in the output, then close the socket. Nothing is fed any more.
     Close,
 }
@@ -128,6 +132,8 @@ pub struct Peer {
     pub local: SocketAddr,
     /// When it was accepted, monotonic milliseconds.
     pub accepted_ms: u64,
+    /// It has been moved here by [`Next::Move`].
+    pub moved: bool,
     /// The settings.
     pub config: Rc<Config>,
     /// Who may log in.

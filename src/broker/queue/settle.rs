@@ -58,7 +58,8 @@ impl Queue {
             self.consumers.settled(consumer);
         }
         match outcome {
-            Outcome::Accept => self.store.settle(delivery.position),
+            // Only queues of sessions know the difference.
+            Outcome::Accept | Outcome::Received => self.store.settle(delivery.position),
             Outcome::Reject => self.kill(delivery.position, DeathReason::Rejected, now, effects),
             Outcome::Requeue { failed } => self.give_back(delivery, failed, now, effects),
         }

@@ -378,7 +378,7 @@ impl World {
             _ => Outcome::Accept,
         };
         match outcome {
-            Outcome::Accept => self.oracle.ended(id, queue),
+            Outcome::Accept | Outcome::Received => self.oracle.ended(id, queue),
             Outcome::Reject => self.oracle.rejected(id, queue),
             Outcome::Requeue { failed } => self.oracle.requeued(id, queue, failed),
         }

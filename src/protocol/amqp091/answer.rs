@@ -34,7 +34,11 @@ impl Channel {
             | Answer::Consuming { .. }
             | Answer::ReplyTo { .. }
             | Answer::Got { .. }
-            | Answer::Empty => answer,
+            | Answer::Empty
+            | Answer::SessionOpened(_)
+            | Answer::Subscribed(_)
+            | Answer::Unsubscribed(_)
+            | Answer::RetainedRead { .. } => answer,
         };
         match then {
             Then::Nothing => Ok(()),

@@ -109,6 +109,10 @@ impl Channel {
             | Answer::Removed { .. }
             | Answer::Consuming { .. }
             | Answer::ReplyTo { .. }
+            | Answer::SessionOpened(_)
+            | Answer::Subscribed(_)
+            | Answer::Unsubscribed(_)
+            | Answer::RetainedRead { .. }
             | Answer::Refused(_) => return Err(unanswered(&answer)),
         };
         let message = &delivery.message;

@@ -333,6 +333,8 @@ impl Amqp {
                 }
             }
             Event::PublishResumed => self.is_paused = false,
+            // Said to sessions that are remembered only; there are none here.
+            Event::Retained { .. } | Event::TakenOver => {}
             Event::Alarm(alarm) => self.on_alarm(alarm, cx),
             Event::Close { reason } => {
                 let fault = Fault::new(ReplyCode::ConnectionForced, String::from(reason));

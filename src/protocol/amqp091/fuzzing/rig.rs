@@ -79,7 +79,15 @@ impl Rig {
         let mut config = Config::default();
         config.amqp.heartbeat_s = 0;
         let config = Rc::new(config);
-        let peer = Peer { id, remote, local: remote, accepted_ms: 0, config, logins: logins() };
+        let peer = Peer {
+            id,
+            remote,
+            local: remote,
+            accepted_ms: 0,
+            moved: false,
+            config,
+            logins: logins(),
+        };
         let mut rig = Self {
             shape,
             brokers,
@@ -436,6 +444,8 @@ impl Rig {
             | Event::Returned { .. }
             | Event::ConsumerGone { .. }
             | Event::PublishResumed
+            | Event::Retained { .. }
+            | Event::TakenOver
             | Event::Alarm(_)
             | Event::Close { .. } => None,
         });

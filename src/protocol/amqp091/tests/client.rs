@@ -101,6 +101,7 @@ impl Client {
             remote,
             local: remote,
             accepted_ms: 0,
+            moved: false,
             config: Rc::new(config),
             logins: logins(),
         };

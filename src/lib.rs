@@ -88,6 +88,7 @@ mod loads;
 pub mod logging;
 pub mod message;
 pub mod node;
+pub mod properties;
 pub mod protocol;
 pub mod subscriber;
 pub mod value;

@@ -56,7 +56,7 @@ pub(crate) async fn serve(hub: Rc<Hub>, arrival: Arrival) {
 /// Both ends of a connection; `None` if it is gone.
 fn ends(socket: &Socket, listens_at: &ListenAt) -> Option<(Endpoint, Endpoint)> {
     match listens_at {
-        ListenAt::Tcp(_) | ListenAt::WebSocket { .. } => {
+        ListenAt::Tcp(_) => {
             Some((socket.peer_addr().ok()?.into(), socket.local_addr().ok()?.into()))
         }
         ListenAt::Unix { path, .. } => {

@@ -329,7 +329,7 @@ fn announce(plan: &Plan, running: &Running<Crossing>, nofile: Option<ringmq_shar
         lines.push(format!("limit {advice}"));
     }
     for listener in &plan.listeners {
-        lines.push(format!("listening {} {}", listener.protocol.name, listener.at));
+        lines.push(format!("listening {listener}"));
     }
     lines.push("ready".into());
     let mut out = std::io::stdout().lock();

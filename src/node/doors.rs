@@ -10,10 +10,10 @@ use std::path::Path;
 use ringmq_shards::{BindOptions, Bound, SocketFile, port_is_free};
 
 use super::NodeError;
-use crate::config::Config;
+use crate::config::{Config, ListenerAddress, Transport};
 use crate::limits;
 use crate::loads::ListenerId;
-use crate::protocol::{ListenAt, ListenerSettings, PROTOCOLS};
+use crate::protocol::{ListenAt, ListenerSettings, PROTOCOLS, Protocol};
 
 /// A place where connections come in.
 pub(super) struct Door {
@@ -25,14 +25,57 @@ pub(super) struct Door {
     pub(super) file: Option<SocketFile>,
 }
 
+/// Who may connect to a socket in the file system: its owner and its group.
+const SOCKET_MODE: u32 = 0o660;
+
 /// All listeners that the settings name.
 pub(super) fn listeners(config: &Config) -> Vec<ListenerSettings> {
-    let mut all = Vec::new();
-    for protocol in PROTOCOLS {
-        let address = SocketAddr::new(config.amqp.bind, (protocol.port)(config));
-        all.push(ListenerSettings::new(protocol.name, protocol, ListenAt::Tcp(address)));
+    PROTOCOLS
+        .iter()
+        .flat_map(|protocol| match protocol.name {
+            "mqtt" => of_mqtt(config, protocol),
+            _ => of_amqp(config, protocol),
+        })
+        .collect()
+}
+
+fn of_amqp(config: &Config, protocol: &'static Protocol) -> Vec<ListenerSettings> {
+    let address = SocketAddr::new(config.amqp.bind, (protocol.port)(config));
+    let plain = ListenerSettings::new(protocol.name, protocol, ListenAt::Tcp(address));
+    let unix = config.amqp.unix_path.as_ref().map(|path| {
+        let at = ListenAt::Unix { path: path.clone(), mode: SOCKET_MODE };
+        ListenerSettings::new("amqp-unix", protocol, at)
+    });
+    // Wherever there is a server for WebSockets, this path is another of its paths.
+    let servers = config.mqtt.listeners().into_iter().filter(|l| l.transport == Transport::Ws);
+    let web = servers.map(|server| ListenerSettings {
+        web_path: Some((*config.amqp.ws_path).into()),
+        ..ListenerSettings::new("amqp-ws", protocol, place(server.address))
+    });
+    [plain].into_iter().chain(unix).chain(web).collect()
+}
+
+fn of_mqtt(config: &Config, protocol: &'static Protocol) -> Vec<ListenerSettings> {
+    let all = config.mqtt.listeners().into_iter().map(|listener| ListenerSettings {
+        name: listener.name,
+        protocol,
+        at: place(listener.address),
+        web_path: match listener.transport {
+            Transport::Tcp => None,
+            Transport::Ws => Some((*config.mqtt.ws_path).into()),
+        },
+        max_connections: listener.max_connections,
+        mountpoint: listener.mountpoint,
+        allowed_versions: listener.allowed_protocol_versions,
+    });
+    all.collect()
+}
+
+fn place(address: ListenerAddress) -> ListenAt {
+    match address {
+        ListenerAddress::Ip(address) => ListenAt::Tcp(address),
+        ListenerAddress::Unix(path) => ListenAt::Unix { path, mode: SOCKET_MODE },
     }
-    all
 }
 
 /// Opens a door for each listener, and writes the port that became of 0 into its settings.
@@ -43,40 +86,44 @@ pub(super) fn open(
 ) -> Result<Vec<Door>, NodeError> {
     let mut doors = Vec::new();
     // Servers that are open: as they were asked for, and as they are.
-    let mut servers: Vec<(SocketAddr, SocketAddr)> = Vec::new();
+    let mut servers: Vec<(ListenAt, ListenAt)> = Vec::new();
     for (index, settings) in (0..).zip(listeners) {
+        let shared = servers.iter().find(|(wanted, _)| *wanted == settings.at);
+        if let Some((_, is)) = shared.filter(|_| settings.web_path.is_some()) {
+            settings.at = is.clone();
+            continue;
+        }
         let wanted = settings.at.clone();
-        let fail = |cause: io::Error| NodeError::Listen {
-            protocol: settings.protocol.name,
-            cause: explain(&cause, &wanted).into(),
-            at: Box::new(wanted.clone()),
-        };
-        let listener = ListenerId(index);
-        let door = match &mut settings.at {
-            ListenAt::Tcp(address) => {
-                let (sockets, bound) = bind(*address, config, shards).map_err(fail)?;
-                *address = bound;
-                Door { listener, sockets, file: None }
-            }
-            ListenAt::Unix { path, mode } => {
-                let (socket, file) =
-                    Bound::unix(path, *mode, bind_options(config)).map_err(fail)?;
-                Door { listener, sockets: vec![socket], file: Some(file) }
-            }
-            ListenAt::WebSocket { address, .. } => {
-                if let Some((_, bound)) = servers.iter().find(|(wanted, _)| wanted == address) {
-                    *address = *bound;
-                    continue;
-                }
-                let (sockets, bound) = bind(*address, config, shards).map_err(fail)?;
-                servers.push((*address, bound));
-                *address = bound;
-                Door { listener, sockets, file: None }
-            }
-        };
-        doors.push(door);
+        let (sockets, file) =
+            bind_at(&mut settings.at, config, shards).map_err(|cause| NodeError::Listen {
+                protocol: settings.protocol.name,
+                cause: explain(&cause, &wanted).into(),
+                at: Box::new(wanted.clone()),
+            })?;
+        doors.push(Door { listener: ListenerId(index), sockets, file });
+        if settings.web_path.is_some() {
+            servers.push((wanted, settings.at.clone()));
+        }
     }
     Ok(doors)
+}
+
+fn bind_at(
+    at: &mut ListenAt,
+    config: &Config,
+    shards: u16,
+) -> io::Result<(Vec<Bound>, Option<SocketFile>)> {
+    match at {
+        ListenAt::Tcp(address) => {
+            let (sockets, bound) = bind(*address, config, shards)?;
+            *address = bound;
+            Ok((sockets, None))
+        }
+        ListenAt::Unix { path, mode } => {
+            let (socket, file) = Bound::unix(path, *mode, bind_options(config))?;
+            Ok((vec![socket], Some(file)))
+        }
+    }
 }
 
 /// Once per shard; port 0 becomes the same port on every shard.
@@ -95,9 +142,7 @@ fn bind(wanted: SocketAddr, config: &Config, shards: u16) -> io::Result<(Vec<Bou
 
 fn explain(error: &io::Error, at: &ListenAt) -> String {
     match at {
-        ListenAt::Tcp(address) | ListenAt::WebSocket { address, .. } => {
-            explain_port(error, address.port())
-        }
+        ListenAt::Tcp(address) => explain_port(error, address.port()),
         ListenAt::Unix { path, .. } => explain_path(error, path),
     }
 }

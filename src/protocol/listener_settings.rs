@@ -1,12 +1,13 @@
 //! What is known of a listener: where it is, and what those who come through it may do.
 //!
-//! May import `protocol`.
+//! May import `config`, `protocol`.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::Protocol;
+use crate::config::Versions;
 
 /// One listener. Made at the start, a copy on every shard.
 #[derive(Debug, Clone)]
@@ -17,13 +18,16 @@ pub struct ListenerSettings {
     pub protocol: &'static Protocol,
     /// Where it is.
     pub at: ListenAt,
+    /// What the request asks for, where an HTTP server is in front of the protocol and offers
+    /// WebSockets. Listeners at the same place share the server.
+    pub web_path: Option<Box<str>>,
     /// Connections of all shards together; further ones are refused. 0: only the limit of the node.
     pub max_connections: u32,
-    /// Set before all names of its clients that share a namespace (mqtt.md V-094).
+    /// What separates its clients from those of other listeners, if they do not say it themselves
+    /// (mqtt.md V-094).
     pub mountpoint: Option<Box<str>>,
-    /// Versions of the protocol that it takes, by their numbers on the wire; empty: all
-    /// (mqtt.md V-095).
-    pub allowed_versions: Box<[u8]>,
+    /// The versions of the protocol that it takes, where the protocol has several (mqtt.md V-095).
+    pub allowed_versions: Versions,
 }
 
 /// Where a listener is.
@@ -38,13 +42,6 @@ pub enum ListenAt {
         /// Who may connect: permissions of the file.
         mode: u32,
     },
-    /// A path of an HTTP server, for WebSockets. Listeners with the same address share the server.
-    WebSocket {
-        /// Of the server.
-        address: SocketAddr,
-        /// What the request asks for.
-        path: Box<str>,
-    },
 }
 
 impl ListenerSettings {
@@ -54,9 +51,10 @@ impl ListenerSettings {
             name: name.into(),
             protocol,
             at,
+            web_path: None,
             max_connections: 0,
             mountpoint: None,
-            allowed_versions: Box::default(),
+            allowed_versions: Versions::ALL,
         }
     }
 
@@ -65,10 +63,14 @@ impl ListenerSettings {
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         Self::new(protocol.name, protocol, ListenAt::Tcp(address))
     }
+}
 
-    /// Whether clients of this version of the protocol may come in here.
-    pub fn allows(&self, version: u8) -> bool {
-        self.allowed_versions.is_empty() || self.allowed_versions.contains(&version)
+impl fmt::Display for ListenerSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.web_path {
+            Some(path) => write!(f, "{} ws://{}{path}", self.protocol.name, self.at),
+            None => write!(f, "{} {}", self.protocol.name, self.at),
+        }
     }
 }
 
@@ -77,7 +79,6 @@ impl fmt::Display for ListenAt {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix { path, .. } => write!(f, "unix:{}", path.display()),
-            Self::WebSocket { address, path } => write!(f, "ws://{address}{path}"),
         }
     }
 }

@@ -99,7 +99,7 @@ impl Broker {
             }
             let goes_on = self.sessions.get(id).is_some_and(|s| s.lasts != Lasts::Connection);
             if open.fresh || !goes_on {
-                self.end_session(id, call);
+                self.end_session(id, call, now);
                 found = None;
             }
         }
@@ -200,6 +200,9 @@ impl Broker {
         let opened = OpenedSession { resumed, subscriptions, receipts };
         self.answer(to, Answer::SessionOpened(Box::new(opened)));
         self.attach_subscriber(id);
+        if resumed {
+            self.tell_away(id, false);
+        }
     }
 
     /// Makes the connection of an open session the consumer of its queue.
@@ -260,7 +263,7 @@ impl Broker {
             Lasts::Connection => {
                 let own = if call.is_none() { self.open_call(Then::Nothing) } else { None };
                 if let Some(call) = call.or(own) {
-                    self.end_session(id, call);
+                    self.end_session(id, call, now);
                 }
                 if let Some(own) = own {
                     self.release(own, true);
@@ -270,14 +273,16 @@ impl Broker {
                 session.left_wall_ms = Some(now.wall_ms);
                 self.keep_session(id);
                 self.await_client(id, now);
+                self.tell_away(id, true);
             }
         }
     }
 
     /// The session is over: nothing is left of it. The call ends when all shards know, and when
     /// that is durable if the session was.
-    pub(super) fn end_session(&mut self, id: SessionId, call: CallId) {
+    pub(super) fn end_session(&mut self, id: SessionId, call: CallId, now: Now) {
         let Some(gone) = self.sessions.remove(id) else { return };
+        self.leave_groups(&gone, call, now);
         if let Some(queue) = gone.queue {
             self.delete_queue(queue, call, None);
             if gone.durable {

@@ -24,6 +24,7 @@ mod disk_oracle;
 mod disk_planted;
 mod disk_world;
 mod durability;
+mod groups;
 mod later;
 mod pressure;
 mod restart;

@@ -67,6 +67,7 @@ use self::publish::Pending;
 use self::queue::{Effect, QueueDefaults};
 use self::route::{RouteCache, Scratch};
 use self::slots::Slots;
+use self::subscriber::session::Sessions;
 use self::topology::{ExchangeEntry, KEEPER};
 use self::vhost::Vhost;
 use crate::auth::{self, Access, Resource};
@@ -148,8 +149,6 @@ pub struct Broker {
     bindings: u64,
     footprints: HashMap<ConnectionRef, Footprint, ahash::RandomState>,
     connections: Slots<ConnectionId, Connection>,
-    #[cfg(test)]
-    session_queues: HashMap<ConnectionId, QueueId, ahash::RandomState>,
     replies: HashMap<Box<str>, (ChannelRef, ConsumerKey), ahash::RandomState>,
 
     calls: Slots<CallId, Call>,
@@ -176,6 +175,7 @@ pub struct Broker {
     paused: Vec<ConnectionId>,
     timers: Timers<clockwork::Alarm>,
     delayed: clockwork::Delayed,
+    sessions: Sessions,
 
     dirty: Vec<QueueId>,
     effects: VecDeque<(QueueId, VhostId, Effect)>,
@@ -235,8 +235,6 @@ impl Broker {
             bindings: 0,
             footprints: HashMap::default(),
             connections: Slots::default(),
-            #[cfg(test)]
-            session_queues: HashMap::default(),
             replies: HashMap::default(),
             calls: Slots::default(),
             telling: 0,
@@ -246,6 +244,7 @@ impl Broker {
             paused: Vec::new(),
             timers: Timers::default(),
             delayed: clockwork::Delayed::default(),
+            sessions: Sessions::default(),
             dirty: Vec::new(),
             effects: VecDeque::new(),
             effects_now: Vec::new(),

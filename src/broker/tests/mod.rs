@@ -29,4 +29,6 @@ mod pressure;
 mod restart;
 mod rights;
 mod routing;
+mod sessions;
+mod subscriber;
 mod topology;

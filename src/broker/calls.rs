@@ -20,6 +20,8 @@ pub(super) enum Then {
     Bound { to: ChannelRef, queue: QueueId, exchange: Rc<str>, binding: Box<BindingSpec> },
     /// Another shard's call is answered.
     Done { shard: ShardId, call: CallId },
+    /// Readers of retained messages go on.
+    RetainedRound,
     /// The keeper forgets that the exchange is being deleted.
     Forget { exchange: ExchangeId, then: Box<Self> },
 }
@@ -96,6 +98,7 @@ impl Broker {
                 }
             }
             Then::Done { shard, call } => self.done(shard, call, true),
+            Then::RetainedRound => self.retained_round_over(),
             Then::Forget { exchange, then } => {
                 self.leaving.retain(|id| *id != exchange);
                 self.finish(*then, known);

@@ -25,6 +25,7 @@ pub(super) enum Alarm {
     Queue(QueueId),
     Delayed,
     Storage,
+    Retained,
 }
 
 /// A message that waits for its time, kept by the shard that owns its exchange's group.
@@ -201,6 +202,7 @@ impl Broker {
             match alarm {
                 Alarm::Delayed => self.publish_due(now),
                 Alarm::Storage => self.storage_time(),
+                Alarm::Retained => self.retained_time(now),
                 Alarm::Queue(id) => self.queue_time(id, now),
             }
         }

@@ -26,6 +26,7 @@ mod durability;
 mod later;
 mod pressure;
 mod restart;
+mod retained;
 mod rights;
 mod routing;
 mod topology;

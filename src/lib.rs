@@ -87,6 +87,7 @@ mod listener;
 pub mod logging;
 pub mod message;
 pub mod node;
+pub mod properties;
 pub mod protocol;
 pub mod subscriber;
 pub mod value;

@@ -332,6 +332,7 @@ fn readers() -> Vec<crate::message::PropertyReader> {
     let nothing = crate::message::PropertyReader {
         headers: |_| crate::value::Table::default(),
         property: |_, _| None,
+        neutral: |_| crate::properties::Properties::default(),
     };
     let highest = PROTOCOLS.iter().map(|p| usize::from(p.tag.0)).max().unwrap_or_default();
     let mut readers = vec![nothing; highest + 1];

@@ -23,6 +23,7 @@ mod fetch;
 mod flow;
 mod interest;
 pub(crate) mod mail;
+mod meeting;
 mod owner;
 pub mod placement;
 mod post;

@@ -1,7 +1,7 @@
 //! The protocols: what a session is, and the table of those built in.
 //!
 //! A protocol is one folder and one line in [`PROTOCOLS`]. It may import `broker` (the public calls
-//! of [`Broker`]), `command`, `message`, `value`, `ids`, `auth`, `limits`, `config`; never another
+//! of [`Broker`]), `command`, `message`, `properties`, `subscriber`, `value`, `ids`, `auth`, `limits`, `config`; never another
 //! protocol, a socket or a clock.
 
 #[cfg(feature = "amqp091")]
@@ -21,7 +21,8 @@ use crate::broker::Broker;
 use crate::command::{Event, Now};
 use crate::config::Config;
 use crate::ids::{ConnectionRef, ShardId};
-use crate::message::{PropertyReader, ProtocolTag};
+use crate::message::{Message, PropertyReader, ProtocolTag};
+use crate::properties::Properties;
 
 /// Everything that is spoken, in the order in which first octets are shown to them. The place of a
 /// protocol says nothing: its [`ProtocolTag`] does, since records on disk carry that.
@@ -29,6 +30,12 @@ pub const PROTOCOLS: &[Protocol] = &[
     #[cfg(feature = "amqp091")]
     amqp091::PROTOCOL,
 ];
+
+/// What the publisher of a message says in no protocol's words.
+pub fn neutral_properties(message: &Message) -> Properties {
+    let writer = PROTOCOLS.iter().find(|protocol| protocol.tag == message.traits().protocol);
+    writer.map_or_else(Properties::default, |p| (p.properties.neutral)(message.properties()))
+}
 
 /// One protocol: how to know it, start it and read what its publishers wrote.
 #[derive(Debug, Clone, Copy)]

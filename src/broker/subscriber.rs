@@ -3,8 +3,8 @@
 //! May import `crate::subscriber` and the broker's parts.
 
 use super::Broker;
-use crate::command::{Now, Publish, Published, Refusal};
-use crate::ids::{ChannelId, ConnectionId, PublishSeq, ShardId};
+use crate::command::{Now, Outcome, Publish, Published, Refusal};
+use crate::ids::{ChannelId, ConnectionId, DeliveryId, PublishSeq, QueueRef, ShardId};
 use crate::message::Message;
 use crate::subscriber::{Lasts, Will};
 
@@ -64,6 +64,23 @@ impl Broker {
         seq: Option<PublishSeq>,
     ) -> Published {
         let _ = (connection, channel, number, seq);
+        Published::Stored
+    }
+
+    /// The client has a delivery of its session and is not to be sent it again, but its place is not
+    /// free yet: [`Outcome::Received`], for which this is called in the place of
+    /// [`Broker::settle`] by whoever has to know when it is durable. Answers as
+    /// [`Broker::hold_receipt`].
+    pub fn settle_received(
+        &mut self,
+        connection: ConnectionId,
+        channel: ChannelId,
+        delivery: (QueueRef, DeliveryId),
+        seq: Option<PublishSeq>,
+        now: Now,
+    ) -> Published {
+        let _ = seq;
+        self.settle(connection, channel, delivery, Outcome::Received, false, now);
         Published::Stored
     }
 

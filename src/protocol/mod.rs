@@ -31,6 +31,8 @@ use crate::properties::Properties;
 pub const PROTOCOLS: &[Protocol] = &[
     #[cfg(feature = "amqp091")]
     amqp091::PROTOCOL,
+    #[cfg(feature = "mqtt")]
+    mqtt::PROTOCOL,
 ];
 
 /// What the publisher of a message says in no protocol's words.

@@ -1,0 +1,1 @@
+//! What a session says and does, as its client sees it.

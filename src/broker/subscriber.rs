@@ -2,6 +2,14 @@
 //!
 //! May import `crate::subscriber` and the broker's parts.
 
+mod apart;
+mod keep;
+mod open;
+mod put;
+mod restore;
+pub(in crate::broker) mod session;
+mod subscribe;
+
 use super::Broker;
 use crate::command::{Now, Outcome, Publish, Published, Refusal};
 use crate::ids::{ChannelId, ConnectionId, DeliveryId, PublishSeq, QueueRef, ShardId};
@@ -90,8 +98,10 @@ impl Broker {
         let _ = (connection, will, now);
     }
 
-    /// Changes how long the connection's session is remembered.
+    /// Changes how long the connection's session is remembered. One that was opened to last as long
+    /// as its connection stays so.
     pub fn set_lasts(&mut self, connection: ConnectionId, lasts: Lasts, now: Now) {
-        let _ = (connection, lasts, now);
+        let _ = now;
+        self.change_lasts(connection, lasts);
     }
 }

@@ -110,6 +110,19 @@ pub(crate) trait Store: Debug {
     /// Octets of memory its messages take.
     fn memory_bytes(&self) -> u64;
 
+    /// The consumer has it and is not to be sent it again, but it is not done with. Known after a
+    /// restart once that is safe; noting it again does no harm. A store that does not outlive the
+    /// process has nothing to note.
+    fn received(&mut self, _at: Position) -> Safe {
+        Safe::Now
+    }
+
+    /// After a restart: the positions of messages that were [`Store::received`] and are still there,
+    /// ascending.
+    fn received_positions(&self) -> Vec<Position> {
+        Vec::new()
+    }
+
     /// The store itself, if it is one that outlives the process or moves messages to the disk.
     fn as_durable(&mut self) -> Option<&mut DurableStore> {
         None

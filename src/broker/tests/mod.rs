@@ -28,4 +28,6 @@ mod pressure;
 mod restart;
 mod rights;
 mod routing;
+mod sessions;
+mod subscriber;
 mod topology;

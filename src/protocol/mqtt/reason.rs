@@ -30,9 +30,6 @@ pub(super) const fn code_of(refusal: &Refusal) -> ReasonCode {
 
 /// The same for a client that is not let in.
 pub(super) const fn connect_code_of(refusal: &Refusal) -> ReasonCode {
-    match code_of(refusal) {
-        ReasonCode::NotAuthorized => ReasonCode::NotAuthorized,
-        ReasonCode::QuotaExceeded => ReasonCode::QuotaExceeded,
-        _ => ReasonCode::ServerUnavailable,
-    }
+    let code = code_of(refusal);
+    if matches!(code, ReasonCode::UnspecifiedError) { ReasonCode::ServerUnavailable } else { code }
 }

@@ -189,19 +189,11 @@ impl Mqtt {
         }
         match requests.waiting.pop_front() {
             Some(Request::Subscribe { packet_id, wishes }) => {
-                let results = match answer {
-                    Answer::Subscribed(results) => results,
-                    other => vec![Err(refusal(other)); wishes.len()],
-                };
+                let results = subscribed(answer, wishes.len());
                 self.put_suback(packet_id, wishes, results, cx);
             }
             Some(Request::Unsubscribe { packet_id, filters }) => {
-                let results = match answer {
-                    Answer::Unsubscribed(results) => Ok(results),
-                    Answer::Done => Ok(Vec::new()),
-                    other => Err(code_of(&refusal(other))),
-                };
-                self.put_unsuback(packet_id, &filters, results, cx);
+                self.put_unsuback(packet_id, &filters, &unsubscribed(answer), cx);
             }
             None => {}
         }
@@ -272,13 +264,13 @@ impl Mqtt {
         &mut self,
         packet_id: PacketId,
         filters: &[Result<FilterName, ReasonCode>],
-        results: Result<Vec<bool>, ReasonCode>,
+        results: &Result<Vec<bool>, ReasonCode>,
         cx: &mut Context<'_>,
     ) {
         let mut found = results.as_ref().map(|all| all.iter()).ok();
         let mut codes = Vec::with_capacity(filters.len());
         for filter in filters {
-            let code = match (filter, &results) {
+            let code = match (filter, results) {
                 (Err(code), _) | (Ok(_), Err(code)) => *code,
                 (Ok(name), Ok(_)) => {
                     self.interest.remove(name);
@@ -297,10 +289,29 @@ impl Mqtt {
     }
 }
 
-/// Why there is no answer of the right kind.
-fn refusal(answer: Answer) -> Refusal {
+/// What became of each subscription.
+fn subscribed(answer: Answer, count: usize) -> Vec<Result<bool, Refusal>> {
     match answer {
-        Answer::Refused(refusal) => refusal,
+        Answer::Subscribed(results) => results,
+        Answer::Refused(refusal) => vec![Err(refusal); count],
+        Answer::Done
+        | Answer::QueueDeclared { .. }
+        | Answer::Removed { .. }
+        | Answer::Consuming { .. }
+        | Answer::ReplyTo { .. }
+        | Answer::Got { .. }
+        | Answer::Empty
+        | Answer::SessionOpened(_)
+        | Answer::Unsubscribed(_)
+        | Answer::RetainedRead { .. } => Vec::new(),
+    }
+}
+
+/// Which subscriptions there were.
+fn unsubscribed(answer: Answer) -> Result<Vec<bool>, ReasonCode> {
+    match answer {
+        Answer::Unsubscribed(found) => Ok(found),
+        Answer::Refused(refusal) => Err(code_of(&refusal)),
         Answer::Done
         | Answer::QueueDeclared { .. }
         | Answer::Removed { .. }
@@ -310,7 +321,6 @@ fn refusal(answer: Answer) -> Refusal {
         | Answer::Empty
         | Answer::SessionOpened(_)
         | Answer::Subscribed(_)
-        | Answer::Unsubscribed(_)
-        | Answer::RetainedRead { .. } => Refusal::Unavailable("another answer".into()),
+        | Answer::RetainedRead { .. } => Ok(Vec::new()),
     }
 }

@@ -6,12 +6,13 @@ mod apart;
 mod keep;
 mod open;
 mod put;
+mod receipts;
 mod restore;
 pub(in crate::broker) mod session;
 mod subscribe;
 
 use super::Broker;
-use crate::command::{Now, Outcome, Publish, Published, Refusal};
+use crate::command::{Now, Publish, Published, Refusal};
 use crate::ids::{ChannelId, ConnectionId, DeliveryId, PublishSeq, QueueRef, ShardId};
 use crate::message::Message;
 use crate::subscriber::{Lasts, Will};
@@ -58,8 +59,7 @@ impl Broker {
         number: u16,
         seq: Option<PublishSeq>,
     ) -> Published {
-        let _ = (connection, channel, number, seq);
-        Published::Stored
+        self.note_receipt((connection, channel), number, true, seq)
     }
 
     /// Forgets the number: the publisher will not repeat that message. As
@@ -71,12 +71,11 @@ impl Broker {
         number: u16,
         seq: Option<PublishSeq>,
     ) -> Published {
-        let _ = (connection, channel, number, seq);
-        Published::Stored
+        self.note_receipt((connection, channel), number, false, seq)
     }
 
     /// The client has a delivery of its session and is not to be sent it again, but its place is not
-    /// free yet: [`Outcome::Received`], for which this is called in the place of
+    /// free yet: [`crate::command::Outcome::Received`], for which this is called in the place of
     /// [`Broker::settle`] by whoever has to know when it is durable. Answers as
     /// [`Broker::hold_receipt`].
     pub fn settle_received(
@@ -87,9 +86,7 @@ impl Broker {
         seq: Option<PublishSeq>,
         now: Now,
     ) -> Published {
-        let _ = seq;
-        self.settle(connection, channel, delivery, Outcome::Received, false, now);
-        Published::Stored
+        self.note_received((connection, channel), delivery, seq, now)
     }
 
     /// What is published when the connection goes, or the node dies, before this is called with

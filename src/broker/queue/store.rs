@@ -123,6 +123,27 @@ pub(crate) trait Store: Debug {
         Vec::new()
     }
 
+    /// Keeps the number of a message that the queue's client has published, as all stores of sessions
+    /// do; holding it again does no harm. Safe no sooner than what was stored on this shard before.
+    fn hold(&mut self, _number: u16) -> Safe {
+        Safe::Now
+    }
+
+    /// Forgets it.
+    fn drop_receipt(&mut self, _number: u16) -> Safe {
+        Safe::Now
+    }
+
+    /// The numbers that are held.
+    fn receipts(&self) -> Vec<u16> {
+        Vec::new()
+    }
+
+    /// When all that it was told so far is safe, but for settlements.
+    fn promise(&self) -> Safe {
+        Safe::Now
+    }
+
     /// The store itself, if it is one that outlives the process or moves messages to the disk.
     fn as_durable(&mut self) -> Option<&mut DurableStore> {
         None

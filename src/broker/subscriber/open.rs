@@ -28,8 +28,11 @@ impl Broker {
     }
 
     /// The queue of the session that a connection has opened, if there is one.
-    #[expect(dead_code, reason = "receipts and copies of retained messages find it so")]
     pub(in crate::broker) fn session_queue_of(&self, connection: ConnectionId) -> Option<QueueId> {
+        #[cfg(test)]
+        if let Some(queue) = self.session_queues.get(&connection) {
+            return Some(*queue);
+        }
         self.sessions.get(self.session_of(connection)?)?.queue
     }
 
@@ -192,7 +195,9 @@ impl Broker {
         };
         session.open = true;
         let subscriptions = session.subscriptions.to_vec();
-        let opened = OpenedSession { resumed, subscriptions, receipts: Vec::new() };
+        let entry = session.queue.and_then(|queue| self.queues.get_mut(queue));
+        let receipts = entry.map(|entry| entry.queue.store_mut().receipts()).unwrap_or_default();
+        let opened = OpenedSession { resumed, subscriptions, receipts };
         self.answer(to, Answer::SessionOpened(Box::new(opened)));
         self.attach_subscriber(id);
     }

@@ -24,7 +24,7 @@ impl Broker {
         now: Now,
     ) -> Enqueued {
         let Some(session) = self.sessions.get(id) else { return Enqueued::Stored };
-        if !message.traits().persistent || !session.subscriptions.store(message.routing_key()) {
+        if !message.traits().persistent || !session.subscriptions.store_it(&message) {
             self.pass_on((queue, id), message);
             return Enqueued::Stored;
         }

@@ -1,13 +1,15 @@
 //! What a shard knows of a session: whose it is, how long it lasts, what it has subscribed to.
 //!
-//! One per client whose session lives here. May import `slots`, `topic_tree` and
-//! `crate::subscriber`.
+//! One per client whose session lives here. May import `slots`, `topic_tree`, `message`,
+//! `properties` and `crate::subscriber`.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::broker::slots::{SlotId, Slots};
 use crate::broker::topic_tree::{Syntax, TopicTree};
 use crate::ids::{ConnectionId, ConsumerId, QueueId, VhostId};
+use crate::message::Message;
+use crate::properties::{is_by_topic, topic_of_key};
 use crate::subscriber::{Assurance, FilterName, Lasts, SessionLimits, Subscription};
 
 /// A session in the table of its shard.
@@ -119,16 +121,13 @@ impl Subscriptions {
         }
     }
 
-    /// Whether a message of this topic that asks for it is stored.
-    pub(super) fn store(&self, topic: &str) -> bool {
-        match &self.stored {
-            None => self.storing > 0,
-            Some(tree) => {
-                let mut found = false;
-                tree.matching(topic, |()| found = true);
-                found
-            }
+    /// Whether a message that asks for it is stored.
+    pub(super) fn store_it(&self, message: &Message) -> bool {
+        let Some(tree) = &self.stored else { return self.storing > 0 };
+        if is_by_topic(message) {
+            return any(tree, message.routing_key());
         }
+        topic_of_key(message.routing_key()).is_some_and(|topic| any(tree, &topic))
     }
 
     pub(super) fn to_vec(&self) -> Vec<Subscription> {
@@ -141,6 +140,12 @@ impl Subscriptions {
         });
         all.collect()
     }
+}
+
+fn any(tree: &TopicTree<()>, topic: &str) -> bool {
+    let mut found = false;
+    tree.matching(topic, |()| found = true);
+    found
 }
 
 /// See the module.
@@ -246,9 +251,25 @@ impl Sessions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::queue::testing::message;
+    use crate::message::Body;
+    use crate::properties::TOPICS;
+    use crate::subscriber::FILTERS;
 
     fn name(filter: &str) -> FilterName {
         FilterName { group: None, filter: filter.into() }
+    }
+
+    impl Subscriptions {
+        fn store(&self, topic: &str) -> bool {
+            let traits = message("").traits();
+            let to = |exchange: &str, key: &str| {
+                Message::new(exchange.into(), key, traits, b"", Body::Slice(b""), 0).unwrap()
+            };
+            let stored = self.store_it(&to(FILTERS, topic));
+            assert_eq!(stored, self.store_it(&to(TOPICS, &topic.replace('/', "."))));
+            stored
+        }
     }
 
     fn with(assurance: Assurance) -> Options {

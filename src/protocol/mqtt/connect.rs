@@ -4,7 +4,6 @@
 
 use crate::auth::{Identity, LoginRefused};
 use crate::command::{Answer, Command};
-use crate::config;
 use crate::ids::ShardId;
 use crate::limits::LOGIN_REFUSAL_DELAY_MS;
 use crate::protocol::Context;
@@ -56,15 +55,6 @@ fn queue_name(client: &str) -> Box<str> {
     format!("mqtt-subscription-{client}qos1").into()
 }
 
-/// The virtual host of a client, and the user name without it.
-fn vhost_of<'a>(user: Option<&'a str>, mqtt: &'a config::Mqtt) -> (&'a str, Option<&'a str>) {
-    let usual = mqtt.mountpoint.as_deref().unwrap_or(&mqtt.default_vhost);
-    match user.and_then(|name| name.rsplit_once(':')) {
-        Some((vhost, name)) if mqtt.vhost_in_username => (vhost, Some(name)),
-        Some(_) | None => (usual, user),
-    }
-}
-
 /// How long a session with that expiry interval is remembered.
 pub(super) fn lasts_of(expiry_s: u32) -> Lasts {
     match expiry_s {
@@ -103,8 +93,9 @@ impl Mqtt {
             self.fail(fault, cx);
             return Flow::Go;
         }
-        let config = self.link.peer.config.clone();
-        match self.place(&connect, &config.mqtt, cx) {
+        let (config, listener) = (self.link.peer.config.clone(), self.link.peer.listener.clone());
+        let usual = listener.mountpoint.as_deref().unwrap_or(&config.mqtt.default_vhost);
+        match self.place(&connect, usual, cx) {
             Ok(place) if place.home != self.link.peer.id.shard && !self.link.peer.moved => {
                 Flow::Move(place.home)
             }
@@ -123,7 +114,7 @@ impl Mqtt {
     fn place<'a>(
         &self,
         connect: &Connect<'a>,
-        mqtt: &'a config::Mqtt,
+        usual_vhost: &'a str,
         cx: &Context<'_>,
     ) -> Result<Place<'a>, ReasonCode> {
         let limits = &self.link.limits;
@@ -151,7 +142,11 @@ impl Mqtt {
         if connect.properties.auth_method.is_some() {
             return Err(ReasonCode::BadAuthenticationMethod);
         }
-        let (vhost, user) = vhost_of(connect.user_name, mqtt);
+        let (vhost, user) = match connect.user_name.and_then(|name| name.rsplit_once(':')) {
+            //
+            Some((vhost, name)) if limits.vhost_in_username => (vhost, Some(name)),
+            Some(_) | None => (usual_vhost, connect.user_name),
+        };
         let unknown = ReasonCode::BadUserNameOrPassword;
         if !client.is_empty() {
             let home = cx.broker.session_home(vhost, &queue_name(client)).ok_or(unknown)?;
@@ -215,7 +210,7 @@ impl Mqtt {
         user: Option<&str>,
         now_ms: u64,
     ) -> Result<Identity, ReasonCode> {
-        let peer = self.link.peer.remote;
+        let peer = &self.link.peer.remote;
         let mut logins = self.link.peer.logins.borrow_mut();
         if let Err(error) = logins.limiter.admit(peer.ip(), now_ms) {
             tracing::warn!(%peer, %error, "login refused");

@@ -1,7 +1,9 @@
 //! What the settings and the nature of the protocol allow. One per connection, taken from the
-//! settings when it begins. May import `config`, `subscriber`.
+//! settings when it begins. May import `config`, `protocol`,
+//! `subscriber`.
 
-use crate::config::{Config, QueueOrder, Versions};
+use crate::config::{QueueOrder, Versions};
+use crate::protocol::Peer;
 use crate::subscriber::{Lasts, SessionLimits};
 
 /// Octets of the first packet: nobody is known yet (abuse rows 56 and 59).
@@ -23,6 +25,8 @@ pub(super) struct Limits {
     pub(super) connect_ms_max: u64,
     /// What is spoken (V-095).
     pub(super) versions: Versions,
+    /// A user name `vhost:user` names the virtual host.
+    pub(super) vhost_in_username: bool,
     /// Octets of a client id (V-022).
     pub(super) client_id_bytes_max: usize,
     /// Octets of a packet from the client.
@@ -67,14 +71,15 @@ pub(super) struct Limits {
 
 impl Limits {
     /// What the settings say.
-    pub(super) fn of(config: &Config) -> Self {
-        let mqtt = &config.mqtt;
+    pub(super) fn of(peer: &Peer) -> Self {
+        let mqtt = &peer.config.mqtt;
         let seconds = |s: Option<u64>| s.map_or(u64::MAX, |s| s.saturating_mul(1000));
         let size = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
         let expiry_s_max = mqtt.session_expiry_max_s.unwrap_or(u64::MAX);
         Self {
             connect_ms_max: mqtt.connect_timeout_ms,
-            versions: mqtt.allowed_protocol_versions,
+            versions: peer.listener.allowed_versions,
+            vhost_in_username: mqtt.vhost_in_username,
             client_id_bytes_max: mqtt.client_id_bytes_max.into(),
             packet_bytes_max: mqtt.packet_bytes_max,
             message_bytes_max: size(mqtt.message_bytes_max),

@@ -36,7 +36,7 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn new(peer: Peer) -> Self {
         Self {
-            limits: Limits::of(&peer.config),
+            limits: Limits::of(&peer),
             peer,
             version: Version::V4,
             is_bridge: false,

@@ -33,7 +33,8 @@ use crate::protocol::mqtt::wire::subscribe::{Filters, Options, Subscribe, put_fi
 use crate::protocol::mqtt::wire::unsubscribe::{FilterTexts, Unsubscribe, put_filter_text};
 use crate::protocol::mqtt::wire::{PACKET_BYTES_MAX, PacketId, Qos, Sender, Version};
 use crate::protocol::octets::Decoded;
-use crate::protocol::{Context, Logins, Next, PROTOCOLS, Peer, Session};
+use crate::protocol::mqtt::PROTOCOL;
+use crate::protocol::{Context, ListenerSettings, Logins, Next, PROTOCOLS, Peer, Session};
 
 /// Salt and SHA-256 of "guest".
 const GUEST: &str = "UmluZ5mS4j6M3LeniS9RrNj1OHl+7xS5VnElz8P5tNz2+TN+";
@@ -160,10 +161,11 @@ impl Rig {
         let place = self.broker.attach().unwrap();
         let peer = Peer {
             id: place,
-            remote,
-            local: remote,
+            remote: remote.into(),
+            local: remote.into(),
             accepted_ms: self.now.mono_ms,
             moved: false,
+            listener: Rc::new(ListenerSettings::nowhere(&PROTOCOL)),
             config: self.config.clone(),
             logins: self.logins.clone(),
         };

@@ -318,6 +318,7 @@ impl Connection {
         let start = settings.protocol.start;
         self.session = start(Peer { listener: settings, ..request.peer.clone() });
         self.wire = Wire::WebSocket(web);
+        self.phase = Phase::Open { next: Next::Read { bytes_min: 1 } };
         true
     }
 

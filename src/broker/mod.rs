@@ -67,6 +67,7 @@ use self::publish::Pending;
 use self::queue::{Effect, QueueDefaults};
 use self::route::{RouteCache, Scratch};
 use self::slots::Slots;
+use self::subscriber::session::Sessions;
 use self::topology::{ExchangeEntry, KEEPER};
 use self::vhost::Vhost;
 use crate::auth::{self, Access, Resource};
@@ -174,6 +175,7 @@ pub struct Broker {
     paused: Vec<ConnectionId>,
     timers: Timers<clockwork::Alarm>,
     delayed: clockwork::Delayed,
+    sessions: Sessions,
 
     dirty: Vec<QueueId>,
     effects: VecDeque<(QueueId, VhostId, Effect)>,
@@ -242,6 +244,7 @@ impl Broker {
             paused: Vec::new(),
             timers: Timers::default(),
             delayed: clockwork::Delayed::default(),
+            sessions: Sessions::default(),
             dirty: Vec::new(),
             effects: VecDeque::new(),
             effects_now: Vec::new(),

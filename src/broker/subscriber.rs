@@ -2,9 +2,18 @@
 //!
 //! May import `crate::subscriber` and the broker's parts.
 
+mod apart;
+mod keep;
+mod open;
+mod put;
+mod receipts;
+mod restore;
+pub(in crate::broker) mod session;
+mod subscribe;
+
 use super::Broker;
 use crate::command::{Now, Publish, Published, Refusal};
-use crate::ids::{ChannelId, ConnectionId, PublishSeq, ShardId};
+use crate::ids::{ChannelId, ConnectionId, DeliveryId, PublishSeq, QueueRef, ShardId};
 use crate::message::Message;
 use crate::subscriber::{Lasts, Will};
 
@@ -50,8 +59,7 @@ impl Broker {
         number: u16,
         seq: Option<PublishSeq>,
     ) -> Published {
-        let _ = (connection, channel, number, seq);
-        Published::Stored
+        self.note_receipt((connection, channel), number, true, seq)
     }
 
     /// Forgets the number: the publisher will not repeat that message. As
@@ -63,8 +71,22 @@ impl Broker {
         number: u16,
         seq: Option<PublishSeq>,
     ) -> Published {
-        let _ = (connection, channel, number, seq);
-        Published::Stored
+        self.note_receipt((connection, channel), number, false, seq)
+    }
+
+    /// The client has a delivery of its session and is not to be sent it again, but its place is not
+    /// free yet: [`crate::command::Outcome::Received`], for which this is called in the place of
+    /// [`Broker::settle`] by whoever has to know when it is durable. Answers as
+    /// [`Broker::hold_receipt`].
+    pub fn settle_received(
+        &mut self,
+        connection: ConnectionId,
+        channel: ChannelId,
+        delivery: (QueueRef, DeliveryId),
+        seq: Option<PublishSeq>,
+        now: Now,
+    ) -> Published {
+        self.note_received((connection, channel), delivery, seq, now)
     }
 
     /// What is published when the connection goes, or the node dies, before this is called with
@@ -73,8 +95,10 @@ impl Broker {
         let _ = (connection, will, now);
     }
 
-    /// Changes how long the connection's session is remembered.
+    /// Changes how long the connection's session is remembered. One that was opened to last as long
+    /// as its connection stays so.
     pub fn set_lasts(&mut self, connection: ConnectionId, lasts: Lasts, now: Now) {
-        let _ = (connection, lasts, now);
+        let _ = now;
+        self.change_lasts(connection, lasts);
     }
 }

@@ -8,6 +8,8 @@
 pub mod amqp091;
 mod endpoint;
 mod listener_settings;
+#[cfg(feature = "mqtt")]
+pub mod mqtt;
 pub mod octets;
 
 use std::cell::RefCell;

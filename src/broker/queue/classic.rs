@@ -17,6 +17,7 @@ pub(crate) const TYPE: QueueType = QueueType {
     channel_limits: true,
     keeps_all: false,
     active_consumer_yields: false,
+    of_session: false,
 };
 
 /// Everything is allowed; nothing is counted unless `x-delivery-limit` asks for it (L46).

@@ -19,6 +19,7 @@ pub(crate) const TYPE: QueueType = QueueType {
     channel_limits: false,
     keeps_all: true,
     active_consumer_yields: true,
+    of_session: false,
 };
 
 /// R2, R3, P33.

@@ -139,6 +139,7 @@ impl Broker {
                     Position::new(restored.handed_below),
                     counts.map(|(at, count)| (Position::new(at), count)),
                 );
+                entry.queue.restore_received();
             }
         }
         if unreadable > 0 {

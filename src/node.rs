@@ -369,3 +369,7 @@ fn advice(shards: usize, nofile: Option<ringmq_shards::Limit>) -> Vec<String> {
     }
     advice
 }
+
+#[cfg(test)]
+#[path = "node/moving_tests.rs"]
+mod moving_tests;

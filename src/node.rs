@@ -112,7 +112,7 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     check_io_uring()?;
     check_congestion(&config.main.tcp_congestion)?;
     let mut data_dir = open_data_dir(&config)?;
-    let Directory { users, vhosts, not_loaded } = auth::load(&config.main)?;
+    let Directory { users, vhosts, not_loaded } = auth::load(&config)?;
     for note in notes {
         tracing::info!("{note}");
     }

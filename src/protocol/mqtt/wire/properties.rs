@@ -159,12 +159,6 @@ impl<'a> UserProperties<'a> {
         })
     }
 
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
-    }
-
     /// Appends them.
     pub(super) fn write<S: Sink>(&self, sink: &mut S) {
         for (name, value) in self.iter() {
@@ -249,13 +243,6 @@ impl<'a> Diagnostics<'a> {
             }
         })?;
         Ok(found)
-    }
-
-    /// Nothing to say.
-    #[must_use]
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.reason.is_none() && self.user_properties.is_empty()
     }
 }
 

@@ -258,4 +258,6 @@ pub struct PropertyReader {
     pub headers: fn(&[u8]) -> crate::value::Table,
     /// A property by its neutral name (`message_id`, `correlation_id`, `timestamp` ...).
     pub property: fn(&[u8], &str) -> Option<crate::value::Value>,
+    /// The block in no protocol's words.
+    pub neutral: fn(&[u8]) -> crate::properties::Properties,
 }

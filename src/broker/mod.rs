@@ -23,6 +23,7 @@ mod fetch;
 mod flow;
 mod interest;
 pub(crate) mod mail;
+mod meeting;
 mod owner;
 pub mod placement;
 mod post;
@@ -147,6 +148,8 @@ pub struct Broker {
     bindings: u64,
     footprints: HashMap<ConnectionRef, Footprint, ahash::RandomState>,
     connections: Slots<ConnectionId, Connection>,
+    #[cfg(test)]
+    session_queues: HashMap<ConnectionId, QueueId, ahash::RandomState>,
     replies: HashMap<Box<str>, (ChannelRef, ConsumerKey), ahash::RandomState>,
 
     calls: Slots<CallId, Call>,
@@ -232,6 +235,8 @@ impl Broker {
             bindings: 0,
             footprints: HashMap::default(),
             connections: Slots::default(),
+            #[cfg(test)]
+            session_queues: HashMap::default(),
             replies: HashMap::default(),
             calls: Slots::default(),
             telling: 0,

@@ -127,8 +127,8 @@ impl RouteCache {
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     found: Found,
-    /// Exchanges on the way, nearest first, each with its hops.
-    open: Vec<(ExchangeId, usize)>,
+    /// Exchanges on the way, nearest first, each with its hops and whether the key is translated.
+    open: Vec<(ExchangeId, usize, bool)>,
 }
 
 /// What a walk reads of the message.
@@ -184,10 +184,11 @@ impl Broker {
         let mut bindings_matched = 0_usize;
         self.walks += 1;
         scratch.open.clear();
-        scratch.open.push((entry, 0));
+        scratch.open.push((entry, 0, false));
+        let mut translated: Option<String> = None;
         let mut at = 0;
         // Nearest first, so that every shard leaves out the same ones behind too many hops.
-        while let Some((id, hops)) = scratch.open.get(at).copied() {
+        while let Some((id, hops, under)) = scratch.open.get(at).copied() {
             at += 1;
             let Some(exchange) = self.exchanges.get(&id) else { continue };
             if exchange.walked.replace(self.walks) == self.walks || hops > limits::EXCHANGE_HOPS_MAX
@@ -198,7 +199,9 @@ impl Broker {
             key_only &= exchange.bindings.depends_on_key_only();
             let found = &mut scratch.found;
             found.clear();
-            let mut keys = std::iter::once(subject.key).chain(subject.more_keys.iter().copied());
+            let first = translated.as_deref().filter(|_| under).unwrap_or(subject.key);
+            let more = subject.more_keys.iter().copied().filter(|_| !under);
+            let mut keys = std::iter::once(first).chain(more);
             let picks = exchange.bindings.picks_one();
             if picks {
                 key_only = false;
@@ -211,11 +214,18 @@ impl Broker {
                     exchange.bindings.route(&Routed { key, headers: &headers, choice }, found);
                 }
             }
+            if let Some(meeting) = exchange.meeting.filter(|_| !under)
+                && self.exchanges.get(&meeting.with).is_some_and(|e| !e.bindings.is_empty())
+                && let Some(key) = meeting.translate(subject.key)
+            {
+                translated = Some(key);
+                scratch.open.push((meeting.with, hops, true));
+            }
             if found.is_empty() {
                 if let Some(alternate) = &exchange.alternate {
                     let names = self.vhosts.get(exchange.vhost.0 as usize).map(|v| &v.exchanges);
                     if let Some(next) = names.and_then(|names| names.get(alternate)) {
-                        scratch.open.push((*next, hops + 1));
+                        scratch.open.push((*next, hops + 1, under));
                     }
                 }
                 continue;
@@ -223,7 +233,7 @@ impl Broker {
             bindings_matched += found.queues.len();
             route.queues.extend_from_slice(&found.queues);
             route.shards.merge(&found.shards);
-            scratch.open.extend(found.exchanges.iter().map(|next| (*next, hops + 1)));
+            scratch.open.extend(found.exchanges.iter().map(|next| (*next, hops + 1, under)));
             if pick {
                 for queue in &found.named {
                     if queue.shard == self.shard {

@@ -12,6 +12,7 @@ use super::calls::Then;
 use super::definitions::ExchangeUid;
 use super::exchange::{Destination, ExchangeType};
 use super::mail::{BindingSpec, CallId, ExchangeSpec, Mail, PlainAnswer};
+use super::meeting::Meeting;
 use crate::command::{Answer, Entity, Refusal};
 use crate::ids::{ChannelRef, ExchangeId, QueueRef, ShardId, VhostId};
 use crate::value::{Table, Value};
@@ -51,6 +52,8 @@ pub(super) struct ExchangeEntry {
     pub(super) bindings: BindingTable,
     /// The last walk that came by.
     pub(super) walked: Cell<u64>,
+    /// The exchange that it shares its messages with.
+    pub(super) meeting: Option<Meeting>,
     /// It had a binding: only then can it go with the last one (amqp.md P26).
     pub(super) was_bound: bool,
 }
@@ -71,6 +74,7 @@ impl Broker {
                 };
                 self.put_exchange(id, VhostId(vhost), &spec, Some(ExchangeUid::PREDECLARED));
             }
+            self.introduce(VhostId(vhost));
         }
     }
 
@@ -100,6 +104,7 @@ impl Broker {
             alternate: alternate_of(&spec.arguments),
             bindings,
             walked: Cell::new(0),
+            meeting: None,
             was_bound: false,
         };
         self.exchanges.insert(id, entry);

@@ -1,18 +1,19 @@
 //! The protocols: what a session is, and the table of those built in.
 //!
 //! A protocol is one folder and one line in [`PROTOCOLS`]. It may import `broker` (the public calls
-//! of [`Broker`]), `command`, `message`, `value`, `ids`, `auth`, `limits`, `config`; never another
+//! of [`Broker`]), `command`, `message`, `properties`, `subscriber`, `value`, `ids`, `auth`, `limits`, `config`; never another
 //! protocol, a socket or a clock.
 
 #[cfg(feature = "amqp091")]
 pub mod amqp091;
+mod endpoint;
+mod listener_settings;
 #[cfg(feature = "mqtt")]
 pub mod mqtt;
 pub mod octets;
 
 use std::cell::RefCell;
 use std::fmt::Debug;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -23,7 +24,11 @@ use crate::broker::Broker;
 use crate::command::{Event, Now};
 use crate::config::Config;
 use crate::ids::{ConnectionRef, ShardId};
-use crate::message::{PropertyReader, ProtocolTag};
+use crate::message::{Message, PropertyReader, ProtocolTag};
+use crate::properties::Properties;
+
+pub use endpoint::Endpoint;
+pub use listener_settings::{ListenAt, ListenerSettings};
 
 /// Everything that is spoken, in the order in which first octets are shown to them. The place of a
 /// protocol says nothing: its [`ProtocolTag`] does, since records on disk carry that.
@@ -31,6 +36,12 @@ pub const PROTOCOLS: &[Protocol] = &[
     #[cfg(feature = "amqp091")]
     amqp091::PROTOCOL,
 ];
+
+/// What the publisher of a message says in no protocol's words.
+pub fn neutral_properties(message: &Message) -> Properties {
+    let writer = PROTOCOLS.iter().find(|protocol| protocol.tag == message.traits().protocol);
+    writer.map_or_else(Properties::default, |p| (p.properties.neutral)(message.properties()))
+}
 
 /// One protocol: how to know it, start it and read what its publishers wrote.
 #[derive(Debug, Clone, Copy)]
@@ -129,9 +140,11 @@ pub struct Peer {
     /// The connection's place in the broker's table.
     pub id: ConnectionRef,
     /// Address of the client.
-    pub remote: SocketAddr,
+    pub remote: Endpoint,
     /// Address it connected to.
-    pub local: SocketAddr,
+    pub local: Endpoint,
+    /// The listener through which it came.
+    pub listener: Rc<ListenerSettings>,
     /// When it was accepted, monotonic milliseconds.
     pub accepted_ms: u64,
     /// It has been moved here by [`Next::Move`].

@@ -407,4 +407,5 @@ const READER: PropertyReader = PropertyReader {
         Table(text.lines().filter_map(pair).collect())
     },
     property: |_, _| None,
+    neutral: |_| crate::properties::Properties::default(),
 };

@@ -1,10 +1,12 @@
 //! Headers that the broker adds when a message is sent: where it died, how often it was out
 //! (R3, R45b, L43, P71). May import `message`, `value`, `wire`.
 
+use crate::command::Now;
 use crate::message::{Death, DeathHistory, DeathReason, Message};
 use crate::value::{Table, Value};
 
 use super::TAG;
+use super::foreign::Translated;
 use super::wire::properties::Properties;
 use super::wire::table_buffer::TableBuffer;
 
@@ -13,36 +15,27 @@ const DEATHS: &str = "x-death";
 
 /// The property block to send instead of the stored one; `None` when that is right as it is.
 #[inline]
-pub(super) fn changed_block(message: &Message, delivery_count: Option<u64>) -> Option<Vec<u8>> {
+pub(super) fn changed_block(
+    message: &Message,
+    delivery_count: Option<u64>,
+    now: Now,
+) -> Option<Vec<u8>> {
     let count = delivery_count.filter(|count| *count > 0);
     if message.deaths().is_none() && count.is_none() && message.traits().protocol == TAG {
         return None;
     }
-    Some(changed(message, count))
+    Some(changed(message, count, now))
 }
 
 #[cold]
-fn changed(message: &Message, count: Option<u64>) -> Vec<u8> {
+fn changed(message: &Message, count: Option<u64>, now: Now) -> Vec<u8> {
     if message.traits().protocol != TAG {
-        return foreign_block(message, count);
+        let translated = Translated::of(message, now);
+        return with_headers(message, translated.properties(message), count);
     }
     // A block that cannot be read was never accepted; should there be one, it leaves as it is.
     let Ok(properties) = Properties::decode(message.properties()) else {
         return message.properties().into();
-    };
-    with_headers(message, properties, count)
-}
-
-/// The block of a message that another protocol's publisher wrote: for now what is said in
-/// neutral words. The other properties come with the neutral `Properties` of the second protocol.
-fn foreign_block(message: &Message, count: Option<u64>) -> Vec<u8> {
-    let traits = message.traits();
-    let expiration = traits.expiration_ms.map(|ms| ms.to_string());
-    let properties = Properties {
-        delivery_mode: Some(if traits.persistent { 2 } else { 1 }),
-        priority: traits.priority,
-        expiration: expiration.as_deref().map(str::as_bytes),
-        ..Properties::default()
     };
     with_headers(message, properties, count)
 }
@@ -120,6 +113,8 @@ mod tests {
     use super::*;
     use crate::message::{Body, ProtocolTag, Traits};
 
+    const NOW: Now = Now { mono_ms: 0, wall_ms: 2 };
+
     fn message(block: &[u8], protocol: ProtocolTag) -> Message {
         let traits = Traits { protocol, persistent: true, priority: None, expiration_ms: Some(5) };
         Message::new("x".into(), "key", traits, block, Body::Slice(b"body"), 0).unwrap()
@@ -132,8 +127,8 @@ mod tests {
     #[test]
     fn a_plain_message_leaves_as_it_came() {
         let message = message(&[0, 0], TAG);
-        assert_eq!(changed_block(&message, None), None);
-        assert_eq!(changed_block(&message, Some(0)), None);
+        assert_eq!(changed_block(&message, None, NOW), None);
+        assert_eq!(changed_block(&message, Some(0), NOW), None);
     }
 
     #[test]
@@ -141,7 +136,7 @@ mod tests {
         let mut own = TableBuffer::new();
         own.set("mine", &Value::Bool(true)).unwrap();
         let block = Properties { headers: Some(own.view()), ..Properties::default() }.to_block();
-        let sent = changed_block(&message(&block, TAG), Some(3)).unwrap();
+        let sent = changed_block(&message(&block, TAG), Some(3), NOW).unwrap();
         assert_eq!(
             headers(&sent),
             Table(vec![
@@ -167,7 +162,7 @@ mod tests {
         let place = ("q".into(), DeathReason::Expired, "x".into());
         let history = DeathHistory { deaths: vec![death], first: place.clone(), last: place };
         let message = message(&block, TAG).with(|inner| inner.deaths = Some(Box::new(history)));
-        let sent = changed_block(&message, None).unwrap();
+        let sent = changed_block(&message, None, NOW).unwrap();
         assert_eq!(Properties::decode(&sent).unwrap().expiration, None);
         let sent = headers(&sent);
         let entry = Table(vec![
@@ -187,9 +182,10 @@ mod tests {
 
     #[test]
     fn a_message_of_another_protocol_is_described_in_our_words() {
-        let sent = changed_block(&message(b"theirs", ProtocolTag(99)), None).unwrap();
+        let sent = changed_block(&message(b"theirs", ProtocolTag(99)), None, NOW).unwrap();
         let properties = Properties::decode(&sent).unwrap();
         assert_eq!(properties.delivery_mode, Some(2));
-        assert_eq!(properties.expiration, Some(&b"5"[..]));
+        // What is left of it.
+        assert_eq!(properties.expiration, Some(&b"3"[..]));
     }
 }

@@ -7,11 +7,10 @@ use crate::limits::TRANSACTION_ENTRIES_MAX;
 use crate::message::Message;
 use crate::protocol::Context;
 
-use ringmq_shards::Output;
-
 use super::answer::count;
 use super::channel::{Channel, Flow, Mode, Phase, settle_one, unanswered};
 use super::death;
+use super::foreign;
 use super::link::Link;
 use super::reply_code::{Fault, ReplyCode};
 use super::wire::frame;
@@ -19,14 +18,15 @@ use super::wire::method::{Basic, Encode, Method, basic};
 
 /// Appends a message: method, header, body in as many frames as it takes, in one pass.
 pub(super) fn put_message(
-    out: &mut Output,
+    cx: &mut Context<'_>,
     channel: u16,
     method: &impl Encode,
     message: &Message,
     delivery_count: Option<u64>,
     frame_bytes_max: u32,
 ) {
-    let changed = death::changed_block(message, delivery_count);
+    let changed = death::changed_block(message, delivery_count, cx.now);
+    let out = &mut *cx.out;
     let block = changed.as_deref().unwrap_or_else(|| message.properties());
     let Some(body) = message.body_apart() else {
         let buffer = out.buffer();
@@ -78,15 +78,16 @@ impl Channel {
             self.unacked.push(delivery.queue, delivery.id, delivery.consumer, now_ms)
         };
         let message = &delivery.message;
+        let (exchange, routing_key) = foreign::address(message);
         let method = basic::Deliver {
             consumer_tag: &consumer.tag,
             delivery_tag,
             redelivered: delivery.redelivered,
-            exchange: message.exchange(),
-            routing_key: message.routing_key(),
+            exchange,
+            routing_key: &routing_key,
         };
         let count = delivery.delivery_count;
-        put_message(cx.out, self.number, &method, message, count, link.frame_bytes_max);
+        put_message(cx, self.number, &method, message, count, link.frame_bytes_max);
     }
 
     /// The answer to basic.get.
@@ -116,15 +117,16 @@ impl Channel {
             | Answer::Refused(_) => return Err(unanswered(&answer)),
         };
         let message = &delivery.message;
+        let (exchange, routing_key) = foreign::address(message);
         let method = basic::GetOk {
             delivery_tag: self.tag_of_got(delivery.queue, delivery.id, no_ack, cx),
             redelivered: delivery.redelivered,
-            exchange: message.exchange(),
-            routing_key: message.routing_key(),
+            exchange,
+            routing_key: &routing_key,
             message_count: count(left),
         };
         let count = delivery.delivery_count;
-        put_message(cx.out, self.number, &method, message, count, link.frame_bytes_max);
+        put_message(cx, self.number, &method, message, count, link.frame_bytes_max);
         Ok(())
     }
 
@@ -145,7 +147,7 @@ impl Channel {
     /// A mandatory message that no queue took, some time after it was published.
     pub(super) fn on_returned(&self, message: &Message, link: &Link, cx: &mut Context<'_>) {
         let method = no_route(message.exchange(), message.routing_key());
-        put_message(cx.out, self.number, &method, message, None, link.frame_bytes_max);
+        put_message(cx, self.number, &method, message, None, link.frame_bytes_max);
     }
 
     /// ack, nack and reject (P47).

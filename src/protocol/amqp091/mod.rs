@@ -48,6 +48,7 @@ mod death;
 mod declare;
 mod deliver;
 mod dispatch;
+mod foreign;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handshake;
@@ -87,7 +88,7 @@ pub const PROTOCOL: Protocol = Protocol {
     port: |config| config.amqp.port,
     recognises,
     start: |peer| Box::new(session::Amqp::new(peer)),
-    properties: PropertyReader { headers, property },
+    properties: PropertyReader { headers, property, neutral: foreign::neutral },
 };
 
 /// Any header of AMQP is ours: who speaks another version of it is answered with the one we speak

@@ -160,7 +160,16 @@ impl<'a> UserProperties<'a> {
     }
 
     /// Appends them.
+    #[inline]
     pub(super) fn write<S: Sink>(&self, sink: &mut S) {
+        // Nearly always: an answer of 5.0 takes 10 ns without the loop and 25 ns with it.
+        if !self.block.is_empty() {
+            self.write_all(sink);
+        }
+    }
+
+    #[inline(never)]
+    fn write_all<S: Sink>(&self, sink: &mut S) {
         for (name, value) in self.iter() {
             sink.u8(table::USER_PROPERTY);
             sink.text(name);
@@ -247,12 +256,14 @@ impl<'a> Diagnostics<'a> {
 }
 
 impl Block for Diagnostics<'_> {
+    #[inline]
     fn write<S: Sink>(&self, sink: &mut S) {
         put_text(sink, table::REASON_STRING, self.reason);
         self.user_properties.write(sink);
     }
 }
 
+#[inline]
 pub(super) fn put_byte<S: Sink>(sink: &mut S, id: u8, value: Option<u8>) {
     if let Some(value) = value {
         sink.u8(id);
@@ -260,6 +271,7 @@ pub(super) fn put_byte<S: Sink>(sink: &mut S, id: u8, value: Option<u8>) {
     }
 }
 
+#[inline]
 pub(super) fn put_two<S: Sink>(sink: &mut S, id: u8, value: Option<u16>) {
     if let Some(value) = value {
         sink.u8(id);
@@ -267,6 +279,7 @@ pub(super) fn put_two<S: Sink>(sink: &mut S, id: u8, value: Option<u16>) {
     }
 }
 
+#[inline]
 pub(super) fn put_four<S: Sink>(sink: &mut S, id: u8, value: Option<u32>) {
     if let Some(value) = value {
         sink.u8(id);
@@ -274,6 +287,7 @@ pub(super) fn put_four<S: Sink>(sink: &mut S, id: u8, value: Option<u32>) {
     }
 }
 
+#[inline]
 pub(super) fn put_text<S: Sink>(sink: &mut S, id: u8, value: Option<&str>) {
     if let Some(value) = value {
         sink.u8(id);
@@ -281,6 +295,7 @@ pub(super) fn put_text<S: Sink>(sink: &mut S, id: u8, value: Option<&str>) {
     }
 }
 
+#[inline]
 pub(super) fn put_binary<S: Sink>(sink: &mut S, id: u8, value: Option<&[u8]>) {
     if let Some(value) = value {
         sink.u8(id);

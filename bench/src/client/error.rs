@@ -35,6 +35,20 @@ pub(crate) enum ClientError {
     /// The broker sent wrong octets elsewhere.
     #[error("{0}")]
     Wire(#[from] WireError),
+    /// The broker refuses and gives a code of MQTT.
+    #[error("the broker refuses {what}: code {code:#04x}")]
+    Refused {
+        /// What was asked for.
+        what: &'static str,
+        /// Return code or reason code.
+        code: u8,
+    },
+    /// The broker sent what is no packet of MQTT.
+    #[error("wrong octets: {0}")]
+    Octets(&'static str),
+    /// Nothing has moved for too long.
+    #[error("no progress while {0}")]
+    Silence(&'static str),
     /// The broker sent something that has no place here.
     #[error("unexpected {0}")]
     Unexpected(&'static str),

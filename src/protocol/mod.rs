@@ -6,6 +6,8 @@
 
 #[cfg(feature = "amqp091")]
 pub mod amqp091;
+#[cfg(feature = "mqtt")]
+pub mod mqtt;
 pub mod octets;
 
 use std::cell::RefCell;

@@ -4,6 +4,7 @@ use std::io;
 
 use ringmq::protocol::amqp091::wire::frame::FrameError;
 use ringmq::protocol::amqp091::wire::method::{Method, MethodError};
+use ringmq::protocol::mqtt::wire::fault::Fault;
 use ringmq::protocol::octets::WireError;
 
 /// Why a connection is of no use.
@@ -44,8 +45,8 @@ pub(crate) enum ClientError {
         code: u8,
     },
     /// The broker sent what is no packet of MQTT.
-    #[error("wrong octets: {0}")]
-    Octets(&'static str),
+    #[error("{0}")]
+    Fault(#[from] Fault),
     /// Nothing has moved for too long.
     #[error("no progress while {0}")]
     Silence(&'static str),

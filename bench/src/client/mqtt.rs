@@ -1,8 +1,9 @@
-//! Clients of MQTT 3.1.1 and 5: thousands of connections on one thread (`fleet`), each of them a
+//! Clients of MQTT 3.1, 3.1.1 and 5: thousands of connections on one thread (`fleet`), each of them a
 //! `connection` with a part that publishes (`sender`) and a part that receives (`inbox`).
 //!
-//! Messages do not pass through a codec one by one: a sender patches packets that were written
-//! once (`batch`).
+//! Messages do not pass through RingMQ's codec one by one: a sender patches packets that were
+//! written once (`batch`), and what comes is read by it only if it is not of the plain kind
+//! (`packet`).
 
 pub(crate) mod batch;
 pub(crate) mod connection;
@@ -12,21 +13,4 @@ pub(crate) mod packet;
 pub(crate) mod sender;
 pub(crate) mod topic;
 
-/// What is spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Version {
-    /// MQTT 3.1.1.
-    V4,
-    /// MQTT 5.0.
-    V5,
-}
-
-impl Version {
-    /// Protocol level in CONNECT.
-    pub(crate) const fn level(self) -> u8 {
-        match self {
-            Self::V4 => 4,
-            Self::V5 => 5,
-        }
-    }
-}
+pub(crate) use ringmq::protocol::mqtt::wire::Version;

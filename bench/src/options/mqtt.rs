@@ -9,6 +9,9 @@ use crate::client::mqtt;
 /// Versions of the protocol, by their level in CONNECT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Version {
+    /// MQTT 3.1.
+    #[value(name = "3", alias = "3.1")]
+    V3,
     /// MQTT 3.1.1.
     #[value(name = "4", alias = "3.1.1")]
     V4,
@@ -21,6 +24,7 @@ impl Version {
     /// What clients know it as.
     pub(crate) const fn spoken(self) -> mqtt::Version {
         match self {
+            Self::V3 => mqtt::Version::V3,
             Self::V4 => mqtt::Version::V4,
             Self::V5 => mqtt::Version::V5,
         }
@@ -34,7 +38,7 @@ pub(crate) struct MqttOptions {
     /// Where the broker is.
     #[arg(long, default_value = "mqtt://127.0.0.1:1883")]
     pub(crate) uri: String,
-    /// MQTT 3.1.1 (4) or 5.0 (5).
+    /// MQTT 3.1 (3), 3.1.1 (4) or 5.0 (5).
     #[arg(short = 'V', long = "mqtt-version", value_enum, default_value = "4")]
     pub(crate) version: Version,
     /// Quality of service of messages.

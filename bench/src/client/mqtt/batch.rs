@@ -84,18 +84,12 @@ impl Batch {
             {
                 rest.copy_from_slice(part);
             }
-            let publish = Publish {
-                version,
-                topic: &topic,
-                qos,
-                is_retained,
-                is_again: false,
-                packet_id: 1,
-                body: &body,
-            };
+            let publish =
+                Publish { version, topic: &topic, qos, is_retained, packet_id: 1, body: &body };
             packet::put_publish(&mut octets, &publish);
             if slot == 0 {
-                message_bytes = octets.len();
+                // Never nothing: options allow no message that is too large.
+                message_bytes = octets.len().max(1);
                 count = template.batch_bytes.checked_div(message_bytes).unwrap_or(0);
                 count = count.min(template.batch_messages).max(1);
                 octets.reserve_exact(message_bytes.saturating_mul(count.saturating_sub(1)));

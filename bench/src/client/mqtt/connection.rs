@@ -244,7 +244,7 @@ impl Connection {
             | ClientError::Method(_)
             | ClientError::Wire(_)
             | ClientError::Refused { .. }
-            | ClientError::Octets(_)
+            | ClientError::Fault(_)
             | ClientError::Silence(_)
             | ClientError::Unexpected(_) => false,
         };

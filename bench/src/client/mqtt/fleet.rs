@@ -26,7 +26,7 @@ use crate::pace::Pace;
 use crate::process::Usage;
 use crate::verify::Verifier;
 
-/// Octets of the read buffer.
+/// Octets of the read buffer, besides a whole body and the longest topic.
 const SCRATCH_BYTES: usize = 256 * 1024;
 const EVENTS_MAX: usize = 1024;
 /// How late what is looked at from outside may be noticed.
@@ -150,6 +150,15 @@ impl Fleet {
             scratch: vec![0; SCRATCH_BYTES],
             opened_total: 0,
         })
+    }
+
+    /// Has room to read messages with such bodies.
+    pub(crate) fn make_room(&mut self, body_bytes: usize) {
+        let packet_bytes = body_bytes.saturating_add(usize::from(u16::MAX));
+        let wanted = SCRATCH_BYTES.saturating_add(packet_bytes);
+        if self.scratch.len() < wanted {
+            self.scratch.resize(wanted, 0);
+        }
     }
 
     /// What is spoken.
@@ -431,9 +440,7 @@ impl Fleet {
             let (flags, data) = (event.flags, event.data);
             let number = usize::try_from(data.u64()).unwrap_or(usize::MAX);
             let Some(connection) = self.connections.get_mut(number) else { continue };
-            let closing = EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR;
-            connection.socket.is_readable |= flags.intersects(EventFlags::IN | closing);
-            connection.socket.is_writable |= flags.intersects(EventFlags::OUT | closing);
+            connection.socket.on_event(flags);
             self.queue(number);
         }
         Ok(())

@@ -1,41 +1,35 @@
-//! Packets as a client writes and reads them. Written apart from RingMQ's codec: a generator with
-//! the broker's codec would share its mistakes. Imports nothing but the client's errors.
+//! Packets as a client writes and reads them: RingMQ's codec, and a short way for messages without
+//! properties and for answers in their shortest form. Imports the codec, the client's errors.
+
+use ringmq::protocol::mqtt::wire::ack::{Ack, AckKind};
+use ringmq::protocol::mqtt::wire::connack::Connack;
+use ringmq::protocol::mqtt::wire::connect::{self, ConnectProperties};
+use ringmq::protocol::mqtt::wire::encode::put;
+use ringmq::protocol::mqtt::wire::header;
+use ringmq::protocol::mqtt::wire::packet::Packet as Spoken;
+use ringmq::protocol::mqtt::wire::properties::UserProperties;
+use ringmq::protocol::mqtt::wire::publish::{self, Promise, PublishHead};
+use ringmq::protocol::mqtt::wire::subscribe::{Filters, Options, Subscribe, put_filter};
+use ringmq::protocol::mqtt::wire::{PACKET_BYTES_MAX, PacketId, Qos, Sender};
+use ringmq::protocol::octets::Decoded;
 
 use super::Version;
 use crate::client::ClientError;
 
-/// Largest remaining length (3.1.1 and 5.0, 2.2.3 and 1.5.5).
-const LENGTH_MAX: usize = 268_435_455;
-
-const CONNECT: u8 = 0x10;
-const PUBLISH: u8 = 0x30;
-const SUBSCRIBE: u8 = 0x82;
 /// Keep-alive.
-pub(crate) const PINGREQ: [u8; 2] = [0xC0, 0];
+pub(crate) const PINGREQ: [u8; 2] = ringmq::protocol::mqtt::wire::packet::PINGREQ;
 /// A farewell without a reason.
-pub(crate) const DISCONNECT: [u8; 2] = [0xE0, 0];
+pub(crate) const DISCONNECT: [u8; 2] = [header::Kind::Disconnect.first_octet(0), 0];
 
-/// Answers that have a packet identifier and nothing else, with their flags.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// QoS 1: the message is taken.
-    Puback,
-    /// QoS 2: the message is taken.
-    Pubrec,
-    /// QoS 2: it will not come again.
-    Pubrel,
-    /// QoS 2: it is forgotten.
-    Pubcomp,
-}
+/// Answers that have a packet identifier.
+pub(crate) type Answer = AckKind;
 
-impl Answer {
-    const fn first_octet(self) -> u8 {
-        match self {
-            Self::Puback => 0x40,
-            Self::Pubrec => 0x50,
-            Self::Pubrel => 0x62,
-            Self::Pubcomp => 0x70,
-        }
+const fn first_octet(answer: Answer) -> u8 {
+    match answer {
+        Answer::Puback => header::Kind::Puback.first_octet(0),
+        Answer::Pubrec => header::Kind::Pubrec.first_octet(0),
+        Answer::Pubrel => header::Kind::Pubrel.first_octet(2),
+        Answer::Pubcomp => header::Kind::Pubcomp.first_octet(0),
     }
 }
 
@@ -67,9 +61,7 @@ pub(crate) struct Publish<'a> {
     pub(crate) qos: u8,
     /// To be retained, or retained.
     pub(crate) is_retained: bool,
-    /// Sent again.
-    pub(crate) is_again: bool,
-    /// Packet identifier; 0 for QoS 0.
+    /// Packet identifier; nothing in QoS 0.
     pub(crate) packet_id: u16,
     /// The payload.
     pub(crate) body: &'a [u8],
@@ -88,8 +80,9 @@ pub(crate) struct Limits {
     pub(crate) packet_bytes_max: u32,
 }
 
+#[cfg(test)]
 impl Limits {
-    /// What holds unless the broker says otherwise.
+    /// A broker without limits.
     pub(crate) const NONE: Self =
         Self { receive_max: u16::MAX, qos_max: 2, can_retain: true, packet_bytes_max: u32::MAX };
 }
@@ -139,23 +132,20 @@ pub(crate) struct Delivery<'a> {
 pub(crate) fn put_connect(out: &mut Vec<u8>, connect: &Connect<'_>) {
     let (user, password) = connect.login;
     let has_login = !user.is_empty();
-    let flags = (u8::from(has_login) * 0xC0) | (u8::from(connect.is_clean) << 1);
-    let mut rest = vec![0, 4, b'M', b'Q', b'T', b'T', connect.version.level(), flags];
-    rest.extend_from_slice(&connect.keep_alive_s.to_be_bytes());
-    if connect.version == Version::V5 {
-        if connect.expiry_s > 0 {
-            rest.extend_from_slice(&[5, 0x11]);
-            rest.extend_from_slice(&connect.expiry_s.to_be_bytes());
-        } else {
-            rest.push(0);
-        }
-    }
-    put_text(&mut rest, connect.client_id);
-    if has_login {
-        put_text(&mut rest, user);
-        put_text(&mut rest, password);
-    }
-    put_packet(out, CONNECT, &rest);
+    let session_expiry_s = connect.expiry_s;
+    let packet = connect::Connect {
+        version: connect.version,
+        is_bridge: false,
+        clean_start: connect.is_clean,
+        keep_alive_s: connect.keep_alive_s,
+        client_id: connect.client_id,
+        will: None,
+        user_name: has_login.then_some(user),
+        password: has_login.then_some(password.as_bytes()),
+        properties: ConnectProperties { session_expiry_s, ..ConnectProperties::default() },
+    };
+    // Options allow nothing that does not fit, here and below.
+    let _ = put(out, &packet, connect.version, PACKET_BYTES_MAX);
 }
 
 /// Writes a SUBSCRIBE.
@@ -166,191 +156,164 @@ pub(crate) fn put_subscribe(
     filters: &[String],
     qos: u8,
 ) {
-    let mut rest = packet_id.to_be_bytes().to_vec();
-    if version == Version::V5 {
-        rest.push(0);
-    }
+    let mut written = Vec::new();
+    let options = Options { qos: level(qos), ..Options::default() };
     for filter in filters {
-        put_text(&mut rest, filter);
-        rest.push(qos);
+        put_filter(&mut written, filter, options, version);
     }
-    put_packet(out, SUBSCRIBE, &rest);
+    let Some(packet_id) = PacketId::new(packet_id) else { return };
+    let packet = Subscribe {
+        packet_id,
+        subscription_id: None,
+        user_properties: UserProperties::NONE,
+        filters: Filters::written(&written, version),
+    };
+    let _ = put(out, &packet, version, PACKET_BYTES_MAX);
 }
 
 /// Writes a PUBLISH; behind its topic stand the packet identifier (not in QoS 0), in 5.0 an
 /// octet for no properties, and the body.
 pub(crate) fn put_publish(out: &mut Vec<u8>, publish: &Publish<'_>) {
-    let mut rest = Vec::with_capacity(publish.topic.len() + publish.body.len() + 5);
-    put_text(&mut rest, publish.topic);
-    if publish.qos > 0 {
-        rest.extend_from_slice(&publish.packet_id.to_be_bytes());
-    }
-    if publish.version == Version::V5 {
-        rest.push(0);
-    }
-    rest.extend_from_slice(publish.body);
-    let flags =
-        (u8::from(publish.is_again) << 3) | (publish.qos << 1) | u8::from(publish.is_retained);
-    put_packet(out, PUBLISH | flags, &rest);
+    let promise = match (level(publish.qos), PacketId::new(publish.packet_id)) {
+        (Qos::AtLeastOnce, Some(id)) => Promise::AtLeastOnce(id),
+        (Qos::ExactlyOnce, Some(id)) => Promise::ExactlyOnce(id),
+        (Qos::AtMostOnce | Qos::AtLeastOnce | Qos::ExactlyOnce, _) => Promise::AtMostOnce,
+    };
+    let head = PublishHead {
+        dup: false,
+        retain: publish.is_retained,
+        promise,
+        topic: publish.topic,
+        alias: None,
+        expiry_s: None,
+        subscription_ids: &[],
+        forwarded: &[],
+    };
+    let _ = head.put(out, publish.version, publish.body, PACKET_BYTES_MAX);
 }
 
-/// Writes an answer in its shortest form, which is the same in 3.1.1 and 5.0.
+/// Writes an answer in its shortest form, which is the same in all versions.
 #[inline]
 pub(crate) fn put_answer(out: &mut Vec<u8>, answer: Answer, packet_id: u16) {
     let [high, low] = packet_id.to_be_bytes();
-    out.extend_from_slice(&[answer.first_octet(), 2, high, low]);
+    out.extend_from_slice(&[first_octet(answer), 2, high, low]);
 }
 
-fn put_packet(out: &mut Vec<u8>, first_octet: u8, rest: &[u8]) {
-    out.push(first_octet);
-    let mut length = rest.len();
-    loop {
-        // Seven bits are under 128.
-        let digit = u8::try_from(length % 128).unwrap_or(0);
-        length /= 128;
-        if length == 0 {
-            out.push(digit);
-            break;
-        }
-        out.push(digit | 0x80);
-    }
-    out.extend_from_slice(rest);
-}
-
-/// A text longer than 65535 octets is cut: options allow none.
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
-    out.extend_from_slice(&length.to_be_bytes());
-    out.extend_from_slice(text.as_bytes().get(..usize::from(length)).unwrap_or_default());
-}
-
-/// A variable byte integer and what follows; `None` if its end has not come.
-#[inline]
-fn split_length(input: &[u8]) -> Result<Option<(usize, &[u8])>, ClientError> {
-    let mut length = 0_usize;
-    let mut rest = input;
-    for shift in [0, 7, 14, 21] {
-        let Some((&octet, behind)) = rest.split_first() else { return Ok(None) };
-        length |= usize::from(octet & 0x7F) << shift;
-        rest = behind;
-        if octet & 0x80 == 0 {
-            return Ok(Some((length.min(LENGTH_MAX), rest)));
-        }
-    }
-    Err(ClientError::Octets("a length of more than four octets"))
+/// Options take 0, 1 and 2.
+fn level(qos: u8) -> Qos {
+    Qos::from_bits(qos).unwrap_or_default()
 }
 
 /// The packet at the front and what follows; `None` if its end has not come.
 ///
 /// # Errors
-/// `Octets` for what no broker may send to a client.
+/// `Fault` for what no broker may send to a client.
 #[inline]
 pub(crate) fn split(
     input: &[u8],
     version: Version,
 ) -> Result<Option<(Packet<'_>, &[u8])>, ClientError> {
-    let Some((&first, behind)) = input.split_first() else { return Ok(None) };
-    let Some((length, behind)) = split_length(behind)? else { return Ok(None) };
-    let Some((content, rest)) = behind.split_at_checked(length) else { return Ok(None) };
-    let packet = match (first >> 4, first & 0x0F) {
-        (3, flags) => Packet::Publish(publish(flags, content, version)?),
-        (2, 0) => connack(content, version)?,
-        (4, 0) => answer(Answer::Puback, content)?,
-        (5, 0) => answer(Answer::Pubrec, content)?,
-        (6, 2) => answer(Answer::Pubrel, content)?,
-        (7, 0) => answer(Answer::Pubcomp, content)?,
-        (9, 0) => Packet::Suback(suback(content, version)?),
-        (13, 0) if content.is_empty() => Packet::Pingresp,
-        (14, 0) if version == Version::V5 => {
-            Packet::Disconnect(content.first().copied().unwrap_or(0))
-        }
-        _ => return Err(ClientError::Octets("a packet that no broker sends")),
-    };
-    Ok(Some((packet, rest)))
-}
-
-const CUT: ClientError = ClientError::Octets("a packet that ends too early");
-
-#[inline]
-fn split_u16(input: &[u8]) -> Result<(u16, &[u8]), ClientError> {
-    let (octets, rest) = input.split_first_chunk::<2>().ok_or(CUT)?;
-    Ok((u16::from_be_bytes(*octets), rest))
-}
-
-/// The properties and what follows them; none in 3.1.1.
-#[inline]
-fn split_properties(input: &[u8], version: Version) -> Result<(&[u8], &[u8]), ClientError> {
-    match version {
-        Version::V4 => Ok((&[], input)),
-        Version::V5 => {
-            let (length, rest) = split_length(input)?.ok_or(CUT)?;
-            rest.split_at_checked(length).ok_or(CUT)
-        }
+    match split_plain(input, version) {
+        Some(found) => Ok(Some(found)),
+        None => split_any(input, version),
     }
 }
 
+/// A message that comes for the first time and without properties, or an answer in its shortest
+/// form; `None` for all else.
 #[inline]
-fn publish(flags: u8, content: &[u8], version: Version) -> Result<Delivery<'_>, ClientError> {
-    let (length, rest) = split_u16(content)?;
-    let (topic, rest) = rest.split_at_checked(length.into()).ok_or(CUT)?;
-    let qos = flags >> 1 & 3;
-    let (packet_id, rest) = if qos > 0 { split_u16(rest)? } else { (0, rest) };
-    let (_, body) = split_properties(rest, version)?;
-    if qos == 3 || (qos > 0) != (packet_id > 0) {
-        return Err(ClientError::Octets("QoS 3, or packet identifier 0"));
-    }
-    let (is_retained, is_again) = (flags & 1 != 0, flags & 8 != 0);
-    Ok(Delivery { topic, qos, is_retained, is_again, packet_id, body })
-}
-
-#[inline]
-fn answer(answer: Answer, content: &[u8]) -> Result<Packet<'_>, ClientError> {
-    let (packet_id, rest) = split_u16(content)?;
-    Ok(Packet::Answer(answer, packet_id, rest.first().copied().unwrap_or(0)))
-}
-
-fn suback(content: &[u8], version: Version) -> Result<&[u8], ClientError> {
-    let (_, rest) = split_u16(content)?;
-    split_properties(rest, version).map(|(_, codes)| codes)
-}
-
-fn connack(content: &[u8], version: Version) -> Result<Packet<'_>, ClientError> {
-    let ([flags, code], rest) = content.split_first_chunk::<2>().ok_or(CUT)?;
-    let mut limits = Limits::NONE;
-    if version == Version::V5 {
-        let (properties, _) = split_properties(rest, version)?;
-        read_limits(properties, &mut limits)?;
-    }
-    Ok(Packet::Connack { has_session: flags & 1 != 0, code: *code, limits })
-}
-
-/// Reads the properties of a CONNACK (5.0, 3.2.2.3).
-fn read_limits(properties: &[u8], limits: &mut Limits) -> Result<(), ClientError> {
-    let mut rest = properties;
-    while let Some((&id, behind)) = rest.split_first() {
-        let value_bytes = match id {
-            0x24 | 0x25 | 0x28 | 0x29 | 0x2A => 1,
-            0x13 | 0x21 | 0x22 => 2,
-            0x11 | 0x27 => 4,
-            0x12 | 0x15 | 0x16 | 0x1A | 0x1C | 0x1F => 2 + usize::from(split_u16(behind)?.0),
-            0x26 => {
-                let (name_bytes, pair) = split_u16(behind)?;
-                let value = pair.get(usize::from(name_bytes)..).ok_or(CUT)?;
-                4 + usize::from(name_bytes) + usize::from(split_u16(value)?.0)
-            }
-            _ => return Err(ClientError::Octets("a property that CONNACK does not have")),
+fn split_plain(input: &[u8], version: Version) -> Option<(Packet<'_>, &[u8])> {
+    let (&first, behind) = input.split_first()?;
+    if let (0x40 | 0x50 | 0x62 | 0x70, [2, high, low, rest @ ..]) = (first, behind) {
+        let answer = match first {
+            0x40 => Answer::Puback,
+            0x50 => Answer::Pubrec,
+            0x62 => Answer::Pubrel,
+            _ => Answer::Pubcomp,
         };
-        let (value, behind) = behind.split_at_checked(value_bytes).ok_or(CUT)?;
-        match (id, value) {
-            (0x21, &[high, low]) => limits.receive_max = u16::from_be_bytes([high, low]),
-            (0x24, &[qos]) => limits.qos_max = qos,
-            (0x25, &[flag]) => limits.can_retain = flag != 0,
-            (0x27, &[a, b, c, d]) => limits.packet_bytes_max = u32::from_be_bytes([a, b, c, d]),
-            _ => {}
-        }
-        rest = behind;
+        return Some((Packet::Answer(answer, u16::from_be_bytes([*high, *low]), 0), rest));
     }
-    Ok(())
+    let (qos, is_retained) = (first >> 1 & 3, first & 1 != 0);
+    if first & 0xF8 != 0x30 || qos == 3 {
+        return None;
+    }
+    let (length, behind) = split_length(behind)?;
+    let (content, rest) = behind.split_at_checked(length)?;
+    let (topic_bytes, content) = content.split_first_chunk::<2>()?;
+    let (topic, content) = content.split_at_checked(u16::from_be_bytes(*topic_bytes).into())?;
+    let (packet_id, content) = match qos {
+        0 => (0, content),
+        _ => content.split_first_chunk().map(|(id, rest)| (u16::from_be_bytes(*id), rest))?,
+    };
+    let body = if version.is_v5() { content.strip_prefix(&[0])? } else { content };
+    if topic.is_empty() || (qos > 0 && packet_id == 0) {
+        return None;
+    }
+    let is_again = false;
+    let delivery = Delivery { topic, qos, is_retained, is_again, packet_id, body };
+    Some((Packet::Publish(delivery), rest))
+}
+
+/// A remaining length that has come whole, and what follows.
+#[inline]
+fn split_length(input: &[u8]) -> Option<(usize, &[u8])> {
+    let mut length = 0_usize;
+    let mut rest = input;
+    for shift in [0, 7, 14, 21] {
+        let (&octet, behind) = rest.split_first()?;
+        length |= usize::from(octet & 0x7F) << shift;
+        rest = behind;
+        if octet & 0x80 == 0 {
+            return Some((length, rest));
+        }
+    }
+    None
+}
+
+/// Any packet of a broker.
+fn split_any(input: &[u8], version: Version) -> Result<Option<(Packet<'_>, &[u8])>, ClientError> {
+    let (raw, taken) = match header::split(input, PACKET_BYTES_MAX)? {
+        Decoded::Frame { frame, taken } => (frame, taken),
+        Decoded::NeedMore { .. } => return Ok(None),
+    };
+    let packet = match Spoken::decode(&raw, version, Sender::Server)? {
+        Spoken::Connack(connack) => of_connack(&connack),
+        Spoken::Publish(publish) => Packet::Publish(of_publish(&publish)),
+        Spoken::Ack(Ack { kind, packet_id, code, .. }) => {
+            Packet::Answer(kind, packet_id.get(), code.octet())
+        }
+        Spoken::Suback(suback) => Packet::Suback(suback.codes),
+        Spoken::Pingresp => Packet::Pingresp,
+        Spoken::Disconnect(disconnect) => Packet::Disconnect(disconnect.code.octet()),
+        Spoken::Connect(_)
+        | Spoken::Subscribe(_)
+        | Spoken::Unsubscribe(_)
+        | Spoken::Pingreq
+        | Spoken::Auth(_) => return Err(ClientError::Unexpected("packet of a client, or AUTH")),
+    };
+    Ok(Some((packet, input.get(taken..).unwrap_or_default())))
+}
+
+fn of_connack<'a>(connack: &Connack<'_>) -> Packet<'a> {
+    let properties = &connack.properties;
+    let limits = Limits {
+        receive_max: properties.receive_max,
+        qos_max: properties.qos_max.bits(),
+        can_retain: properties.retain_available,
+        packet_bytes_max: properties.packet_bytes_max.unwrap_or(u32::MAX),
+    };
+    Packet::Connack { has_session: connack.session_present, code: connack.code.octet(), limits }
+}
+
+fn of_publish<'a>(publish: &publish::Publish<'a>) -> Delivery<'a> {
+    Delivery {
+        topic: publish.topic.as_bytes(),
+        qos: publish.promise.qos().bits(),
+        is_retained: publish.retain,
+        is_again: publish.dup,
+        packet_id: publish.promise.packet_id().map_or(0, PacketId::get),
+        body: publish.payload,
+    }
 }
 
 #[cfg(test)]
@@ -387,15 +350,8 @@ mod tests {
             let packet_id = if qos > 0 { 513 } else { 0 };
             let (is_retained, is_again) = (qos == 1, false);
             let mut out = Vec::new();
-            let publish = Publish {
-                version,
-                topic: "a/b",
-                qos,
-                is_retained,
-                is_again,
-                packet_id,
-                body: &body,
-            };
+            let publish =
+                Publish { version, topic: "a/b", qos, is_retained, packet_id, body: &body };
             put_publish(&mut out, &publish);
             let delivery =
                 Delivery { topic: b"a/b", qos, is_retained, is_again, packet_id, body: &body };

@@ -359,6 +359,7 @@ pub(super) fn published(fleet: &Fleet, publishers: usize) -> (Vec<u64>, u64) {
 
 /// Counters for a new load; gives those of the last one. Publishers are stopped.
 pub(super) fn reset(fleet: &mut Fleet, topology: Topology) -> Load {
+    fleet.make_room(topology.body_bytes);
     let counts = fleet.load.counts;
     let mut dispatch = Dispatch::new();
     dispatch.is_open = false;

@@ -7,6 +7,7 @@ use super::Scenario;
 use super::load::{Plan, begin, fleet, open_publishers, published, reset};
 use super::phases::{Phases, moment, subject};
 use crate::client::ClientError;
+use crate::client::mqtt::Version;
 use crate::client::mqtt::fleet::{Fleet, Look, Spec};
 use crate::clock::SECOND_NS;
 use crate::director::Moment;
@@ -78,7 +79,8 @@ fn make(
     let (end, failure) = end;
     phases.add("drain", ("received", fleet.load.receipts.count), (&start, &end));
     phases.fail(failure);
-    if resumed < count {
+    // MQTT 3.1 does not say.
+    if resumed < count && fleet.version() != Version::V3 {
         faults.protocol += count.saturating_sub(resumed);
         faults.describe(|| format!("{} sessions forgotten", count.saturating_sub(resumed)));
     }

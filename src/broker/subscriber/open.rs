@@ -29,10 +29,6 @@ impl Broker {
 
     /// The queue of the session that a connection has opened, if there is one.
     pub(in crate::broker) fn session_queue_of(&self, connection: ConnectionId) -> Option<QueueId> {
-        #[cfg(test)]
-        if let Some(queue) = self.session_queues.get(&connection) {
-            return Some(*queue);
-        }
         self.sessions.get(self.session_of(connection)?)?.queue
     }
 

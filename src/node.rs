@@ -112,7 +112,7 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     check_io_uring()?;
     check_congestion(&config.main.tcp_congestion)?;
     let mut data_dir = open_data_dir(&config)?;
-    let Directory { users, vhosts, not_loaded } = auth::load(&config.main)?;
+    let Directory { users, vhosts, not_loaded } = auth::load(&config)?;
     for note in notes {
         tracing::info!("{note}");
     }
@@ -222,6 +222,8 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
             prefetch_default: u32::from(main.default_consumer_prefetch),
             consumer_timeout_ms: main.consumer_timeout_ms,
             durability: main.durability,
+            retained_max: limits::RETAINED_MAX,
+            retained_bytes_max: limits::RETAINED_BYTES_MAX,
         },
         boot: plan.storage.boot,
         storage: Some(plan.storage.clone()),
@@ -367,3 +369,7 @@ fn advice(shards: usize, nofile: Option<ringmq_shards::Limit>) -> Vec<String> {
     }
     advice
 }
+
+#[cfg(test)]
+#[path = "node/moving_tests.rs"]
+mod moving_tests;

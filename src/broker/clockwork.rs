@@ -27,6 +27,7 @@ pub(super) enum Alarm {
     Delayed,
     Storage,
     Session(SessionId),
+    Retained,
 }
 
 /// A message that waits for its time, kept by the shard that owns its exchange's group.
@@ -207,6 +208,7 @@ impl Broker {
             match alarm {
                 Alarm::Delayed => self.publish_due(now),
                 Alarm::Storage => self.storage_time(),
+                Alarm::Retained => self.retained_time(now),
                 Alarm::Queue(id) => self.queue_time(id, now),
                 Alarm::Session(id) => self.session_time(id, now),
             }

@@ -149,6 +149,7 @@ impl Broker {
         self.storage = Some(storage);
         self.restore_delayed(remains.delayed, now);
         for (_, id) in restored.queues {
+            self.adopt_part(id, now);
             self.arm(id, now);
         }
     }

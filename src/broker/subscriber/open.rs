@@ -162,10 +162,7 @@ impl Broker {
         if self.queue_id(vhost, &name).is_some() {
             return Err(Refusal::Locked(name));
         }
-        let connection = ConnectionId::new(u32::MAX, 0);
-        let nobody = ConnectionRef { shard: self.shard, connection };
-        self.make_queue(nobody, vhost, spec, now)?;
-        let queue = self.queue_id(vhost, &name).ok_or_else(gone)?;
+        let queue = self.make_queue(vhost, spec, now)?;
         if let Some(entry) = self.queues.get_mut(queue) {
             entry.session = Some(id);
         }

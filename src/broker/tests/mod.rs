@@ -27,6 +27,7 @@ mod durability;
 mod later;
 mod pressure;
 mod restart;
+mod retained;
 mod rights;
 mod routing;
 mod session_restart;

@@ -122,6 +122,43 @@ fn subscriptions_and_messages_of_a_lasting_session_are_there_after_a_restart() {
 }
 
 #[test]
+fn what_was_received_and_what_is_held_of_the_publisher_is_known_after_a_restart() {
+    on_seeds(|nodes, in_order| {
+        let mut c = nodes.start();
+        let (client, _) = c.open(&session("s", Lasts::Forever));
+        c.subscribe(client, "a", EXACTLY);
+        let publisher = c.connect(1);
+        for n in 0..4 {
+            assert_eq!(c.fate(publisher, kept("a", &n.to_string())), Fate::Stored);
+        }
+        let got = c.take(client);
+        let (at, now) = (c.seats[client.0].at.connection, c.now);
+        for (number, received) in [(7, &got[2]), (9, &got[0])] {
+            let which = (received.queue, received.id);
+            let broker = c.broker_of(client);
+            let _ = broker.settle_received(at, ZERO, which, None, now);
+            let _ = broker.hold_receipt(at, ZERO, number, None);
+        }
+        let _ = c.broker_of(client).drop_receipt(at, ZERO, 7, None);
+        assert!(c.settle_down());
+        nodes.end(&mut c, in_order, 0);
+        let mut c = nodes.start();
+        let (client, opened) = c.open(&session("s", Lasts::Forever));
+        assert_eq!(opened.receipts, [9]);
+        let again = c.take(client);
+        let seen: Vec<_> = again.iter().map(|d| (d.position, d.received)).collect();
+        let at = |n: usize| got[n].position;
+        assert_eq!(seen, [(at(0), true), (at(2), true), (at(1), false), (at(3), false)]);
+        c.accept(client, &again[..3]);
+        c.vanish(client);
+        let (client, opened) = c.open(&session("s", Lasts::Forever));
+        assert_eq!((opened.receipts, c.accept_all(client)), (vec![9], vec!["3".to_owned()]));
+        let fresh = OpenSession { fresh: true, ..session("s", Lasts::Forever) };
+        assert!(c.open(&fresh).1.receipts.is_empty());
+    });
+}
+
+#[test]
 fn the_time_of_a_session_goes_on_while_nobody_runs() {
     on_seeds(|nodes, in_order| {
         let mut c = nodes.start();

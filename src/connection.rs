@@ -9,13 +9,15 @@ use std::net::Shutdown;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
-use ringmq_shards::{Output, ReadBuffer, Socket, Stream};
+use ringmq_shards::{Output, ReadBuffer, ShardId, Socket, Stream};
 
 use crate::command::{Event, Now};
-use crate::hub::Hub;
+use crate::config::Main;
+use crate::hub::{Arrival, Hub, Luggage};
 use crate::ids::ConnectionRef;
 use crate::limits;
-use crate::protocol::{Context, Next, Peer, Protocol, Session};
+use crate::loads::ListenerId;
+use crate::protocol::{Context, Endpoint, ListenAt, Next, Peer, Session};
 
 const OUTPUT_HIGH: usize = {
     assert!(limits::OUTPUT_BYTES_HIGH <= u32::MAX as u64, "fits the length of a buffer");
@@ -37,14 +39,35 @@ const ROUNDS_PER_POLL: usize = 4;
 /// Places for events that an idle connection keeps (arbitrary: a few KiB).
 const EVENTS_KEPT: usize = 64;
 
-/// Serves a connection until it is over.
-pub(crate) async fn serve(hub: Rc<Hub>, socket: Socket, protocol: &'static Protocol) {
-    let (Ok(remote), Ok(local)) = (socket.peer_addr(), socket.local_addr()) else {
-        // Gone before it began. The shard that sent it here has counted it already.
-        return hub.tell_load();
+/// Serves a connection until it is over, or lives on another shard.
+pub(crate) async fn serve(hub: Rc<Hub>, arrival: Arrival) {
+    let listener = arrival.listener;
+    let Some(mut connection) = Connection::begin(hub.clone(), arrival) else {
+        return hub.failed(listener);
     };
-    let main = &hub.config.main;
-    // Options that the kernel refuses leave its defaults; the connection works without them.
+    poll_fn(|task| connection.poll(task)).await;
+    if let Phase::Leaving { to } = connection.phase {
+        connection.leave(to);
+    } else {
+        connection.end();
+    }
+}
+
+/// Both ends of a connection; `None` if it is gone.
+fn ends(socket: &Socket, listens_at: &ListenAt) -> Option<(Endpoint, Endpoint)> {
+    match listens_at {
+        ListenAt::Tcp(_) => {
+            Some((socket.peer_addr().ok()?.into(), socket.local_addr().ok()?.into()))
+        }
+        ListenAt::Unix { path, .. } => {
+            let end = Endpoint::Unix(path.to_string_lossy().into());
+            Some((end.clone(), end))
+        }
+    }
+}
+
+/// Options that the kernel refuses leave its defaults; the connection works without them.
+fn set_options(socket: &Socket, main: &Main) {
     let _ = socket.set_nodelay(main.tcp_nodelay);
     if let Some(alive) = main.tcp_keepalive {
         let _ = socket.set_keepalive(alive.idle_s, alive.interval_s, alive.probes);
@@ -55,39 +78,12 @@ pub(crate) async fn serve(hub: Rc<Hub>, socket: Socket, protocol: &'static Proto
     if !main.tcp_congestion.is_empty() {
         let _ = socket.set_congestion_control(&main.tcp_congestion);
     }
-    let attached = hub.broker.borrow_mut().attach();
-    let Some(id) = attached else { return hub.tell_load() };
-    hub.note_load(hub.broker.borrow().connection_count());
-    let peer = Peer {
-        id,
-        remote,
-        local,
-        accepted_ms: hub.now().mono_ms,
-        moved: false,
-        config: hub.config.clone(),
-        logins: hub.logins.clone(),
-    };
-    let mut connection = Connection {
-        session: (protocol.start)(peer),
-        stream: Stream::from_socket(socket),
-        input: ReadBuffer::new(hub.shard.buffers()),
-        output: Output::new(hub.shard.buffers()),
-        events: VecDeque::new(),
-        backlog: 0,
-        id,
-        phase: Phase::Open { next: Next::Read { bytes_min: 1 } },
-        unwritten: false,
-        stuck_since_ms: None,
-        told_stop: false,
-        hub,
-    };
-    poll_fn(|task| connection.poll(task)).await;
-    connection.end();
 }
 
 /// ```text
 /// Open --Next::Close--> Farewell --all written, peer closed or too late--> over
-///   \---- peer gone, socket broken -----------------------------------------^
+///   |---- peer gone, socket broken -----------------------------------------^
+///   \---- Next::Move --> Leaving: another task goes on, on another shard
 /// ```
 #[derive(Debug)]
 enum Phase {
@@ -103,11 +99,18 @@ enum Phase {
     Over {
         lost: Option<Box<str>>,
     },
+    Leaving {
+        to: ShardId,
+    },
 }
 
 struct Connection {
     hub: Rc<Hub>,
     id: ConnectionRef,
+    listener: ListenerId,
+    accepted_ms: u64,
+    /// It has lived on another shard before.
+    moved: bool,
     session: Box<dyn Session>,
     stream: Stream,
     input: ReadBuffer,
@@ -125,6 +128,51 @@ struct Connection {
 }
 
 impl Connection {
+    /// `None`: it is gone already, or there is no place for it.
+    fn begin(hub: Rc<Hub>, arrival: Arrival) -> Option<Self> {
+        let Arrival { socket, listener, accepted_ms, moved } = arrival;
+        let settings = hub.listener(listener)?.clone();
+        let (remote, local) = ends(&socket, &settings.at)?;
+        if moved.is_none() {
+            set_options(&socket, &hub.config.main);
+        }
+        let id = hub.broker.borrow_mut().attach()?;
+        let mut input = ReadBuffer::new(hub.shard.buffers());
+        let mut output = Output::new(hub.shard.buffers());
+        if let Some(Luggage { unread, unsent }) = &moved {
+            input.put(unread);
+            output.put(unsent);
+        }
+        let start = settings.protocol.start;
+        let peer = Peer {
+            id,
+            remote,
+            local,
+            listener: settings,
+            accepted_ms,
+            moved: moved.is_some(),
+            config: hub.config.clone(),
+            logins: hub.logins.clone(),
+        };
+        Some(Self {
+            session: start(peer),
+            stream: Stream::from_socket(socket),
+            input,
+            output,
+            events: VecDeque::new(),
+            backlog: 0,
+            id,
+            listener,
+            accepted_ms,
+            moved: moved.is_some(),
+            phase: Phase::Open { next: Next::Read { bytes_min: 1 } },
+            unwritten: false,
+            stuck_since_ms: None,
+            told_stop: false,
+            hub,
+        })
+    }
+
     fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<()> {
         self.hub.seat(self.id.connection, task.waker());
         for _ in 0..ROUNDS_PER_POLL {
@@ -132,9 +180,9 @@ impl Connection {
             let worked = match self.phase {
                 Phase::Open { .. } => self.turn(task, now),
                 Phase::Farewell { .. } => self.farewell(task, now),
-                Phase::Over { .. } => return Poll::Ready(()),
+                Phase::Over { .. } | Phase::Leaving { .. } => return Poll::Ready(()),
             };
-            if let Phase::Over { .. } = self.phase {
+            if let Phase::Over { .. } | Phase::Leaving { .. } = self.phase {
                 return Poll::Ready(());
             }
             if !worked {
@@ -165,6 +213,9 @@ impl Connection {
             let mut broker = self.hub.broker.borrow_mut();
             let mut context = Context { broker: &mut broker, out: &mut self.output, now };
             self.session.on_turn_end(&mut context);
+        }
+        if let Phase::Leaving { .. } = self.phase {
+            return false;
         }
         self.hub.end_turn(now);
         let before = bars(self.output.len());
@@ -198,9 +249,21 @@ impl Connection {
                     let deadline_ms = now.mono_ms.saturating_add(limits::CLOSE_MS_MAX);
                     Phase::Farewell { deadline_ms, shut: false }
                 }
-                Next::Move(_) => Phase::Over { lost: Some("connections cannot move yet".into()) },
+                Next::Move(to) => self.depart(to),
                 Next::Read { .. } | Next::Wait => Phase::Open { next },
             };
+        }
+    }
+
+    /// A shard that stops takes nobody in; the next one could send it back for ever.
+    fn depart(&self, to: ShardId) -> Phase {
+        if self.hub.is_stopping() {
+            Phase::Over { lost: Some("the server stops".into()) }
+        } else if self.moved || to == self.hub.shard.id() || to.index() >= self.hub.shard.count() {
+            tracing::error!(?to, moved = self.moved, "a session wants to move in vain");
+            Phase::Over { lost: Some("nowhere to move to".into()) }
+        } else {
+            Phase::Leaving { to }
         }
     }
 
@@ -380,10 +443,38 @@ impl Connection {
             self.session.on_event(event, &mut context);
         }
         broker.detach(self.id.connection, now);
-        let count = broker.connection_count();
         drop(broker);
+        self.vacate(now);
+    }
+
+    /// Goes to another shard, where a new session is shown the same octets. The one that was here
+    /// has left nothing behind and is told nothing.
+    fn leave(mut self, to: ShardId) {
+        let now = self.hub.now();
+        self.hub.broker.borrow_mut().detach(self.id.connection, now);
+        self.vacate(now);
+        let mut unsent = Vec::new();
+        while !self.output.is_empty() {
+            let count = self.output.front().len();
+            unsent.extend_from_slice(self.output.front());
+            self.output.consume(count);
+        }
+        let moved = Some(Luggage { unread: self.input.filled().to_vec(), unsent });
+        // Nothing is in flight: what the stream has asked of the kernel is only to be told when
+        // there is something to read.
+        match self.stream.into_socket() {
+            Ok(socket) => {
+                let (listener, accepted_ms) = (self.listener, self.accepted_ms);
+                self.hub.send_connection(to, Arrival { socket, listener, accepted_ms, moved });
+            }
+            Err(error) => tracing::warn!(%error, "a connection that was to move is closed"),
+        }
+    }
+
+    /// Gives back its place.
+    fn vacate(&self, now: Now) {
         self.hub.leave_seat(self.id.connection);
-        self.hub.note_load(count);
+        self.hub.left(self.listener);
         self.hub.end_turn(now);
     }
 }

@@ -84,6 +84,7 @@ mod hub;
 pub mod ids;
 pub mod limits;
 mod listener;
+mod loads;
 pub mod logging;
 pub mod message;
 pub mod node;

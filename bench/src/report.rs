@@ -20,18 +20,25 @@ const PHASES: [&str; 6] = ["fill", "drain", "declare", "publish", "find", "delet
 const VERIFIED: &str = "nothing lost, repeated, reordered or changed";
 
 /// What a result is about.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Subject<'a> {
+    /// Name of the protocol.
+    pub(crate) protocol: &'a str,
     /// Name of the scenario.
     pub(crate) scenario: &'a str,
-    /// The options.
-    pub(crate) options: &'a LoadOptions,
-    /// What was made of them.
-    pub(crate) plan: &'a Plan,
+    /// The settings.
+    pub(crate) settings: Value,
+}
+
+impl<'a> Subject<'a> {
+    /// A run by AMQP 0-9-1.
+    pub(crate) fn of(scenario: &'a str, options: &LoadOptions, plan: &Plan) -> Self {
+        Self { protocol: "amqp091", scenario, settings: settings(options, plan) }
+    }
 }
 
 /// The whole result.
-pub(crate) fn to_json(subject: Subject<'_>, outcome: &Outcome) -> Value {
+pub(crate) fn to_json(subject: &Subject<'_>, outcome: &Outcome) -> Value {
     let failure = outcome.failure.as_ref().map(ToString::to_string);
     let received = outcome.end.received.saturating_sub(outcome.start.received);
     report(subject, &results(outcome, received), &outcome.faults, failure.as_deref())
@@ -74,7 +81,7 @@ fn without(prefixes: &[&str], mut object: Value) -> Value {
 
 /// The whole result around the numbers, what was wrong, and why the run ended early.
 pub(crate) fn report(
-    subject: Subject<'_>,
+    subject: &Subject<'_>,
     results: &Value,
     faults: &Faults,
     failure: Option<&str>,
@@ -84,13 +91,13 @@ pub(crate) fn report(
     json!({
         "tool": "ringmqperf",
         "version": env!("CARGO_PKG_VERSION"),
-        "protocol": "amqp091",
+        "protocol": subject.protocol,
         "scenario": subject.scenario,
         "kernel": machine::kernel(),
         "cpu": machine::processor(),
         "cpus": machine::processors(),
         "command": std::env::args().map(|word| without_password(&word)).collect::<Vec<_>>(),
-        "settings": settings(subject),
+        "settings": subject.settings,
         "results": results,
         "faults": counts,
         "fault_samples": faults.samples,
@@ -109,8 +116,7 @@ fn without_password(word: &str) -> String {
     parts.unwrap_or_else(|| word.to_owned())
 }
 
-fn settings(subject: Subject<'_>) -> Value {
-    let Subject { options, plan, .. } = subject;
+fn settings(options: &LoadOptions, plan: &Plan) -> Value {
     json!({
         "publishers": plan.topology.producers,
         "consumers": plan.topology.consumers,

@@ -153,6 +153,8 @@ pub struct Broker {
     bindings: u64,
     footprints: HashMap<ConnectionRef, Footprint, ahash::RandomState>,
     connections: Slots<ConnectionId, Connection>,
+    #[cfg(test)]
+    session_queues: HashMap<ConnectionId, QueueId, ahash::RandomState>,
     replies: HashMap<Box<str>, (ChannelRef, ConsumerKey), ahash::RandomState>,
 
     calls: Slots<CallId, Call>,
@@ -245,6 +247,8 @@ impl Broker {
             bindings: 0,
             footprints: HashMap::default(),
             connections: Slots::default(),
+            #[cfg(test)]
+            session_queues: HashMap::default(),
             replies: HashMap::default(),
             calls: Slots::default(),
             telling: 0,

@@ -352,10 +352,4 @@ impl Broker {
         let names: Vec<Box<str>> = self.vhosts.iter().map(|v| Box::from(&*v.name)).collect();
         self.retained = Retained::new(&names, self.placement, self.shard, max);
     }
-
-    /// The queue of the connection's session.
-    #[expect(clippy::unused_self, reason = "there are no sessions yet")]
-    fn session_queue_of(&self, _connection: ConnectionId) -> Option<QueueId> {
-        None
-    }
 }

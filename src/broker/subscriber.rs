@@ -2,9 +2,11 @@
 //!
 //! May import `crate::subscriber` and the broker's parts.
 
+mod receipts;
+
 use super::Broker;
 use crate::command::{Now, Published};
-use crate::ids::{ChannelId, ConnectionId, PublishSeq, ShardId};
+use crate::ids::{ChannelId, ConnectionId, DeliveryId, PublishSeq, QueueRef, ShardId};
 use crate::subscriber::{Lasts, Will};
 
 impl Broker {
@@ -25,8 +27,7 @@ impl Broker {
         number: u16,
         seq: Option<PublishSeq>,
     ) -> Published {
-        let _ = (connection, channel, number, seq);
-        Published::Stored
+        self.note_receipt((connection, channel), number, true, seq)
     }
 
     /// Forgets the number: the publisher will not repeat that message. As
@@ -38,8 +39,22 @@ impl Broker {
         number: u16,
         seq: Option<PublishSeq>,
     ) -> Published {
-        let _ = (connection, channel, number, seq);
-        Published::Stored
+        self.note_receipt((connection, channel), number, false, seq)
+    }
+
+    /// The client has a delivery of its session and is not to be sent it again, but its place is not
+    /// free yet: [`crate::command::Outcome::Received`], for which this is called in the place of
+    /// [`Broker::settle`] by whoever has to know when it is durable. Answers as
+    /// [`Broker::hold_receipt`].
+    pub fn settle_received(
+        &mut self,
+        connection: ConnectionId,
+        channel: ChannelId,
+        delivery: (QueueRef, DeliveryId),
+        seq: Option<PublishSeq>,
+        now: Now,
+    ) -> Published {
+        self.note_received((connection, channel), delivery, seq, now)
     }
 
     /// What is published when the connection goes, or the node dies, before this is called with

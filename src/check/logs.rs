@@ -15,7 +15,7 @@ use crate::broker::definitions::Definition;
 use crate::broker::entry::{self, Saying};
 
 /// The kinds of records, and what people call them.
-pub(super) const KINDS: [(u16, &str); 7] = [
+pub(super) const KINDS: [(u16, &str); 9] = [
     (entry::MESSAGE, "messages"),
     (entry::AGAIN, "copies"),
     (entry::SETTLED, "settlements"),
@@ -23,6 +23,8 @@ pub(super) const KINDS: [(u16, &str); 7] = [
     (entry::HANDED_OUT, "deliveries"),
     (entry::DEFINITION, "definitions"),
     (entry::DELAYED, "delayed"),
+    (entry::RECEIVED, "received"),
+    (entry::RECEIPTS, "receipts"),
 ];
 
 /// The log files of one shard and boot.
@@ -186,7 +188,9 @@ fn is_understood(record: &Record<'_>) -> bool {
             Saying::Again { .. }
             | Saying::Settled(_)
             | Saying::Returned { .. }
-            | Saying::HandedOut { .. },
+            | Saying::HandedOut { .. }
+            | Saying::Received { .. }
+            | Saying::Receipts { .. },
         ) => true,
         None => false,
     }

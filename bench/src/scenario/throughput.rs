@@ -30,7 +30,7 @@ pub(super) fn measure(scenario: &str, options: &LoadOptions) -> Result<Value, Pe
     }
     let plan = Plan::new(options, random_token())?;
     let outcome = run(&plan, Manner::of(options))?;
-    Ok(to_json(Subject { scenario, options, plan: &plan }, &outcome))
+    Ok(to_json(&Subject::of(scenario, options, &plan), &outcome))
 }
 
 /// Tells messages and queues of this run from those of others.

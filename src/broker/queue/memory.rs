@@ -4,7 +4,7 @@
 //! message that nobody settles holds back a page and not everything that came after it.
 //! May import `store` and `message`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::store::{Kept, Position, Read, Safe, Store};
 use crate::message::Message;
@@ -40,6 +40,7 @@ pub(crate) struct MemoryStore {
     spare: Option<Box<Page>>,
     /// Sum of [`Message::memory_bytes`] of what is here.
     memory_bytes: u64,
+    receipts: BTreeSet<u16>,
 }
 
 impl MemoryStore {
@@ -109,6 +110,20 @@ impl Store for MemoryStore {
     fn handed_out(&mut self, _at: Position) {}
 
     fn returned(&mut self, _at: Position, _count: u32) {}
+
+    fn hold(&mut self, number: u16) -> Safe {
+        self.receipts.insert(number);
+        Safe::Now
+    }
+
+    fn drop_receipt(&mut self, number: u16) -> Safe {
+        self.receipts.remove(&number);
+        Safe::Now
+    }
+
+    fn receipts(&self) -> Vec<u16> {
+        self.receipts.iter().copied().collect()
+    }
 
     fn tail(&self) -> Position {
         Position::new(self.tail)

@@ -110,6 +110,43 @@ pub(crate) trait Store: Debug {
     /// Octets of memory its messages take.
     fn memory_bytes(&self) -> u64;
 
+    /// The consumer has it and is not to be sent it again, but it is not done with. Known after a
+    /// restart once that is safe; noting it again does no harm. A store that does not outlive the
+    /// process has nothing to note.
+    #[cfg_attr(not(test), expect(dead_code, reason = "queues of sessions are still to come"))]
+    fn received(&mut self, _at: Position) -> Safe {
+        Safe::Now
+    }
+
+    /// After a restart: the positions of messages that were [`Store::received`] and are still there,
+    /// ascending.
+    #[cfg_attr(not(test), expect(dead_code, reason = "queues of sessions are still to come"))]
+    fn received_positions(&self) -> Vec<Position> {
+        Vec::new()
+    }
+
+    /// Keeps the number of a message that the queue's client has published, as all stores of sessions
+    /// do; holding it again does no harm. Safe no sooner than what was stored on this shard before.
+    fn hold(&mut self, _number: u16) -> Safe {
+        Safe::Now
+    }
+
+    /// Forgets it.
+    fn drop_receipt(&mut self, _number: u16) -> Safe {
+        Safe::Now
+    }
+
+    /// The numbers that are held.
+    #[cfg_attr(not(test), expect(dead_code, reason = "queues of sessions are still to come"))]
+    fn receipts(&self) -> Vec<u16> {
+        Vec::new()
+    }
+
+    /// When all that it was told so far is safe, but for settlements.
+    fn promise(&self) -> Safe {
+        Safe::Now
+    }
+
     /// The store itself, if it is one that outlives the process or moves messages to the disk.
     fn as_durable(&mut self) -> Option<&mut DurableStore> {
         None

@@ -7,7 +7,7 @@
 //!                                       ^ also in the log: `marks` say in which of its files
 //! ```
 //!
-//! May import `hot`, `shelf`, `entry`, `queue::store` and of `ringmq_shards` the log.
+//! May import `hot`, `notes`, `shelf`, `entry`, `queue::store` and of `ringmq_shards` the log.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -17,6 +17,7 @@ use ringmq_shards::log::{LogFile, QueueUid, Segment, SegmentSummary, SegmentWrit
 
 use super::entry::{self, Place, SettledRun};
 use super::hot::Hot;
+use super::notes::Notes;
 use super::shelf::Shelf;
 use crate::broker::queue::store::{Kept, Position, Read, Safe, Store};
 use crate::durability::Durability;
@@ -127,6 +128,8 @@ pub(crate) struct DurableStore {
     pub(super) handed_logged: u64,
     pub(super) handed_file: Option<LogFile>,
     pub(super) touched: Option<LogFile>,
+    /// Of sessions.
+    pub(super) notes: Option<Box<Notes>>,
 }
 
 /// What a store is made with.
@@ -162,6 +165,7 @@ impl DurableStore {
             handed_logged: 0,
             handed_file: None,
             touched: None,
+            notes: None,
         }
     }
 
@@ -178,7 +182,7 @@ impl DurableStore {
     }
 
     /// How soon what is logged has to be durable, milliseconds; `None`: when the system likes.
-    const fn sync_within(&self) -> Option<u64> {
+    pub(super) const fn sync_within(&self) -> Option<u64> {
         match self.durability {
             Durability::Sync => Some(super::LAZY_MS),
             Durability::Interval { ms } => Some(ms as u64),
@@ -350,6 +354,7 @@ impl Store for DurableStore {
                 self.counts.remove(&at);
             }
         }
+        self.forget_received(from, to);
         if to == from + 1 && self.hot.remove(from).is_some() {
             return;
         }
@@ -405,6 +410,31 @@ impl Store for DurableStore {
 
     fn as_durable(&mut self) -> Option<&mut DurableStore> {
         Some(self)
+    }
+
+    fn received(&mut self, at: Position) -> Safe {
+        self.note_received(at)
+    }
+
+    fn received_positions(&self) -> Vec<Position> {
+        let received = self.notes.iter().flat_map(|notes| notes.received.keys());
+        received.map(|at| Position::new(*at)).collect()
+    }
+
+    fn hold(&mut self, number: u16) -> Safe {
+        self.hold_number(number)
+    }
+
+    fn drop_receipt(&mut self, number: u16) -> Safe {
+        self.drop_number(number)
+    }
+
+    fn receipts(&self) -> Vec<u16> {
+        self.notes.iter().flat_map(|notes| notes.receipts.keys()).copied().collect()
+    }
+
+    fn promise(&self) -> Safe {
+        self.promised()
     }
 }
 

@@ -27,6 +27,12 @@ pub(crate) const DEFINITION: u16 = 6;
 /// A message waits until it is due: position, due, uid of its exchange, further keys, the message.
 pub(crate) const DELAYED: u16 = 7;
 
+/// Messages that their consumer has received and that are not done with: uid, any number of positions.
+pub(crate) const RECEIVED: u16 = 8;
+/// Numbers of messages that a session's client has published: uid, whether they are held (1) or let
+/// go (0), any number of numbers.
+pub(crate) const RECEIPTS: u16 = 9;
+
 /// Whose positions those of waiting messages are in a [`SETTLED`]: no queue has this uid, and no
 /// two messages of a data directory have the same position.
 pub(crate) const DELAYED_UID: QueueUid = QueueUid(u64::MAX);
@@ -85,6 +91,10 @@ pub(crate) enum Saying<'a> {
     Definition(&'a [u8]),
     /// See [`DELAYED`]; `message` is for [`read_message`].
     Delayed { delayed: Delayed, message: &'a [u8] },
+    /// See [`RECEIVED`].
+    Received { queue: QueueUid, positions: Vec<u64> },
+    /// See [`RECEIPTS`].
+    Receipts { queue: QueueUid, held: bool, numbers: Vec<u16> },
 }
 
 fn put_place(place: Place, out: &mut Vec<u8>) {
@@ -140,6 +150,19 @@ pub(crate) fn write_delayed(
     record::write_whole(message, out);
 }
 
+/// Writes a [`RECEIVED`].
+pub(crate) fn write_received(queue: QueueUid, positions: &[u64], out: &mut Vec<u8>) {
+    out.extend_from_slice(&queue.0.to_le_bytes());
+    positions.iter().for_each(|at| out.extend_from_slice(&at.to_le_bytes()));
+}
+
+/// Writes a [`RECEIPTS`].
+pub(crate) fn write_receipts((queue, held): (QueueUid, bool), numbers: &[u16], out: &mut Vec<u8>) {
+    out.extend_from_slice(&queue.0.to_le_bytes());
+    out.push(u8::from(held));
+    numbers.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
+}
+
 /// Reads any of them. `None`: no record of ours, which the caller reports.
 pub(crate) fn read(kind: u16, group: u16, payload: &[u8]) -> Option<Saying<'_>> {
     let mut cursor = Cursor(payload);
@@ -172,6 +195,23 @@ pub(crate) fn read(kind: u16, group: u16, payload: &[u8]) -> Option<Saying<'_>> 
             let delayed = Delayed { position, due_wall_ms, exchange, keys };
             return Some(Saying::Delayed { delayed, message });
         }
+        RECEIVED => {
+            let queue = QueueUid(cursor.u64()?);
+            let mut positions = Vec::with_capacity(cursor.0.len() / size_of::<u64>());
+            while !cursor.0.is_empty() {
+                positions.push(cursor.u64()?);
+            }
+            Saying::Received { queue, positions }
+        }
+        RECEIPTS => {
+            let queue = QueueUid(cursor.u64()?);
+            let held = cursor.bool()?;
+            let mut numbers = Vec::with_capacity(cursor.0.len() / size_of::<u16>());
+            while !cursor.0.is_empty() {
+                numbers.push(cursor.u16()?);
+            }
+            Saying::Receipts { queue, held, numbers }
+        }
         _ => return None,
     };
     cursor.0.is_empty().then_some(saying)
@@ -192,6 +232,22 @@ impl Cursor<'_> {
         let (front, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(u64::from_le_bytes(*front))
+    }
+
+    fn bool(&mut self) -> Option<bool> {
+        let (front, rest) = self.0.split_first()?;
+        self.0 = rest;
+        match front {
+            0 => Some(false),
+            1 => Some(true),
+            2.. => None,
+        }
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        let (front, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(u16::from_le_bytes(*front))
     }
 
     fn u32(&mut self) -> Option<u32> {
@@ -266,5 +322,34 @@ mod tests {
         assert_eq!(read(HANDED_OUT, 0, &out), Some(back));
         out.push(0);
         assert_eq!(read(HANDED_OUT, 0, &out), None);
+    }
+
+    #[test]
+    fn what_was_received_comes_back_and_never_half_of_a_position() {
+        let mut out = Vec::new();
+        write_received(QueueUid(7), &[1, 1 << 41], &mut out);
+        for cut in 0..=out.len() {
+            let whole = cut >= 8 && cut % 8 == 0;
+            let positions = [1, 1 << 41].into_iter().take(cut.saturating_sub(8) / 8).collect();
+            let expected = whole.then_some(Saying::Received { queue: QueueUid(7), positions });
+            assert_eq!(read(RECEIVED, 0, &out[..cut]), expected, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_published_messages_come_back_and_never_half_of_one() {
+        for held in [true, false] {
+            let mut out = Vec::new();
+            write_receipts((QueueUid(7), held), &[1, 65_535], &mut out);
+            for cut in 0..=out.len() {
+                let whole = cut >= 9 && cut % 2 == 1;
+                let numbers = [1, 65_535].into_iter().take(cut.saturating_sub(9) / 2).collect();
+                let receipts = Saying::Receipts { queue: QueueUid(7), held, numbers };
+                let expected = whole.then_some(receipts);
+                assert_eq!(read(RECEIPTS, 0, &out[..cut]), expected, "cut at {cut}");
+            }
+            out[8] = 2;
+            assert_eq!(read(RECEIPTS, 0, &out), None);
+        }
     }
 }

@@ -131,6 +131,9 @@ impl Broker {
         let none_left = leaving.queues.is_empty() && leaving.waiting.is_empty();
         let all = none_left && no_delayed && dropped;
         if all && leaving.checkpoint == Checkpoint::Done && leaving.last.is_none() {
+            // What is noted of a message goes with the file when the message is settled. Should that
+            // be forgotten and the message come back, so must what was noted: first the settlements.
+            shelf.log_settled();
             leaving.last = Some(shelf.log.last());
         }
         if leaving.last.is_none_or(|last| last > shelf.log.durable()) {

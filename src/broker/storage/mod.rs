@@ -28,6 +28,7 @@ mod failure;
 mod hot;
 mod keep_house;
 mod leave;
+mod notes;
 pub(crate) mod queues;
 pub(crate) mod recovery;
 mod restore;

@@ -52,6 +52,10 @@ pub(crate) struct Remains {
     pub(crate) segments: Vec<FoundSegment>,
     pub(crate) counts: BTreeMap<u64, u32>,
     pub(crate) handed_below: u64,
+    /// Positions that their consumer has, some of them of messages that are gone.
+    pub(crate) received: BTreeSet<u64>,
+    /// Numbers of messages that its client has published.
+    pub(crate) receipts: BTreeSet<u16>,
     settled: Vec<(u64, u64)>,
 }
 
@@ -324,6 +328,19 @@ impl Recovery {
                 let octets = image.slice_ref(message);
                 self.delayed.insert(delayed.position, FoundDelayed { delayed, octets });
             }
+            Some(Saying::Received { queue, positions }) => {
+                self.remains(queue).received.extend(positions);
+            }
+            Some(Saying::Receipts { queue, held, numbers }) => {
+                let receipts = &mut self.remains(queue).receipts;
+                if held {
+                    receipts.extend(numbers);
+                } else {
+                    for number in numbers {
+                        receipts.remove(&number);
+                    }
+                }
+            }
             None => self.report.add(format!(
                 "log of shard {shard}: record {} of kind {} is not understood",
                 head.lsn.0, head.kind
@@ -387,6 +404,7 @@ impl Remains {
         if to == from.saturating_add(1) {
             self.messages.remove(&from);
             self.counts.remove(&from);
+            self.received.remove(&from);
         } else {
             let gone: BTreeSet<u64> = self.messages.range(from..to).map(|(at, _)| *at).collect();
             for at in gone {
@@ -396,6 +414,7 @@ impl Remains {
             for at in gone {
                 self.counts.remove(&at);
             }
+            self.received.retain(|at| !(from..to).contains(at));
         }
         match self.settled.last_mut() {
             Some((_, end)) if *end == from => *end = to,

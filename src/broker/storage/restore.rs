@@ -61,6 +61,8 @@ impl DurableStore {
         self.handed_logged = remains.handed_below;
         self.handed_file = (remains.handed_below > 0).then_some(file);
         restored.runs.sort_by_key(|run| run.from);
+        let received = remains.received.into_iter().filter(|at| restored.has(*at));
+        self.refill_notes(received, remains.receipts, file);
         restored
     }
 
@@ -96,11 +98,20 @@ impl DurableStore {
         !self.marks.is_empty()
             || !self.counts.is_empty()
             || self.handed_file.is_some()
+            || self.has_notes()
             || self.pieces.iter().any(|piece| piece.unsaved_since.is_some())
     }
 }
 
 impl Restored {
+    /// Whether a message may be there.
+    fn has(&self, at: u64) -> bool {
+        let at = Position::new(at);
+        let next = self.runs.partition_point(|run| run.from <= at);
+        let run = next.checked_sub(1).and_then(|last| self.runs.get(last));
+        run.is_some_and(|run| at < run.to)
+    }
+
     fn push(&mut self, run: Remaining) {
         if let Some(last) = self.runs.last_mut()
             && last.to == run.from

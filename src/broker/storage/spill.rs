@@ -269,6 +269,7 @@ impl DurableStore {
     /// disk has done something.
     pub(super) fn leave(&mut self, file: LogFile) -> bool {
         self.leave_counts(file);
+        self.leave_notes(file);
         let saved = self.save_settled(file);
         self.leave_messages(file) && saved
     }

@@ -19,6 +19,7 @@ mod disk;
 mod disk_definitions;
 mod disk_faults;
 mod disk_machine;
+mod disk_notes;
 mod disk_oracle;
 mod disk_planted;
 mod disk_world;

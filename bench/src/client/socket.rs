@@ -5,7 +5,6 @@ use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::error::ClientError;
-use super::link::Link;
 
 /// Edge-triggered: a flag stays until a call would have blocked.
 #[derive(Debug)]
@@ -24,8 +23,7 @@ impl Socket {
     ///
     /// # Errors
     /// The system's.
-    pub(crate) fn new(link: Link) -> Result<Self, ClientError> {
-        let (stream, leftover) = link.into_parts();
+    pub(crate) fn new(stream: TcpStream, leftover: Vec<u8>) -> Result<Self, ClientError> {
         stream.set_nonblocking(true)?;
         // What came with the last answer of the setup must be looked at, too.
         Ok(Self { stream, is_readable: true, is_writable: true, leftover })

@@ -158,6 +158,7 @@ impl Broker {
         }
         self.forget_window(reference);
         Self::forget_replies(&mut self.replies, &mut gone.replies, None);
+        self.release_will(connection, now);
     }
 
     /// An event for a connection that is gone.

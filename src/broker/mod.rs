@@ -69,6 +69,7 @@ use self::queue::{Effect, QueueDefaults};
 use self::route::{RouteCache, Scratch};
 use self::slots::Slots;
 use self::subscriber::session::Sessions;
+use self::subscriber::wills::Wills;
 use self::topology::{ExchangeEntry, KEEPER};
 use self::vhost::Vhost;
 use crate::auth::{self, Access, Resource};
@@ -182,6 +183,7 @@ pub struct Broker {
     delayed: clockwork::Delayed,
     sessions: Sessions,
     retained: retained::Retained,
+    wills: Wills,
 
     dirty: Vec<QueueId>,
     effects: VecDeque<(QueueId, VhostId, Effect)>,
@@ -257,6 +259,7 @@ impl Broker {
             timers: Timers::default(),
             delayed: clockwork::Delayed::default(),
             sessions: Sessions::default(),
+            wills: Wills::default(),
             dirty: Vec::new(),
             effects: VecDeque::new(),
             effects_now: Vec::new(),

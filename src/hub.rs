@@ -227,7 +227,7 @@ impl Hub {
                 self.watch_until(now.mono_ms);
             }
             Crossing::Users(users) => {
-                self.broker.borrow_mut().renew_users(&users);
+                broker.renew_users(&users);
                 self.logins.borrow_mut().users = users;
             }
             Crossing::Stop => {

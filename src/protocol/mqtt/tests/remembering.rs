@@ -2,6 +2,7 @@
 
 use super::rig::*;
 use crate::config::Config;
+use crate::protocol::mqtt::wire::ack::AckKind;
 use crate::protocol::mqtt::wire::connect::{Connect, ConnectProperties, Will};
 use crate::protocol::mqtt::wire::message_properties::WillProperties;
 use crate::protocol::mqtt::wire::publish::{Promise, PublishHead};
@@ -122,6 +123,7 @@ fn many_retained_messages_come_as_fast_as_they_are_taken() {
         let body = "x".repeat(100);
         for n in 0..2_000 {
             rig.publish(from, retained(&format!("t/{n}"), granted), &body);
+            rig.ack(from, AckKind::Pubrel, 100);
             rig.heard(from);
         }
         let to = rig.open(Version::V5, "to");
@@ -136,10 +138,10 @@ fn many_retained_messages_come_as_fast_as_they_are_taken() {
                 if let Some((_, rest)) = publish.split_once('#') {
                     let number = rest.split(' ').next().unwrap().parse().unwrap();
                     if granted == 1 {
-                        rig.ack(to, crate::protocol::mqtt::wire::ack::AckKind::Puback, number);
+                        rig.ack(to, AckKind::Puback, number);
                     } else {
-                        rig.ack(to, crate::protocol::mqtt::wire::ack::AckKind::Pubrec, number);
-                        rig.ack(to, crate::protocol::mqtt::wire::ack::AckKind::Pubcomp, number);
+                        rig.ack(to, AckKind::Pubrec, number);
+                        rig.ack(to, AckKind::Pubcomp, number);
                     }
                 }
             }

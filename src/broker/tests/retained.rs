@@ -10,7 +10,7 @@ use super::cluster::{Cluster, Rng, Shape, Told};
 use super::disk_machine::{Started, start};
 use crate::broker::{NodeLimits, Sizes};
 use crate::command::{Answer, Command, Event, Now, Publish, Published};
-use crate::ids::PublishSeq;
+use crate::ids::{PublishSeq, VhostId};
 use crate::subscriber::RetainedCursor;
 
 /// Where it is published besides; the retained message is kept whatever the exchange.
@@ -349,21 +349,28 @@ fn a_topic_that_is_always_there_is_on_exactly_one_page() {
 #[test]
 fn a_new_subscriber_misses_no_message_that_is_published_meanwhile() {
     let mut read = 0;
-    for seed in 1..=400 {
-        let shape = shape((4, false), seed);
+    for seed in 1..=1_000 {
+        let shape = shape((5, false), seed);
         let _told = Told(shape);
         let mut c = Cluster::new(shape);
         let (writer, reader) = (c.connect(0), c.connect(2));
         let name = c.queue_on(2);
         c.done(reader, queue(&name, &[]));
-        let topic = format!("t{}", c.rng.below(1_000));
+        // A third shard keeps it: what says so to the two does not pass there.
+        let kept_by = |c: &Cluster, n: usize| {
+            let from = RetainedCursor::default();
+            c.brokers[0].retained_owner(VhostId(0), &format!("t{n}"), from).0
+        };
+        let topic = (0..).find(|n| matches!(kept_by(&c, *n), 1 | 3 | 4));
+        let topic = format!("t{}", topic.unwrap());
         c.start(reader, TWO, bind(&name, EXCHANGE, "#"));
-        for _ in 0..c.rng.below(20) {
+        for _ in 0..c.rng.below(8) {
             c.step();
         }
         c.retain_as(writer, &message(&topic, "1", None));
         let Answer::Done = c.finish(reader, TWO) else { panic!() };
-        let retained = c.read(reader, "#");
+        let filter = ["#", &topic][usize::from(c.rng.below(4) > 0)];
+        let retained = c.read(reader, filter);
         read += retained.len();
         c.rest();
         let live = c.ready(reader, &name);

@@ -228,6 +228,8 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
             prefetch_default: u32::from(main.default_consumer_prefetch),
             consumer_timeout_ms: main.consumer_timeout_ms,
             durability: main.durability,
+            retained_max: limits::RETAINED_MAX,
+            retained_bytes_max: limits::RETAINED_BYTES_MAX,
         },
         boot: plan.storage.boot,
         storage: Some(plan.storage.clone()),
@@ -373,3 +375,7 @@ fn advice(shards: usize, nofile: Option<ringmq_shards::Limit>) -> Vec<String> {
     }
     advice
 }
+
+#[cfg(test)]
+#[path = "node/moving_tests.rs"]
+mod moving_tests;

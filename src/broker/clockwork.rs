@@ -11,6 +11,7 @@ use super::mail::MoreKeys;
 use super::publish::Report;
 use super::storage::delayed::{Lasting, Logged};
 use super::storage::waits::Put;
+use super::subscriber::session::SessionId;
 use crate::command::Now;
 use crate::ids::{ExchangeId, QueueId};
 use crate::message::Message;
@@ -25,6 +26,8 @@ pub(super) enum Alarm {
     Queue(QueueId),
     Delayed,
     Storage,
+    Session(SessionId),
+    Retained,
 }
 
 /// A message that waits for its time, kept by the shard that owns its exchange's group.
@@ -181,6 +184,10 @@ impl Broker {
     /// Sets the timer of a queue to its next deadline, if that is earlier than the one set.
     pub(super) fn arm(&mut self, id: QueueId, _now: Now) {
         let Some(entry) = self.queues.get_mut(id) else { return };
+        // What waits for somebody who is away is looked at when they are back, or all is full.
+        if entry.session.is_some() && entry.queue.consumers() == 0 {
+            return;
+        }
         let Some(deadline) = entry.queue.next_deadline() else { return };
         if entry.timer_ms.is_none_or(|set| deadline < set) {
             entry.timer_ms = Some(deadline);
@@ -201,7 +208,9 @@ impl Broker {
             match alarm {
                 Alarm::Delayed => self.publish_due(now),
                 Alarm::Storage => self.storage_time(),
+                Alarm::Retained => self.retained_time(now),
                 Alarm::Queue(id) => self.queue_time(id, now),
+                Alarm::Session(id) => self.session_time(id, now),
             }
         }
         self.expired = expired;

@@ -9,6 +9,7 @@ use super::exchange::shard_set::ShardSet;
 use super::mail::Mail;
 use super::route::RouteCache;
 use super::shared_credit::ChannelCredit;
+use super::subscriber::session::SessionId;
 use crate::auth::{self, Identity, TopicRights};
 use crate::command::{Answer, Delivery, Entity, Event, Now, Outcome, Refusal};
 use crate::ids::{ChannelId, ChannelRef, ConnectionId, ConnectionRef, QueueId, ShardId, VhostId};
@@ -53,6 +54,8 @@ pub(super) struct Connection {
     pub(super) replies: Vec<(ChannelId, Box<str>)>,
     /// Channels with consumers or a limit.
     pub(super) credits: Vec<ChannelCredit>,
+    /// The session that it has opened.
+    pub(super) session: Option<SessionId>,
 }
 
 /// Who it is and where.
@@ -104,6 +107,7 @@ impl Broker {
             route: RouteCache::default(),
             replies: Vec::new(),
             credits: Vec::new(),
+            session: None,
         })?;
         Some(ConnectionRef { shard: self.shard, connection })
     }
@@ -139,6 +143,9 @@ impl Broker {
     pub fn detach(&mut self, connection: ConnectionId, now: Now) {
         let Some(mut gone) = self.connections.remove(connection) else { return };
         let reference = ConnectionRef { shard: self.shard, connection };
+        if let Some(session) = gone.session {
+            self.leave_session(session, None, now);
+        }
         for shard in gone.touched.iter() {
             if shard == self.shard {
                 self.connection_gone(reference, None, None, now);
@@ -190,7 +197,11 @@ impl Broker {
         let entry = self.connections.get_mut(connection)?;
         let touched = entry.touched;
         Self::forget_replies(&mut self.replies, &mut entry.replies, channel);
+        let session = entry.session.take_if(|_| channel.is_none());
         let call = self.open_call(Then::Answer { to: at, answer: Answer::Done })?;
+        if let Some(session) = session {
+            self.leave_session(session, Some(call), now);
+        }
         for shard in touched.iter() {
             self.expect(call);
             if shard == self.shard {

@@ -87,8 +87,8 @@ impl Outlet for Way<'_> {
                 id,
                 redelivered: out.redelivered,
                 delivery_count: out.delivery_count,
-                position: 0,
-                received: false,
+                position: out.position,
+                received: out.received,
                 message: out.message.clone(),
             }));
             if !entry.ready {
@@ -142,6 +142,7 @@ impl Outlet for Way<'_> {
 impl Broker {
     /// Ends a turn: carries out what queues decided, delivers what can be delivered.
     pub fn end_turn(&mut self, now: Now) {
+        self.retained_turn(now);
         loop {
             while let Some((queue, vhost, effect)) = self.effects.pop_front() {
                 self.carry_out((queue, vhost), effect, now);
@@ -189,6 +190,7 @@ impl Broker {
         self.memory.moved(before, entry.queue.memory_bytes());
         self.queue_effects(id);
         self.mark_dirty(id);
+        self.wake_part(id);
     }
 
     /// Consumers come before whoever looks at a queue: a message that came earlier in this turn
@@ -200,7 +202,7 @@ impl Broker {
         }
     }
 
-    fn deliver_pass(&mut self, id: QueueId, now: Now) -> More {
+    pub(super) fn deliver_pass(&mut self, id: QueueId, now: Now) -> More {
         let Self { queues, connections, footprints, ready, post, effects_now, unneeded, .. } = self;
         let Some(entry) = queues.get_mut(id) else { return More::No };
         let mut way =
@@ -298,8 +300,17 @@ impl Broker {
         }
     }
 
-    /// Puts a message in a queue of this shard; a queue with a length limit hands out at once.
+    /// Puts a message in a queue of this shard, or hands it to the session that the queue is of.
     pub(super) fn put(&mut self, id: QueueId, message: Message, now: Now) -> Enqueued {
+        match self.queues.get(id).map(|entry| entry.session) {
+            None => Enqueued::Stored,
+            Some(None) => self.store(id, message, now),
+            Some(Some(session)) => self.put_in_session((id, session), message, now),
+        }
+    }
+
+    /// Stores a message in a queue of this shard; a queue with a length limit hands out at once.
+    pub(super) fn store(&mut self, id: QueueId, message: Message, now: Now) -> Enqueued {
         let reader = self.reader_of(&message);
         let Self { queues, connections, footprints, ready, post, effects_now, unneeded, .. } = self;
         let Some(entry) = queues.get_mut(id) else { return Enqueued::Stored };

@@ -32,6 +32,7 @@ pub(crate) mod queue;
 mod receive;
 mod record;
 mod reply;
+mod retained;
 mod rights;
 mod route;
 mod settle;
@@ -68,6 +69,7 @@ use self::publish::Pending;
 use self::queue::{Effect, QueueDefaults};
 use self::route::{RouteCache, Scratch};
 use self::slots::Slots;
+use self::subscriber::session::Sessions;
 use self::topology::{ExchangeEntry, KEEPER};
 use self::vhost::Vhost;
 use crate::auth::{self, Access, Resource};
@@ -122,6 +124,10 @@ pub struct NodeLimits {
     pub consumer_timeout_ms: Option<u64>,
     /// What durable queues promise where nothing else is said.
     pub durability: Durability,
+    /// Topics with a retained message, per virtual host; each shard has its share.
+    pub retained_max: u64,
+    /// Octets of retained messages, per virtual host; each shard has its share.
+    pub retained_bytes_max: u64,
 }
 
 /// The broker core of one shard.
@@ -150,8 +156,6 @@ pub struct Broker {
     bindings: u64,
     footprints: HashMap<ConnectionRef, Footprint, ahash::RandomState>,
     connections: Slots<ConnectionId, Connection>,
-    #[cfg(test)]
-    session_queues: HashMap<ConnectionId, QueueId, ahash::RandomState>,
     replies: HashMap<Box<str>, (ChannelRef, ConsumerKey), ahash::RandomState>,
 
     calls: Slots<CallId, Call>,
@@ -178,6 +182,8 @@ pub struct Broker {
     paused: Vec<ConnectionId>,
     timers: Timers<clockwork::Alarm>,
     delayed: clockwork::Delayed,
+    sessions: Sessions,
+    retained: retained::Retained,
 
     dirty: Vec<QueueId>,
     effects: VecDeque<(QueueId, VhostId, Effect)>,
@@ -223,6 +229,12 @@ impl Broker {
                 durability: setup.limits.durability,
                 ..QueueDefaults::default()
             },
+            retained: retained::Retained::new(
+                &setup.vhosts,
+                setup.placement,
+                setup.shard,
+                (setup.limits.retained_max, setup.limits.retained_bytes_max),
+            ),
             memory: flow::Memory::new(shards, setup.limits.memory_bytes_max),
             limits: setup.limits,
             readers: setup.readers,
@@ -237,8 +249,6 @@ impl Broker {
             bindings: 0,
             footprints: HashMap::default(),
             connections: Slots::default(),
-            #[cfg(test)]
-            session_queues: HashMap::default(),
             replies: HashMap::default(),
             calls: Slots::default(),
             telling: 0,
@@ -248,6 +258,7 @@ impl Broker {
             paused: Vec::new(),
             timers: Timers::default(),
             delayed: clockwork::Delayed::default(),
+            sessions: Sessions::default(),
             dirty: Vec::new(),
             effects: VecDeque::new(),
             effects_now: Vec::new(),
@@ -318,10 +329,12 @@ impl Broker {
             | Command::DeleteExchange { .. }
             | Command::BindExchange { .. }
             | Command::UnbindExchange { .. } => KEEPER,
-            Command::OpenSession(_)
-            | Command::Subscribe { .. }
-            | Command::Unsubscribe { .. }
-            | Command::ReadRetained { .. } => self.shard,
+            Command::OpenSession(_) | Command::Subscribe { .. } | Command::Unsubscribe { .. } => {
+                self.shard
+            }
+            Command::ReadRetained { filter, from, .. } => {
+                self.retained_owner(entered.vhost, filter, *from)
+            }
             Command::Cancel { consumer } => {
                 self.consumer_stops(connection, channel, *consumer);
                 consumer.queue.shard

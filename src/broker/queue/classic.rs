@@ -16,7 +16,9 @@ pub(crate) const TYPE: QueueType = QueueType {
     counts: Counts::Every,
     channel_limits: true,
     keeps_all: false,
+    counts_as_queue: true,
     active_consumer_yields: false,
+    of_session: false,
 };
 
 /// Everything is allowed; nothing is counted unless `x-delivery-limit` asks for it (L46).

@@ -18,7 +18,9 @@ pub(crate) const TYPE: QueueType = QueueType {
     counts: Counts::Failed,
     channel_limits: false,
     keeps_all: true,
+    counts_as_queue: true,
     active_consumer_yields: true,
+    of_session: false,
 };
 
 /// R2, R3, P33.

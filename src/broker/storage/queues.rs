@@ -139,6 +139,7 @@ impl Broker {
                     Position::new(restored.handed_below),
                     counts.map(|(at, count)| (Position::new(at), count)),
                 );
+                entry.queue.restore_received();
             }
         }
         if unreadable > 0 {
@@ -148,6 +149,7 @@ impl Broker {
         self.storage = Some(storage);
         self.restore_delayed(remains.delayed, now);
         for (_, id) in restored.queues {
+            self.adopt_part(id, now);
             self.arm(id, now);
         }
     }

@@ -18,7 +18,6 @@ pub(crate) struct Syntax {
 impl Syntax {
     /// `a.*.#`: keys of topic exchanges.
     pub(crate) const DOTS: Self = Self { separator: '.', one: "*", any: "#", hidden: None };
-    #[cfg_attr(not(test), expect(dead_code, reason = "the spelling of filters with slashes"))]
     /// `a/+/#`: filters of subscriptions; names beginning with `$` are the server's own.
     pub(crate) const SLASHES: Self = Self { separator: '/', one: "+", any: "#", hidden: Some('$') };
 

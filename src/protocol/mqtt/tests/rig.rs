@@ -18,6 +18,7 @@ use crate::command::Now;
 use crate::config::Config;
 use crate::ids::{ConnectionId, ShardId};
 use crate::message::PropertyReader;
+use crate::protocol::mqtt::PROTOCOL;
 use crate::protocol::mqtt::session::Mqtt;
 use crate::protocol::mqtt::wire::ack::{Ack, AckKind};
 use crate::protocol::mqtt::wire::connect::{Connect, ConnectProperties};
@@ -33,7 +34,6 @@ use crate::protocol::mqtt::wire::subscribe::{Filters, Options, Subscribe, put_fi
 use crate::protocol::mqtt::wire::unsubscribe::{FilterTexts, Unsubscribe, put_filter_text};
 use crate::protocol::mqtt::wire::{PACKET_BYTES_MAX, PacketId, Qos, Sender, Version};
 use crate::protocol::octets::Decoded;
-use crate::protocol::mqtt::PROTOCOL;
 use crate::protocol::{Context, ListenerSettings, Logins, Next, PROTOCOLS, Peer, Session};
 
 /// Salt and SHA-256 of "guest".

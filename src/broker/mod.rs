@@ -32,6 +32,8 @@ pub(crate) mod queue;
 mod receive;
 mod record;
 mod reply;
+mod retained;
+mod rights;
 mod route;
 mod settle;
 mod shared_credit;
@@ -68,6 +70,7 @@ use self::queue::{Effect, QueueDefaults};
 use self::route::{RouteCache, Scratch};
 use self::slots::Slots;
 use self::subscriber::session::Sessions;
+use self::subscriber::wills::Wills;
 use self::topology::{ExchangeEntry, KEEPER};
 use self::vhost::Vhost;
 use crate::auth::{self, Access, Resource};
@@ -79,6 +82,7 @@ use crate::ids::{
 };
 use crate::limits;
 use crate::message::PropertyReader;
+use crate::subscriber::FILTERS;
 use crate::value::Value;
 
 /// What a broker is made with; the same on every shard but for its number.
@@ -121,6 +125,10 @@ pub struct NodeLimits {
     pub consumer_timeout_ms: Option<u64>,
     /// What durable queues promise where nothing else is said.
     pub durability: Durability,
+    /// Topics with a retained message, per virtual host; each shard has its share.
+    pub retained_max: u64,
+    /// Octets of retained messages, per virtual host; each shard has its share.
+    pub retained_bytes_max: u64,
 }
 
 /// The broker core of one shard.
@@ -149,8 +157,6 @@ pub struct Broker {
     bindings: u64,
     footprints: HashMap<ConnectionRef, Footprint, ahash::RandomState>,
     connections: Slots<ConnectionId, Connection>,
-    #[cfg(test)]
-    session_queues: HashMap<ConnectionId, QueueId, ahash::RandomState>,
     replies: HashMap<Box<str>, (ChannelRef, ConsumerKey), ahash::RandomState>,
 
     calls: Slots<CallId, Call>,
@@ -178,6 +184,8 @@ pub struct Broker {
     timers: Timers<clockwork::Alarm>,
     delayed: clockwork::Delayed,
     sessions: Sessions,
+    retained: retained::Retained,
+    wills: Wills,
 
     dirty: Vec<QueueId>,
     effects: VecDeque<(QueueId, VhostId, Effect)>,
@@ -223,6 +231,12 @@ impl Broker {
                 durability: setup.limits.durability,
                 ..QueueDefaults::default()
             },
+            retained: retained::Retained::new(
+                &setup.vhosts,
+                setup.placement,
+                setup.shard,
+                (setup.limits.retained_max, setup.limits.retained_bytes_max),
+            ),
             memory: flow::Memory::new(shards, setup.limits.memory_bytes_max),
             limits: setup.limits,
             readers: setup.readers,
@@ -237,8 +251,6 @@ impl Broker {
             bindings: 0,
             footprints: HashMap::default(),
             connections: Slots::default(),
-            #[cfg(test)]
-            session_queues: HashMap::default(),
             replies: HashMap::default(),
             calls: Slots::default(),
             telling: 0,
@@ -249,6 +261,7 @@ impl Broker {
             timers: Timers::default(),
             delayed: clockwork::Delayed::default(),
             sessions: Sessions::default(),
+            wills: Wills::default(),
             dirty: Vec::new(),
             effects: VecDeque::new(),
             effects_now: Vec::new(),
@@ -288,6 +301,9 @@ impl Broker {
         let Some(entered) = self.connections.get(connection).and_then(|c| c.entered.clone()) else {
             return Some(Answer::Refused(Refusal::Unavailable("no virtual host".into())));
         };
+        if let Command::OpenSession(open) = &command {
+            self.know_client(connection, &open.client);
+        }
         if let Err(refusal) = self.permit_command(&entered, &command) {
             return Some(Answer::Refused(refusal));
         }
@@ -316,10 +332,12 @@ impl Broker {
             | Command::DeleteExchange { .. }
             | Command::BindExchange { .. }
             | Command::UnbindExchange { .. } => KEEPER,
-            Command::OpenSession(_)
-            | Command::Subscribe { .. }
-            | Command::Unsubscribe { .. }
-            | Command::ReadRetained { .. } => self.shard,
+            Command::OpenSession(_) | Command::Subscribe { .. } | Command::Unsubscribe { .. } => {
+                self.shard
+            }
+            Command::ReadRetained { filter, from, .. } => {
+                self.retained_owner(entered.vhost, filter, *from)
+            }
             Command::Cancel { consumer } => {
                 self.consumer_stops(connection, channel, *consumer);
                 consumer.queue.shard
@@ -362,6 +380,10 @@ impl Broker {
         name: &str,
     ) -> Result<(), Refusal> {
         let vhost = &*entered.vhost_name;
+        // Whoever has a session is asked for each topic instead: `permit_topic`.
+        if entered.topics.is_some() && access == Access::Write && name == FILTERS {
+            return Ok(());
+        }
         let resource = match entity {
             Entity::Exchange => Resource::Exchange { vhost, name },
             Entity::Queue => Resource::Queue { vhost, name },
@@ -441,6 +463,7 @@ impl Broker {
             Command::Cancel { .. }
             | Command::ConsumeReplies { .. }
             | Command::OpenSession(_)
+            // Filter by filter, so that each has its answer: `permit_filter`.
             | Command::Subscribe { .. }
             | Command::Unsubscribe { .. }
             | Command::ReadRetained { .. }

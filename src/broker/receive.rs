@@ -56,8 +56,9 @@ impl Broker {
             | Mail::PublishToMember { .. }
             | Mail::PublishByName { .. }
             | Mail::Reply { .. }
+            | Mail::Retain { .. }
             | Mail::Delay { .. } => self.read_publish(from, mail, bytes, now),
-            Mail::Deliver { .. } | Mail::Returned { .. } => {
+            Mail::Deliver { .. } | Mail::Returned { .. } | Mail::Retained { .. } => {
                 self.read_delivery(from, mail, bytes, now);
             }
             Mail::Stored { pending, accepted, found } => self.stored(pending, accepted, found),
@@ -158,8 +159,14 @@ impl Broker {
             }
             Mail::Delay { exchange, lasting, due_wall_ms, keys, parcel, wanted } => {
                 let Some(message) = self.unpack(bytes, parcel) else { return };
-                let waiting = Waiting { due_wall_ms, exchange, keys, message, logged: None };
+                let waiting =
+                    Waiting { due_wall_ms, exchange, keys, message, logged: None, will: None };
                 let put = self.delay(waiting, lasting, now);
+                self.report(from, wanted, put, true);
+            }
+            Mail::Retain { vhost, parcel, wanted } => {
+                let Some(message) = self.unpack(bytes, parcel) else { return };
+                let put = self.retain_here(vhost, &message, now);
                 self.report(from, wanted, put, true);
             }
             other => debug_assert!(false, "not a publish: {other:?}"),
@@ -220,6 +227,11 @@ impl Broker {
             Mail::Returned { connection, channel, parcel } => {
                 if let Some(message) = self.unpack(bytes, parcel) {
                     self.tell(connection, Event::Returned { channel, message });
+                }
+            }
+            Mail::Retained { connection, channel, parcel } => {
+                if let Some(message) = self.unpack(bytes, parcel) {
+                    self.tell(connection, Event::Retained { channel, message });
                 }
             }
             other => debug_assert!(false, "not a delivery: {other:?}"),

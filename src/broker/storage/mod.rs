@@ -27,6 +27,7 @@ pub(crate) mod entry;
 mod failure;
 mod hot;
 mod keep_house;
+mod latest;
 mod leave;
 mod notes;
 pub(crate) mod queues;

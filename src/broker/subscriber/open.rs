@@ -29,10 +29,6 @@ impl Broker {
 
     /// The queue of the session that a connection has opened, if there is one.
     pub(in crate::broker) fn session_queue_of(&self, connection: ConnectionId) -> Option<QueueId> {
-        #[cfg(test)]
-        if let Some(queue) = self.session_queues.get(&connection) {
-            return Some(*queue);
-        }
         self.sessions.get(self.session_of(connection)?)?.queue
     }
 
@@ -105,7 +101,10 @@ impl Broker {
         }
         let resumed = found.is_some();
         let id = match found {
-            Some(id) => id,
+            Some(id) => {
+                self.cancel_will(vhost, &open.queue);
+                id
+            }
             None => self.new_session(vhost, open, now)?,
         };
         if let Some(session) = self.sessions.get_mut(id) {
@@ -119,8 +118,9 @@ impl Broker {
         if let Some(entry) = self.connections.get_mut(connection) {
             entry.session = Some(id);
         }
-        self.keep_session(id);
+        // Not for what follows: that the client is here again need not be known after a crash.
         self.hold_definitions(call);
+        self.keep_session(id);
         Ok((id, resumed))
     }
 
@@ -166,10 +166,7 @@ impl Broker {
         if self.queue_id(vhost, &name).is_some() {
             return Err(Refusal::Locked(name));
         }
-        let connection = ConnectionId::new(u32::MAX, 0);
-        let nobody = ConnectionRef { shard: self.shard, connection };
-        self.make_queue(nobody, vhost, spec, now)?;
-        let queue = self.queue_id(vhost, &name).ok_or_else(gone)?;
+        let queue = self.make_queue(vhost, spec, now)?;
         if let Some(entry) = self.queues.get_mut(queue) {
             entry.session = Some(id);
         }
@@ -282,6 +279,7 @@ impl Broker {
     /// that is durable if the session was.
     pub(super) fn end_session(&mut self, id: SessionId, call: CallId, now: Now) {
         let Some(gone) = self.sessions.remove(id) else { return };
+        self.fire_will(gone.vhost, &gone.name, now);
         self.leave_groups(&gone, call, now);
         if let Some(queue) = gone.queue {
             self.delete_queue(queue, call, None);

@@ -473,6 +473,8 @@ fn broker(shard: ShardId, placement: Placement, shape: Shape) -> Broker {
             prefetch_default: 65_535,
             consumer_timeout_ms: Some(60_000),
             durability: crate::durability::Durability::Sync,
+            retained_max: crate::limits::RETAINED_MAX,
+            retained_bytes_max: crate::limits::RETAINED_BYTES_MAX,
         },
     })
 }

@@ -71,6 +71,8 @@ pub(super) fn broker() -> Broker {
             prefetch_default: 65_535,
             consumer_timeout_ms: Some(60_000),
             durability: crate::durability::Durability::Sync,
+            retained_max: crate::limits::RETAINED_MAX,
+            retained_bytes_max: crate::limits::RETAINED_BYTES_MAX,
         },
     })
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::{Config, Loaded, Start, load};
 
+#[expect(clippy::unwrap_in_result, reason = "the file is the test's own")]
 fn loaded(name: &str, text: &str) -> Result<Loaded, String> {
     let path = std::env::temp_dir().join(format!("ringmq-{}-{name}.ini", std::process::id()));
     std::fs::write(&path, text).unwrap();

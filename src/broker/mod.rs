@@ -380,8 +380,8 @@ impl Broker {
         name: &str,
     ) -> Result<(), Refusal> {
         let vhost = &*entered.vhost_name;
-        // Whoever has a session is asked for each topic instead: `permit_topic`.
-        if entered.topics.is_some() && access == Access::Write && name == FILTERS {
+        // Whoever has a session is asked for each topic as well: `permit_topic`.
+        if access == Access::Write && name == FILTERS && rights::may_publish(entered) {
             return Ok(());
         }
         let resource = match entity {

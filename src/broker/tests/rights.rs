@@ -169,12 +169,16 @@ fn each_topic_and_each_filter_is_asked_for_once_the_client_is_known() {
         let broker = c.broker_of(a);
         let write = Err(denied("write", Entity::Exchange, "amq.filter"));
         let read = Err(denied("read", Entity::Exchange, "amq.filter"));
-        assert_eq!(broker.permit_topic(at, "out/c1"), write);
+        assert_eq!(broker.permit_topic(at, "any"), Ok(()), "no client: the user decides");
         broker.know_client(at, "c1");
         assert_eq!(broker.permit_topic(at, "out/c1"), Ok(()));
         assert_eq!(broker.permit_topic(at, "out/c2"), write);
         assert_eq!(broker.permit_filter(at, "in/+"), Ok(()));
         assert_eq!(broker.permit_filter(at, "#"), read);
+        let nobody = c.connect_as(1, &identity("", "", ""));
+        let at = c.seats[nobody.0].at.connection;
+        assert_eq!(c.broker_of(nobody).permit_topic(at, "any"), write);
+        assert_eq!(c.broker_of(nobody).permit_filter(at, "any"), read);
     });
 }
 

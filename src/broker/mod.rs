@@ -307,6 +307,11 @@ impl Broker {
         if let Err(refusal) = self.permit_command(&entered, &command) {
             return Some(Answer::Refused(refusal));
         }
+        if let Command::ReadRetained { filter, .. } = &command
+            && let Err(refusal) = self.permit_filter(connection, filter)
+        {
+            return Some(Answer::Refused(refusal));
+        }
         let owner = match &command {
             Command::CloseChannel => {
                 self.channel_closed(connection, channel);

@@ -141,6 +141,7 @@ impl Broker {
         retain: bool,
         now: Now,
     ) -> Result<Published, Refusal> {
+        self.permit_topic(connection, publish.routing_key)?;
         let entered = self.connections.get(connection).and_then(|c| c.entered.clone());
         let Some(entered) = entered.filter(|_| retain && is_topic(publish.routing_key)) else {
             return self.publish(connection, channel, publish, now);

@@ -29,6 +29,8 @@ enum State {
     /// It went at this time.
     Left(u64),
     TakenBack,
+    /// A crash may have forgotten it, or that it was taken back.
+    Perhaps,
 }
 
 #[derive(Debug)]
@@ -86,6 +88,9 @@ impl History {
                     assert_eq!(started.report.lost, 0, "{:?}", started.report.findings);
                     for left in self.wills.values_mut() {
                         left.found_wall_ms.get_or_insert(self.now.wall_ms);
+                        if left.state == State::TakenBack || !left.owed {
+                            left.state = State::Perhaps;
+                        }
                     }
                     return started.cluster;
                 }
@@ -127,17 +132,18 @@ impl History {
 
     fn connect(&mut self, c: &mut Cluster, n: usize) {
         let before = c.now;
-        let Some((client, _)) = self.open(c, CLIENTS[n]) else { return };
+        let opened = self.open(c, CLIENTS[n]);
         assert_eq!(c.now, before, "answers take no time");
-        let (id, delay_ms) = (self.wills.len() as u64, self.rng.below(DELAY_MAX_MS) as u64);
-        // What waited for this client waits no longer. Each sets but one will in its life.
+        // What waited for this client waits no longer; who knows, if there was no answer.
+        let state = if opened.is_some() { State::TakenBack } else { State::Perhaps };
         let of_client = |id: &u64| usize::try_from(*id).unwrap() % CLIENTS.len() == n;
         for (_, left) in self.wills.iter_mut().filter(|(id, _)| of_client(id)) {
             if left.state != State::TakenBack && !left.came && left.delay_ms > 0 {
-                left.state = State::TakenBack;
-                left.owed = false;
+                (left.state, left.owed) = (state, false);
             }
         }
+        let Some((client, _)) = opened else { return };
+        let (id, delay_ms) = (self.wills.len() as u64, self.rng.below(DELAY_MAX_MS) as u64);
         let id = id * CLIENTS.len() as u64 + n as u64;
         let body = format!("{id} {}", "x".repeat(self.rng.below(2_000)));
         c.set_will(client, Some(&will(&body, delay_ms)));
@@ -174,7 +180,7 @@ impl History {
             let due = match (left.state, left.found_wall_ms) {
                 (State::Parked, None) => panic!("its client is there: {shown}"),
                 (State::Parked, Some(from)) | (State::Left(from), _) => from + left.delay_ms,
-                (State::TakenBack, _) => 0,
+                (State::TakenBack | State::Perhaps, _) => 0,
             };
             assert!(left.came || due <= c.now.wall_ms, "it comes early: {shown}");
             left.came = true;
@@ -190,6 +196,7 @@ impl History {
                 _ if left.came => left.over = true,
                 State::Parked | State::Left(_) => left.owed = true,
                 State::TakenBack => left.over = true,
+                State::Perhaps => {}
             }
         }
     }

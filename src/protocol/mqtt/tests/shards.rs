@@ -3,7 +3,7 @@
 use super::rig::*;
 use crate::config::Config;
 use crate::protocol::mqtt::wire::Version;
-use crate::protocol::mqtt::wire::ack::AckKind::{Pubcomp, Pubrec, Pubrel};
+use crate::protocol::mqtt::wire::ack::AckKind::{self, Pubcomp, Pubrec, Pubrel};
 use crate::protocol::mqtt::wire::publish::Promise;
 
 /// V-025, X-06: a connection moves to its session before it is let in.
@@ -72,4 +72,44 @@ fn answers_keep_their_order_when_other_shards_store() {
         }
     }
     assert_eq!(count, (1..=64).filter(|n| n % 9 != 8).count());
+}
+
+/// MQTT-4.8.2-3 (v5), H-27
+#[test]
+fn each_message_for_a_group_goes_to_one_of_its_members() {
+    for shards in [1, 3] {
+        let mut rig = Rig::on(shards, Config::default());
+        let members: Vec<Client> = (0..3)
+            .map(|n| {
+                let client = rig.open(Version::V5, &format!("member-{n}"));
+                rig.subscribe(client, "$share/g/t/#", n);
+                client
+            })
+            .collect();
+        let from = rig.open(Version::V4, "from");
+        for n in 1..=60 {
+            let promise = Promise::AtLeastOnce(id(n));
+            rig.publish(from, head("t/x", promise), &format!("={n}"));
+        }
+        let mut seen = Vec::new();
+        for (n, member) in members.into_iter().enumerate() {
+            loop {
+                let heard = rig.heard(member);
+                if heard.is_empty() {
+                    break;
+                }
+                for publish in heard {
+                    let qos = n.min(1);
+                    assert!(publish.starts_with(&format!("PUBLISH \"t/x\" q{qos} ")), "{publish}");
+                    seen.push(publish.split_once('=').unwrap().1.parse::<u16>().unwrap());
+                    if let Some((_, number)) = publish.split_once('#') {
+                        let number = number.split(' ').next().unwrap().parse().unwrap();
+                        rig.ack(member, AckKind::Puback, number);
+                    }
+                }
+            }
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (1..=60).collect::<Vec<u16>>(), "{shards} shards");
+    }
 }

@@ -12,7 +12,10 @@ mod command_line;
 mod document;
 mod foreign;
 mod ini;
+mod listeners;
 mod load;
+mod mqtt;
+mod mqtt_settings;
 mod setting;
 mod settings;
 mod value;
@@ -24,7 +27,9 @@ use crate::durability::Durability;
 
 pub use command_line::asks_for_check;
 pub use document::{sample_ini, settings_table};
+pub use listeners::{Listener, ListenerAddress, Transport};
 pub use load::{CheckRequest, ConfigError, Loaded, Start, load};
+pub use mqtt::{DeliverMode, Mqtt, QueueOrder, SharedPolicy, TopicTranslation, Versions};
 pub use setting::{Change, Field, Setting, Unit};
 pub use settings::SETTINGS;
 pub use value::{KeepAlive, LogFormat, LogLevel, MemoryLimit, Placement};
@@ -36,6 +41,8 @@ pub struct Config {
     pub main: Main,
     /// Section `[amqp]`.
     pub amqp: Amqp,
+    /// Section `[mqtt]`.
+    pub mqtt: Mqtt,
 }
 
 /// Section `[main]`: what every protocol shares. Each field is described in `settings`.
@@ -97,6 +104,10 @@ pub struct Amqp {
     pub message_bytes_max: u64,
     /// 0 = no limit of its own.
     pub consumers_per_channel_max: u32,
+    /// `None` = no such listener.
+    pub unix_path: Option<PathBuf>,
+    /// On the WebSocket listener; begins with a slash.
+    pub ws_path: String,
 }
 
 impl Default for Config {
@@ -170,7 +181,10 @@ impl Config {
                 channel_max: 0,
                 message_bytes_max: 0,
                 consumers_per_channel_max: 0,
+                unix_path: None,
+                ws_path: String::new(),
             },
+            mqtt: Mqtt::blank(),
         }
     }
 }

@@ -13,12 +13,13 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use ringmq_shards::log::{Done, Driver};
 use ringmq_shards::{Bound, Origin, Shard, Socket, Timers};
 
-use crate::broker::placement::Placement;
 use crate::broker::{Broker, Catalogue, Envelope, ShardRemains};
 use crate::command::Now;
 use crate::config::Config;
 use crate::ids::{ConnectionId, ShardId};
-use crate::protocol::{Logins, Protocol};
+use crate::loads::{ListenerId, Loads};
+use crate::protocol::{ListenerSettings, Logins};
+use crate::transport::Incoming;
 
 /// What crosses a lane.
 #[derive(Debug)]
@@ -26,17 +27,41 @@ pub(crate) enum Crossing {
     /// What one broker core says to another.
     Broker(Envelope),
     /// A connection that another shard accepted, to live here.
-    Connection(Socket, &'static Protocol),
+    Connection(Box<Arrival>),
     /// A socket to listen on here.
-    Listen(Bound, &'static Protocol),
-    /// How many connections the sender has.
-    Load(u32),
+    Listen(Bound, ListenerId),
+    /// How many connections the sender has through a listener.
+    Load(ListenerId, u32),
     /// What the last run has left for this shard. Comes once, before all else.
     Restore(Arc<Catalogue>, Box<ShardRemains>),
     /// All shards have what the last run left: what is due may be done.
     Go,
     /// Stop: close everything.
     Stop,
+}
+
+/// A connection that is to begin.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    /// It.
+    pub(crate) socket: Socket,
+    /// Through which it came.
+    pub(crate) listener: ListenerId,
+    /// When it was accepted, monotonic milliseconds.
+    pub(crate) accepted_ms: u64,
+    /// What its first shard has read and written already, if it lived on one before.
+    pub(crate) moved: Option<Luggage>,
+}
+
+/// What a connection takes along to another shard, beside its socket.
+#[derive(Debug, Default)]
+pub(crate) struct Luggage {
+    /// Read, and not taken by the session that was.
+    pub(crate) unread: Vec<u8>,
+    /// To be written before anything else.
+    pub(crate) unsent: Vec<u8>,
+    /// Of its WebSocket, if it has one.
+    pub(crate) web: Option<Incoming>,
 }
 
 /// One per shard.
@@ -49,10 +74,12 @@ pub(crate) struct Hub {
     pub(crate) config: Rc<Config>,
     /// Who may log in.
     pub(crate) logins: Rc<RefCell<Logins>>,
-    loads: RefCell<Vec<Load>>,
+    /// Where connections come from.
+    listeners: Vec<Rc<ListenerSettings>>,
+    /// How many there are, here and elsewhere.
+    loads: RefCell<Loads>,
     /// Connections and listeners sent here that wait to be started.
     arrivals: RefCell<Vec<Crossing>>,
-    told_load: Cell<u32>,
     stopping: Cell<bool>,
     going: Cell<bool>,
     /// Told when this shard has what the last run left.
@@ -72,19 +99,15 @@ pub(crate) struct Hub {
     clock_set_ms: Cell<u64>,
 }
 
-/// How many connections a shard has.
-#[derive(Debug, Clone, Copy, Default)]
-struct Load {
-    /// As it said last.
-    told: u32,
-    /// Sent there since.
-    sent: u32,
-}
-
-impl Load {
-    const fn total(self) -> u32 {
-        self.told.saturating_add(self.sent)
-    }
+/// What a shard is told from outside.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// The settings.
+    pub(crate) config: Rc<Config>,
+    /// Who may log in.
+    pub(crate) logins: Logins,
+    /// Where connections come from, by [`ListenerId`].
+    pub(crate) listeners: Vec<Rc<ListenerSettings>>,
 }
 
 /// How a connection's task is reached.
@@ -108,20 +131,20 @@ impl Hub {
     pub(crate) fn new(
         shard: Shard<Crossing>,
         broker: Broker,
-        config: Rc<Config>,
-        logins: Logins,
+        settings: Settings,
         driver: Driver,
         restored: mpsc::Sender<()>,
     ) -> Rc<Self> {
-        let shards = shard.count();
+        let Settings { config, logins, listeners } = settings;
+        let loads = Loads::new(shard.id(), shard.count(), listeners.len());
         Rc::new(Self {
             shard,
             broker: RefCell::new(broker),
             config,
             logins: Rc::new(RefCell::new(logins)),
-            loads: RefCell::new(vec![Load::default(); shards]),
+            listeners,
+            loads: RefCell::new(loads),
             arrivals: RefCell::new(Vec::new()),
-            told_load: Cell::new(0),
             stopping: Cell::new(false),
             going: Cell::new(false),
             restored,
@@ -189,11 +212,9 @@ impl Hub {
                     waker.wake();
                 }
             }
-            Crossing::Load(count) => {
-                if let Origin::Shard(from) = origin
-                    && let Some(load) = self.loads.borrow_mut().get_mut(usize::from(from.0))
-                {
-                    *load = Load { told: count, sent: 0 };
+            Crossing::Load(listener, count) => {
+                if let Origin::Shard(from) = origin {
+                    self.loads.borrow_mut().heard(from, listener, count);
                 }
             }
             Crossing::Restore(catalogue, remains) => {
@@ -259,60 +280,80 @@ impl Hub {
         }
     }
 
-    /// Notes the number of connections here and tells the others if it matters to them.
-    pub(crate) fn note_load(&self, count: usize) {
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        if let Some(load) = self.loads.borrow_mut().get_mut(self.shard.id().index()) {
-            *load = Load { told: count, sent: 0 };
-        }
-        // Exact while there are few, within a sixteenth when there are many.
-        if count.abs_diff(self.told_load.get()) > count / 16 {
-            self.told_load.set(count);
-            self.tell_load();
+    /// All listeners of this node, by [`ListenerId`].
+    pub(crate) fn listeners(&self) -> &[Rc<ListenerSettings>] {
+        &self.listeners
+    }
+
+    /// A listener of this node.
+    pub(crate) fn listener(&self, listener: ListenerId) -> Option<&Rc<ListenerSettings>> {
+        self.listeners.get(listener.index())
+    }
+
+    /// A connection begins here.
+    pub(crate) fn came(&self, listener: ListenerId) {
+        self.loads.borrow_mut().came(listener);
+        self.tell_news(listener);
+    }
+
+    /// A connection that was here is over.
+    pub(crate) fn left(&self, listener: ListenerId) {
+        self.loads.borrow_mut().left(listener);
+        self.tell_news(listener);
+    }
+
+    /// A connection was over before it began. The shard that sent it here has counted it already
+    /// and is to know.
+    pub(crate) fn failed(&self, listener: ListenerId) {
+        self.loads.borrow_mut().left(listener);
+        let count = self.loads.borrow_mut().report(listener);
+        self.tell_load(listener, count);
+    }
+
+    fn tell_news(&self, listener: ListenerId) {
+        let news = self.loads.borrow_mut().news(listener);
+        if let Some(count) = news {
+            self.tell_load(listener, count);
         }
     }
 
-    /// Tells the others how many connections are here, as last noted.
-    pub(crate) fn tell_load(&self) {
+    fn tell_load(&self, listener: ListenerId, count: u32) {
         for to in (0..self.shard.count()).filter_map(ShardId::from_index) {
             if to != self.shard.id() {
-                self.shard.mesh().send(to, Crossing::Load(self.told_load.get()));
+                self.shard.mesh().send(to, Crossing::Load(listener, count));
             }
         }
     }
 
-    /// Moves a connection to another shard. Counted at once, so that the next newcomer goes
-    /// elsewhere.
-    pub(crate) fn send_connection(&self, to: ShardId, socket: Socket, protocol: &'static Protocol) {
-        if let Some(load) = self.loads.borrow_mut().get_mut(to.index()) {
-            load.sent = load.sent.saturating_add(1);
+    /// Moves a connection to another shard.
+    pub(crate) fn send_connection(&self, to: ShardId, arrival: Arrival) {
+        self.loads.borrow_mut().sent(to, arrival.listener);
+        self.shard.mesh().send(to, Crossing::Connection(Box::new(arrival)));
+    }
+
+    /// Which limit keeps another connection from coming in, as far as this shard knows.
+    pub(crate) fn is_full(&self, listener: ListenerId) -> Option<&'static str> {
+        let max = self.config.main.max_connections;
+        if max != 0 && self.loads.borrow().everywhere() >= u64::from(max) {
+            return Some("max_connections is reached");
         }
-        self.shard.mesh().send(to, Crossing::Connection(socket, protocol));
+        self.is_listener_full(listener).then_some("max_connections of the listener is reached")
     }
 
-    /// Connections of all shards, as far as this one knows.
-    pub(crate) fn connections_everywhere(&self) -> u64 {
-        self.loads.borrow().iter().map(|load| u64::from(load.total())).sum()
+    /// Whether a listener's own limit is reached.
+    pub(crate) fn is_listener_full(&self, listener: ListenerId) -> bool {
+        let max = self.listener(listener).map_or(0, |settings| settings.max_connections);
+        max != 0 && self.loads.borrow().through(listener) >= u64::from(max)
     }
 
-    /// Whether no shard has said that it has connections. That the last one is gone is always told.
+    /// Whether no shard has said that it has connections.
     pub(crate) fn is_deserted(&self) -> bool {
-        self.loads.borrow().iter().all(|load| load.told == 0)
+        self.loads.borrow().is_deserted()
     }
 
-    /// Where a new connection should live: here, unless this shard is clearly more crowded than
-    /// another (SO_REUSEPORT spreads few connections badly).
-    pub(crate) fn place_connection(&self, placement: Placement) -> ShardId {
-        let loads = self.loads.borrow();
-        let here = self.shard.id();
-        let candidates = loads.iter().enumerate().filter_map(|(index, load)| {
-            let shard = ShardId::from_index(index)?;
-            placement.takes_connections(shard).then_some((load.total(), shard))
-        });
-        let Some((least, shard)) = candidates.min() else { return here };
-        let mine = loads.get(here.index()).copied().unwrap_or_default().total();
-        let crowded = mine > least + least / 8;
-        if placement.takes_connections(here) && !crowded { here } else { shard }
+    /// Where a new connection should live.
+    pub(crate) fn place_connection(&self) -> ShardId {
+        self.loads.borrow().place(self.broker.borrow().placement())
     }
 
     /// Says which waker reaches a connection's task.

@@ -54,7 +54,8 @@
 //!
 //! ```text
 //! main -> node -> hub, listener -> connection -> protocol -> broker -> exchange, queue
-//!                                                   \------> command, message, value, ids
+//!                                       \           \------> command, message, value, ids
+//!                                        \------> transport -> protocol (the trait)
 //! main -> check -> broker (what it stores)
 //! ```
 //!
@@ -84,10 +85,12 @@ mod hub;
 pub mod ids;
 pub mod limits;
 mod listener;
+mod loads;
 pub mod logging;
 pub mod message;
 pub mod node;
 pub mod properties;
 pub mod protocol;
 pub mod subscriber;
+mod transport;
 pub mod value;

@@ -91,6 +91,14 @@ pub const EXCHANGE_HOPS_MAX: usize = 64;
 /// Consumers of one queue (abuse row 29).
 pub const CONSUMERS_PER_QUEUE_MAX: u32 = 100_000;
 
+// Until operators set them.
+
+/// Topics with a retained message, per virtual host: some 200 octets of memory each (arbitrary).
+pub const RETAINED_MAX: u64 = 10_000_000;
+
+/// Octets of retained messages, per virtual host, most of them on the disk (arbitrary).
+pub const RETAINED_BYTES_MAX: u64 = 64 * 1024 * MIB;
+
 // --- Between shards -----------------------------------------------------------------------------
 
 /// Shards of one process: one bit each in an interest set, with room to spare on any machine.

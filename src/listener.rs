@@ -1,7 +1,7 @@
 //! Accepting: one task per shard and address, since every shard listens on every port. Few
 //! connections are spread badly by SO_REUSEPORT, so a crowded shard hands newcomers on.
 //!
-//! May import `hub`, `connection`, `protocol`, `ringmq_shards`.
+//! May import `hub`, `loads`, `connection`, `ringmq_shards`.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -10,14 +10,14 @@ use std::task::Poll;
 use ringmq_shards::{AcceptError, Bound, Listener, Socket};
 
 use crate::connection;
-use crate::hub::{Crossing, Hub};
-use crate::protocol::Protocol;
+use crate::hub::{Arrival, Crossing, Hub};
+use crate::loads::ListenerId;
 
 /// Pause after the machine ran out of something, milliseconds (abuse row 112).
 const PAUSE_MS: u64 = 100;
 
 /// Accepts until the node stops.
-pub(crate) async fn accept(hub: Rc<Hub>, bound: Bound, protocol: &'static Protocol) {
+pub(crate) async fn accept(hub: Rc<Hub>, bound: Bound, listens_as: ListenerId) {
     let listener = match Listener::from_bound(bound) {
         Ok(listener) => listener,
         Err(error) => {
@@ -30,10 +30,9 @@ pub(crate) async fn accept(hub: Rc<Hub>, bound: Bound, protocol: &'static Protoc
     while let Some(accepted) = newcomer(&hub, &listener).await {
         match accepted {
             Ok(socket) => {
-                if is_full(&hub) {
-                    refusals.note("max_connections is reached");
-                } else {
-                    place(&hub, socket, protocol);
+                match hub.is_full(listens_as) {
+                    Some(why) => refusals.note(why),
+                    None => place(&hub, socket, listens_as),
                 }
                 // A queue full of newcomers must not keep those that are here waiting.
                 hub.shard.yield_if_needed().await;
@@ -60,12 +59,13 @@ async fn newcomer(hub: &Hub, listener: &Listener) -> Option<Result<Socket, Accep
 }
 
 /// Starts a connection here or sends it to where it is better off.
-fn place(hub: &Rc<Hub>, socket: Socket, protocol: &'static Protocol) {
-    let to = hub.place_connection(hub.broker.borrow().placement());
+fn place(hub: &Rc<Hub>, socket: Socket, listener: ListenerId) {
+    let arrival = Arrival { socket, listener, accepted_ms: hub.now().mono_ms, moved: None };
+    let to = hub.place_connection();
     if to == hub.shard.id() {
-        start(hub, socket, protocol);
+        start(hub, arrival);
     } else {
-        hub.send_connection(to, socket, protocol);
+        hub.send_connection(to, arrival);
     }
 }
 
@@ -83,13 +83,10 @@ impl Refusals {
     }
 }
 
-fn is_full(hub: &Hub) -> bool {
-    let max = hub.config.main.max_connections;
-    max != 0 && hub.connections_everywhere() >= u64::from(max)
-}
-
-fn start(hub: &Rc<Hub>, socket: Socket, protocol: &'static Protocol) {
-    hub.shard.spawn(connection::serve(hub.clone(), socket, protocol));
+/// Counted before its task has its first turn: a storm would otherwise pass the limits.
+fn start(hub: &Rc<Hub>, arrival: Arrival) {
+    hub.came(arrival.listener);
+    hub.shard.spawn(connection::serve(hub.clone(), arrival));
 }
 
 /// Reads the lanes while the shard is otherwise idle, and starts connections moved here.
@@ -98,12 +95,12 @@ pub(crate) async fn read_lanes(hub: Rc<Hub>) {
         hub.end_turn(hub.now());
         for arrival in hub.take_arrivals() {
             match arrival {
-                Crossing::Connection(socket, protocol) => start(&hub, socket, protocol),
-                Crossing::Listen(bound, protocol) => {
-                    hub.shard.spawn(accept(hub.clone(), bound, protocol));
+                Crossing::Connection(arrival) => start(&hub, *arrival),
+                Crossing::Listen(bound, listener) => {
+                    hub.shard.spawn(accept(hub.clone(), bound, listener));
                 }
                 Crossing::Broker(_)
-                | Crossing::Load(_)
+                | Crossing::Load(..)
                 | Crossing::Restore(..)
                 | Crossing::Go
                 | Crossing::Stop => {}

@@ -3,10 +3,10 @@
 //!
 //! May import everything but the insides of `broker` and of the protocols.
 
+mod doors;
 mod restart;
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,18 +14,19 @@ use std::sync::{Arc, mpsc};
 
 use ringmq_shards::log::{DataDir, DataDirError, Driver};
 use ringmq_shards::{
-    BindOptions, Bound, Options, Running, Shard, ShardId, Signal, Signals, StartError,
-    check_io_uring, limits as machine_limits, port_is_free, raise_nofile,
+    Options, Running, Shard, ShardId, Signal, Signals, StartError, check_io_uring,
+    limits as machine_limits, raise_nofile,
 };
 
+use self::doors::Door;
 use crate::auth::{self, Directory, LoginLimiter, Users};
 use crate::broker::placement::Placement;
 use crate::broker::{Broker, NodeLimits, Setup, StorageSetup};
 use crate::config::{self, Config};
-use crate::hub::{Crossing, Hub};
+use crate::hub::{Crossing, Hub, Settings};
 use crate::limits;
 use crate::listener;
-use crate::protocol::{Logins, PROTOCOLS, Protocol};
+use crate::protocol::{ListenAt, ListenerSettings, Logins, PROTOCOLS};
 
 /// Why the node did not start. Each text is one line with the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -40,12 +41,12 @@ pub enum NodeError {
     #[error("{0}")]
     Start(#[from] StartError),
     /// A listener.
-    #[error("cannot listen for {protocol} on {address}: {cause}")]
+    #[error("cannot listen for {protocol} on {at}: {cause}")]
     Listen {
         /// Which protocol.
         protocol: &'static str,
         /// Where.
-        address: SocketAddr,
+        at: Box<ListenAt>,
         /// Why, and what helps.
         cause: Box<str>,
     },
@@ -87,6 +88,7 @@ pub enum NodeError {
 #[derive(Debug)]
 struct Plan {
     config: Config,
+    listeners: Vec<ListenerSettings>,
     users: Arc<Users>,
     vhosts: Vec<Box<str>>,
     placement: Placement,
@@ -110,7 +112,7 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     check_io_uring()?;
     check_congestion(&config.main.tcp_congestion)?;
     let mut data_dir = open_data_dir(&config)?;
-    let Directory { users, vhosts, not_loaded } = auth::load(&config.main)?;
+    let Directory { users, vhosts, not_loaded } = auth::load(&config)?;
     for note in notes {
         tracing::info!("{note}");
     }
@@ -130,7 +132,8 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
         what: "no random numbers",
         cause: std::io::Error::other(error.to_string()),
     })?;
-    let listeners = bind_all(&config, placement.shards())?;
+    let mut listeners = doors::listeners(&config);
+    let doors = doors::open(&mut listeners, &config, placement.shards())?;
     let memory_bytes_max = config.main.max_memory.bytes(memory_bytes());
     let recovered = restart::recover(&data_dir, placement)?;
     let (restored, shards_restored) = mpsc::channel();
@@ -140,6 +143,7 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
         storage: restart::storage_setup(&config, &data_dir),
         root: data_dir.root.clone(),
         config,
+        listeners,
         placement,
         memory_bytes_max,
         secret,
@@ -150,16 +154,17 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     let running = ringmq_shards::start(&options, move |shard| run_shard(shard, shared.clone()))?;
     stop_on_signals(signals, &running)?;
     recovered.hand_out(&running, &shards_restored);
-    let mut addresses = Vec::new();
-    for Bind { protocol, address, sockets } in listeners {
-        addresses.push((protocol.name, address));
+    let mut files = Vec::new();
+    for Door { listener, sockets, file } in doors {
         let remote = running.remote();
         for (shard, bound) in (0..).map(ShardId).zip(sockets) {
-            remote.send(shard, Crossing::Listen(bound, protocol));
+            remote.send(shard, Crossing::Listen(bound, listener));
         }
+        files.extend(file);
     }
-    announce(&plan, &running, &addresses, nofile.ok());
+    announce(&plan, &running, nofile.ok());
     running.join().map_err(|lost| NodeError::ShardLost(lost.shard))?;
+    drop(files);
     if plan.closed.load(Ordering::Acquire) == shards {
         data_dir.mark_clean(placement.shards())?;
     }
@@ -198,69 +203,6 @@ fn memory_bytes() -> u64 {
     group.trim().parse().map_or(machine, |max: u64| machine.min(max))
 }
 
-/// Where a protocol is to listen.
-fn address_of(config: &Config, protocol: &Protocol) -> SocketAddr {
-    SocketAddr::new(config.amqp.bind, (protocol.port)(config))
-}
-
-/// One address and its socket for each shard.
-struct Bind {
-    protocol: &'static Protocol,
-    address: SocketAddr,
-    sockets: Vec<Bound>,
-}
-
-/// Binds each address once per shard before anything runs, so that a port that is taken is told at
-/// once and port 0 becomes the same port on every shard.
-fn bind_all(config: &Config, shards: u16) -> Result<Vec<Bind>, NodeError> {
-    let mut all = Vec::new();
-    for protocol in PROTOCOLS {
-        let wanted = address_of(config, protocol);
-        let fail = |error: std::io::Error| NodeError::Listen {
-            protocol: protocol.name,
-            address: wanted,
-            cause: explain_bind(&error, wanted.port()).into(),
-        };
-        if wanted.port() != 0 {
-            port_is_free(wanted).map_err(fail)?;
-        }
-        let first = Bound::new(wanted, bind_options(config)).map_err(fail)?;
-        let address = first.local_addr().map_err(fail)?;
-        let mut sockets = vec![first];
-        for _ in 1..shards {
-            sockets.push(Bound::new(address, bind_options(config)).map_err(fail)?);
-        }
-        all.push(Bind { protocol, address, sockets });
-    }
-    Ok(all)
-}
-
-#[expect(clippy::wildcard_enum_match_arm, reason = "the system has many more")]
-fn explain_bind(error: &std::io::Error, port: u16) -> String {
-    match error.kind() {
-        std::io::ErrorKind::AddrInUse => format!(
-            "the port is taken; stop the other server (ss -ltnp 'sport = :{port}' shows it) or \
-             choose another port, 0 for any free one"
-        ),
-        std::io::ErrorKind::PermissionDenied => format!(
-            "not permitted; ports below 1024 need CAP_NET_BIND_SERVICE \
-             (setcap cap_net_bind_service=+ep on the binary), port {port}"
-        ),
-        std::io::ErrorKind::AddrNotAvailable => "this machine does not have that address".into(),
-        _ => error.to_string(),
-    }
-}
-
-fn bind_options(config: &Config) -> BindOptions {
-    let bytes = |setting: Option<u64>| setting.and_then(|b| usize::try_from(b).ok());
-    BindOptions {
-        reuse_port: true,
-        backlog: i32::try_from(limits::LISTEN_BACKLOG).unwrap_or(i32::MAX),
-        recv_buffer: bytes(config.main.tcp_recv_buffer_bytes),
-        send_buffer: bytes(config.main.tcp_send_buffer_bytes),
-    }
-}
-
 /// One shard from its first task to its last.
 async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
     let config = Rc::new(plan.config.clone());
@@ -280,6 +222,8 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
             prefetch_default: u32::from(main.default_consumer_prefetch),
             consumer_timeout_ms: main.consumer_timeout_ms,
             durability: main.durability,
+            retained_max: limits::RETAINED_MAX,
+            retained_bytes_max: limits::RETAINED_BYTES_MAX,
         },
         boot: plan.storage.boot,
         storage: Some(plan.storage.clone()),
@@ -294,7 +238,9 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
             return;
         }
     };
-    let hub = Hub::new(shard.clone(), broker, config, logins, driver, plan.restored.clone());
+    let listeners = plan.listeners.iter().cloned().map(Rc::new).collect();
+    let settings = Settings { config, logins, listeners };
+    let hub = Hub::new(shard.clone(), broker, settings, driver, plan.restored.clone());
     shard.spawn(listener::read_lanes(hub.clone()));
     shard.spawn(hub.clone().watch_clock());
     shard.spawn(leave_when_the_disk_fails(hub.clone()));
@@ -370,12 +316,7 @@ fn leave_at_once() {
 
 /// What listens where, on which cores, and which limits are too low. Standard output, for people
 /// and scripts; `ready` is the last line.
-fn announce(
-    plan: &Plan,
-    running: &Running<Crossing>,
-    addresses: &[(&str, SocketAddr)],
-    nofile: Option<ringmq_shards::Limit>,
-) {
+fn announce(plan: &Plan, running: &Running<Crossing>, nofile: Option<ringmq_shards::Limit>) {
     let mut lines = vec![format!("RingMQ {}", env!("CARGO_PKG_VERSION"))];
     let cores: Vec<String> = running
         .cores()
@@ -389,8 +330,8 @@ fn announce(
     for advice in advice(cores.len(), nofile) {
         lines.push(format!("limit {advice}"));
     }
-    for (protocol, address) in addresses {
-        lines.push(format!("listening {protocol} {address}"));
+    for listener in &plan.listeners {
+        lines.push(format!("listening {listener}"));
     }
     lines.push("ready".into());
     let mut out = std::io::stdout().lock();
@@ -428,3 +369,7 @@ fn advice(shards: usize, nofile: Option<ringmq_shards::Limit>) -> Vec<String> {
     }
     advice
 }
+
+#[cfg(test)]
+#[path = "node/moving_tests.rs"]
+mod moving_tests;

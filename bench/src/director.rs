@@ -5,7 +5,6 @@ use std::io::Write;
 use std::sync::atomic::Ordering;
 
 use crate::clock::SECOND_NS;
-use crate::plan::Plan;
 use crate::process::Usage;
 use crate::worker::{Conductor, Shared};
 
@@ -13,6 +12,29 @@ use crate::worker::{Conductor, Shared};
 const LINGER_NS: u64 = 200_000_000;
 /// How often the director looks whether a stage is over.
 const LOOK_NS: u64 = 1_000_000;
+
+/// What a director must know of a plan.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Course {
+    /// Deliveries of messages that are in the queues before the run; `None` if they are empty.
+    pub(crate) stock: Option<u64>,
+    /// Whether the broker says of each message that it has it.
+    pub(crate) has_confirms: bool,
+    /// Whether anybody receives.
+    pub(crate) has_consumers: bool,
+    /// Deliveries that a message causes.
+    pub(crate) copies: u64,
+    /// Whether a number of messages ends the window.
+    pub(crate) is_counted: bool,
+    /// Deliveries that end the window.
+    pub(crate) deliveries_max: u64,
+    /// Longest window.
+    pub(crate) window_ns: u64,
+    /// Load before the window.
+    pub(crate) warm_up_ns: u64,
+    /// Silence after which missing messages are lost.
+    pub(crate) drain_timeout_ns: u64,
+}
 
 /// Counters and readings at a moment.
 #[derive(Debug, Clone, Copy, Default)]
@@ -70,16 +92,7 @@ enum Stage {
 pub(crate) struct Director {
     stage: Stage,
     start_ns: u64,
-    warm_up_ns: u64,
-    window_ns: u64,
-    drain_timeout_ns: u64,
-    is_counted: bool,
-    deliveries_max: u64,
-    /// Deliveries of messages that are in the queues before the run.
-    stock: Option<u64>,
-    has_confirms: bool,
-    has_consumers: bool,
-    copies: u64,
+    course: Course,
     broker_pid: Option<u32>,
     is_quiet: bool,
     last_line: Moment,
@@ -93,19 +106,11 @@ pub(crate) struct Director {
 
 impl Director {
     /// For a run that has yet to begin.
-    pub(crate) fn new(plan: &Plan, broker_pid: Option<u32>, is_quiet: bool) -> Self {
+    pub(crate) fn new(course: &Course, broker_pid: Option<u32>, is_quiet: bool) -> Self {
         Self {
             stage: Stage::WarmingUp,
             start_ns: 0,
-            warm_up_ns: plan.warm_up_ns,
-            window_ns: plan.window_ns,
-            drain_timeout_ns: plan.drain_timeout_ns,
-            is_counted: plan.messages.is_some() || plan.stock.is_some(),
-            deliveries_max: plan.deliveries.unwrap_or(u64::MAX),
-            stock: plan.stock.as_ref().map(|stock| stock.deliveries.unwrap_or(0)),
-            has_confirms: plan.confirm_window.is_some(),
-            has_consumers: plan.topology.consumers > 0,
-            copies: u64::try_from(plan.topology.copies()).unwrap_or(1),
+            course: *course,
             broker_pid,
             is_quiet,
             last_line: Moment::default(),
@@ -120,7 +125,7 @@ impl Director {
         self.start_ns = now_ns;
         self.last_line.time_ns = now_ns;
         self.last_progress.time_ns = now_ns;
-        if self.warm_up_ns == 0 {
+        if self.course.warm_up_ns == 0 {
             self.stage = self.next_stage(self.start_ns, shared);
         }
     }
@@ -134,37 +139,37 @@ impl Director {
 
     /// Whether all that was published has been confirmed and has come.
     fn is_complete(&self, shared: &Shared) -> bool {
-        if self.stock.is_none() && !shared.is_flushed.load(Ordering::Acquire) {
+        if self.course.stock.is_none() && !shared.is_flushed.load(Ordering::Acquire) {
             return false;
         }
         let now = Moment::count(0, shared);
         let expected = self.expected(now.published);
-        (!self.has_confirms || now.confirmed >= now.published)
-            && (!self.has_consumers || now.received >= expected)
+        (!self.course.has_confirms || now.confirmed >= now.published)
+            && (!self.course.has_consumers || now.received >= expected)
     }
 
     /// Deliveries to come in all, when so many messages are published.
     const fn expected(&self, published: u64) -> u64 {
-        match self.stock {
+        match self.course.stock {
             Some(deliveries) => deliveries,
-            None => published.saturating_mul(self.copies),
+            None => published.saturating_mul(self.course.copies),
         }
     }
 
     fn is_window_over(&self, now_ns: u64, shared: &Shared) -> bool {
         let since_ns = self.start.map_or(now_ns, |start| start.time_ns);
-        now_ns.saturating_sub(since_ns) >= self.window_ns
-            || shared.received.load(Ordering::Relaxed) >= self.deliveries_max
-            || (self.is_counted && (self.is_complete(shared) || self.is_silent(now_ns)))
+        now_ns.saturating_sub(since_ns) >= self.course.window_ns
+            || shared.received.load(Ordering::Relaxed) >= self.course.deliveries_max
+            || (self.course.is_counted && (self.is_complete(shared) || self.is_silent(now_ns)))
     }
 
     const fn is_silent(&self, now_ns: u64) -> bool {
-        now_ns.saturating_sub(self.last_progress.time_ns) >= self.drain_timeout_ns
+        now_ns.saturating_sub(self.last_progress.time_ns) >= self.course.drain_timeout_ns
     }
 
     fn next_stage(&mut self, now_ns: u64, shared: &Shared) -> Stage {
         match self.stage {
-            Stage::WarmingUp if now_ns.saturating_sub(self.start_ns) >= self.warm_up_ns => {
+            Stage::WarmingUp if now_ns.saturating_sub(self.start_ns) >= self.course.warm_up_ns => {
                 self.start = Some(self.read(now_ns, shared));
                 shared.window_start_ns.store(now_ns, Ordering::Relaxed);
                 Stage::Measuring
@@ -237,43 +242,20 @@ impl Conductor for Director {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Stock;
-    use crate::verify::Topology;
 
     const MILLISECOND_NS: u64 = 1_000_000;
 
-    fn plan() -> Plan {
-        Plan {
+    fn course() -> Course {
+        Course {
             stock: None,
-            topology: Topology {
-                run: 0,
-                body_bytes: 16,
-                producers: 1,
-                consumers: 1,
-                queues: 1,
-                is_fanout: false,
-            },
-            queues: vec![String::new()],
-            removes_queues: true,
-            removes_exchange: false,
-            exchange: String::new(),
-            exchange_kind: None,
-            key: None,
-            is_durable: false,
-            queue_type: None,
-            is_persistent: false,
-            confirm_window: Some(10),
-            ack_batch: None,
-            prefetch: 0,
-            rate: None,
-            consume_rate: None,
-            messages: None,
-            deliveries: None,
+            has_confirms: true,
+            has_consumers: true,
+            copies: 1,
+            is_counted: false,
+            deliveries_max: u64::MAX,
             window_ns: 100 * MILLISECOND_NS,
             warm_up_ns: 10 * MILLISECOND_NS,
             drain_timeout_ns: 50 * MILLISECOND_NS,
-            backlog_max: u64::MAX,
-            is_spinning: false,
         }
     }
 
@@ -286,7 +268,7 @@ mod tests {
     #[test]
     fn what_is_on_its_way_at_the_end_of_the_window_is_awaited() {
         let shared = Shared::new();
-        let mut director = Director::new(&plan(), None, true);
+        let mut director = Director::new(&course(), None, true);
         set(&shared, 5, 0, 0);
         director.on_turn(10 * MILLISECOND_NS, &shared);
         set(&shared, 50, 20, 30);
@@ -308,7 +290,7 @@ mod tests {
     #[test]
     fn a_drain_without_progress_ends() {
         let shared = Shared::new();
-        let mut director = Director::new(&plan(), None, true);
+        let mut director = Director::new(&course(), None, true);
         set(&shared, 50, 20, 30);
         shared.is_flushed.store(true, Ordering::Relaxed);
         for time_ms in [10, 110, 140, 150] {
@@ -320,7 +302,7 @@ mod tests {
     #[test]
     fn a_run_by_number_is_measured_until_the_last_message_has_come() {
         let shared = Shared::new();
-        let counted = Plan { messages: Some(50), window_ns: u64::MAX, warm_up_ns: 0, ..plan() };
+        let counted = Course { is_counted: true, window_ns: u64::MAX, warm_up_ns: 0, ..course() };
         let mut director = Director::new(&counted, None, true);
         director.begin(0, &shared);
         set(&shared, 50, 50, 49);
@@ -336,9 +318,10 @@ mod tests {
     #[test]
     fn a_drain_of_what_was_there_is_measured_until_all_of_it_has_come() {
         let shared = Shared::new();
-        let stock = Some(Stock { published: None, deliveries: Some(40) });
-        let drain = Plan { stock, confirm_window: None, warm_up_ns: 0, ..plan() };
-        let mut director = Director::new(&Plan { window_ns: u64::MAX, ..drain }, None, true);
+        let stock = Some(40);
+        let drain =
+            Course { stock, is_counted: true, has_confirms: false, warm_up_ns: 0, ..course() };
+        let mut director = Director::new(&Course { window_ns: u64::MAX, ..drain }, None, true);
         director.begin(MILLISECOND_NS, &shared);
         set(&shared, 0, 0, 39);
         director.on_turn(2 * MILLISECOND_NS, &shared);

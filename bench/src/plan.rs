@@ -1,7 +1,8 @@
 //! Options made consistent: what a run does, without a choice left. Imports `options`,
-//! `verify::Topology`.
+//! `verify::Topology`, `director::Course`.
 
 use crate::clock::SECOND_NS;
+use crate::director::Course;
 use crate::error::PerfError;
 use crate::options::{ExchangeKind, LoadOptions};
 use crate::payload::BODY_BYTES_MIN;
@@ -106,7 +107,12 @@ impl Plan {
                 producers: options.publishers.into(),
                 consumers: options.consumers.into(),
                 queues: options.queues.into(),
-                is_fanout: exchange_kind == Some(ExchangeKind::Fanout),
+                topics: if exchange_kind == Some(ExchangeKind::Fanout) {
+                    1
+                } else {
+                    options.queues.into()
+                },
+                is_ordered: true,
             },
             queues,
             removes_queues: options.queue.is_none(),
@@ -132,6 +138,21 @@ impl Plan {
         })
     }
 
+    /// What a director must know.
+    pub(crate) fn course(&self) -> Course {
+        Course {
+            stock: self.stock.as_ref().map(|stock| stock.deliveries.unwrap_or(0)),
+            has_confirms: self.confirm_window.is_some(),
+            has_consumers: self.topology.consumers > 0,
+            copies: u64::try_from(self.topology.copies()).unwrap_or(1),
+            is_counted: self.messages.is_some() || self.stock.is_some(),
+            deliveries_max: self.deliveries.unwrap_or(u64::MAX),
+            window_ns: self.window_ns,
+            warm_up_ns: self.warm_up_ns,
+            drain_timeout_ns: self.drain_timeout_ns,
+        }
+    }
+
     /// How many connections publish.
     pub(crate) const fn publishing(&self) -> usize {
         if self.stock.is_some() { 0 } else { self.topology.producers }
@@ -150,12 +171,17 @@ impl Plan {
 
     /// The share of producer `index` in the number of messages.
     pub(crate) fn messages_of(&self, index: usize) -> u64 {
-        let Some(messages) = self.messages else { return u64::MAX };
-        let producers = u64::try_from(self.topology.producers).unwrap_or(1).max(1);
-        let share = messages.checked_div(producers).unwrap_or(0);
-        let rest = messages.checked_rem(producers).unwrap_or(0);
-        share + u64::from(u64::try_from(index).is_ok_and(|index| index < rest))
+        share_of(self.messages, self.topology.producers, index)
     }
+}
+
+/// The share of producer `index` of `producers` in a number of messages.
+pub(crate) fn share_of(messages: Option<u64>, producers: usize, index: usize) -> u64 {
+    let Some(messages) = messages else { return u64::MAX };
+    let producers = u64::try_from(producers).unwrap_or(1).max(1);
+    let share = messages.checked_div(producers).unwrap_or(0);
+    let rest = messages.checked_rem(producers).unwrap_or(0);
+    share + u64::from(u64::try_from(index).is_ok_and(|index| index < rest))
 }
 
 fn check(options: &LoadOptions) -> Result<(), PerfError> {

@@ -7,15 +7,16 @@ use std::sync::atomic::Ordering;
 use rustix::thread::{CpuSet, sched_setaffinity, set_current_timer_slack};
 
 use crate::client::ClientError;
-use crate::client::amqp091::consumer::{Consumer, Receipts};
+use crate::client::amqp091::consumer::Consumer;
 use crate::client::amqp091::link::Link;
-use crate::client::amqp091::producer::{Dispatch, Producer};
+use crate::client::amqp091::producer::Producer;
 use crate::client::amqp091::setup;
-use crate::client::amqp091::uri::Uri;
+use crate::client::tally::{Dispatch, Receipts};
+use crate::client::uri::{AMQP, Uri};
 use crate::clock::Clock;
 use crate::director::{Director, Moment};
 use crate::error::PerfError;
-use crate::histogram::{Latency, Summary};
+use crate::histogram::Summary;
 use crate::options::LoadOptions;
 use crate::plan::{Plan, Stock};
 use crate::verify::{Faults, Topology, Verifier};
@@ -75,7 +76,7 @@ pub(crate) struct Outcome {
 /// # Errors
 /// What stood in the way before the load began; later failures are part of the outcome.
 pub(crate) fn run(plan: &Plan, manner: Manner<'_>) -> Result<Outcome, PerfError> {
-    let uri = Uri::parse(manner.uri)?;
+    let uri = Uri::parse(manner.uri, AMQP)?;
     let mut control = Link::open(&uri, "ringmqperf control")?;
     let outcome = match &plan.stock {
         None => {
@@ -101,7 +102,7 @@ pub(crate) fn run(plan: &Plan, manner: Manner<'_>) -> Result<Outcome, PerfError>
 fn load(uri: &Uri, plan: &Plan, manner: Manner<'_>) -> Result<Outcome, PerfError> {
     let clock = Clock::start();
     let shared = Shared::new();
-    let mut director = Director::new(plan, manner.broker_pid, manner.is_quiet);
+    let mut director = Director::new(&plan.course(), manner.broker_pid, manner.is_quiet);
     if plan.stock.is_some() {
         // What is in the queues comes as soon as the first consumer is there.
         director.begin(clock.now_ns(), &shared);
@@ -221,20 +222,12 @@ fn worker<'a>(
 ) -> Result<Worker<'a>, PerfError> {
     let nobody = Topology { producers: 0, consumers: 0, body_bytes: 0, ..plan.topology };
     let topology = if is_consuming { plan.topology } else { nobody };
-    let dispatch = Dispatch {
-        latency: Latency::new(),
-        window: 0..0,
-        published: 0,
-        confirmed: 0,
-        faults: Faults::default(),
-        room: u64::MAX,
-        is_open: true,
-    };
+    let dispatch = Dispatch::new();
     let verifier = match &plan.stock {
         Some(Stock { published: None, .. }) => Verifier::of_unknown_run(topology),
         None | Some(Stock { published: Some(_), .. }) => Verifier::new(topology),
     };
-    let receipts = Receipts { verifier, latency: Latency::new(), window: 0..0, count: 0 };
+    let receipts = Receipts::new(verifier);
     let habits = Habits {
         is_spinning: plan.is_spinning,
         backlog_max: plan.backlog_max,
@@ -245,7 +238,7 @@ fn worker<'a>(
 }
 
 /// Binds this thread to a processor, and has its timers fire on time.
-fn pin(processor: Option<&usize>) -> Result<(), PerfError> {
+pub(crate) fn pin(processor: Option<&usize>) -> Result<(), PerfError> {
     // The default of 50 us would be in every measured delay of a slow open-loop producer.
     set_current_timer_slack(NonZeroU64::new(1))
         .map_err(PerfError::system("setting timer slack"))?;

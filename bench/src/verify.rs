@@ -22,27 +22,41 @@ pub(crate) struct Topology {
     pub(crate) producers: usize,
     /// Number of consumers; consumer `c` is on queue `c % queues`.
     pub(crate) consumers: usize,
-    /// Number of queues; producer `p` reaches queue `p % queues`, or all of them.
+    /// Number of queues, a multiple of `topics`.
     pub(crate) queues: usize,
-    /// Whether every message reaches every queue.
-    pub(crate) is_fanout: bool,
+    /// Producer `p` reaches the queues `q` with `p % topics == q % topics`: one topic is a
+    /// fan-out, and as many as queues give each producer one queue.
+    pub(crate) topics: usize,
+    /// Whether messages of a producer come to a consumer in their order.
+    pub(crate) is_ordered: bool,
 }
 
 impl Topology {
     /// How many times each message is delivered.
     pub(crate) const fn copies(&self) -> usize {
-        if self.is_fanout { self.queues } else { 1 }
+        match self.queues.checked_div(self.topics) {
+            Some(copies) => copies,
+            None => 0,
+        }
+    }
+
+    /// How many producers reach a queue, at most.
+    const fn producers_each(&self) -> usize {
+        if self.topics == 0 { 0 } else { self.producers.div_ceil(self.topics) }
+    }
+
+    /// Place of what `producer` sends to `queue` in row `row` of a table; `None` if nothing gets
+    /// there.
+    fn place(&self, producer: usize, queue: usize, row: usize) -> Option<usize> {
+        let is_reached = producer < self.producers
+            && producer.checked_rem(self.topics)? == queue.checked_rem(self.topics)?;
+        let column = producer.checked_div(self.topics)?;
+        is_reached.then_some(row.checked_mul(self.producers_each())?.checked_add(column)?)
     }
 
     /// Place of what `producer` sent to `queue` in a table; `None` if nothing gets there.
     fn stream(&self, producer: usize, queue: usize) -> Option<usize> {
-        if producer >= self.producers {
-            return None;
-        }
-        if self.is_fanout {
-            return queue.checked_mul(self.producers)?.checked_add(producer);
-        }
-        (producer.checked_rem(self.queues)? == queue).then_some(producer)
+        self.place(producer, queue, queue)
     }
 }
 
@@ -151,7 +165,7 @@ pub(crate) struct Verifier {
     pattern: Pattern,
     /// By place of the stream.
     received: Vec<Received>,
-    /// Lowest sequence number in order, by consumer and then producer.
+    /// Lowest sequence number in order, by consumer and then producer of its queue.
     next: Vec<u64>,
     /// What was wrong up to now.
     pub(crate) faults: Faults,
@@ -165,8 +179,8 @@ impl Verifier {
 
     /// One for messages that another process has published. The first message tells the run.
     pub(crate) fn of_unknown_run(topology: Topology) -> Self {
-        let streams = topology.producers.saturating_mul(topology.copies());
-        let views = topology.producers.saturating_mul(topology.consumers);
+        let streams = topology.queues.saturating_mul(topology.producers_each());
+        let views = topology.consumers.saturating_mul(topology.producers_each());
         Self {
             topology,
             run: None,
@@ -238,12 +252,12 @@ impl Verifier {
         };
         let sequence = head.sequence.near(received.base());
         let insert = received.insert(sequence);
-        let view = consumer.checked_mul(self.topology.producers)?.checked_add(producer)?;
+        let view = self.topology.place(producer, queue, consumer)?;
         let next = self.next.get_mut(view)?;
         let expected = *next;
         *next = expected.max(sequence.saturating_add(1));
         match insert {
-            Insert::New if sequence >= expected => Some(head.time_ns),
+            Insert::New if sequence >= expected || !self.topology.is_ordered => Some(head.time_ns),
             Insert::New => self.reordered(consumer, producer, (sequence, expected)),
             Insert::Again => self.duplicated(consumer, producer, sequence),
             Insert::TooFar => {
@@ -342,7 +356,8 @@ mod tests {
         producers: 2,
         consumers: 2,
         queues: 1,
-        is_fanout: false,
+        topics: 1,
+        is_ordered: true,
     };
 
     fn body(topology: Topology, producer: u16, sequence: u64) -> Vec<u8> {
@@ -422,7 +437,7 @@ mod tests {
     #[test]
     fn a_message_of_another_run_or_queue_is_reported() {
         let other_run = Topology { run: 8, ..TOPOLOGY };
-        let two_queues = Topology { queues: 2, ..TOPOLOGY };
+        let two_queues = Topology { queues: 2, topics: 2, ..TOPOLOGY };
         let mut verifier = Verifier::new(two_queues);
         verifier.on_body(0, &body(other_run, 0, 0));
         verifier.on_body(1, &body(two_queues, 0, 0));
@@ -473,8 +488,24 @@ mod tests {
     }
 
     #[test]
+    fn several_topics_may_each_reach_several_queues() {
+        let topology = Topology { queues: 4, topics: 2, consumers: 4, producers: 3, ..TOPOLOGY };
+        assert_eq!(topology.copies(), 2);
+        let fed = [(0, 0, 0), (2, 0, 0), (1, 1, 0), (3, 1, 0), (0, 2, 0), (2, 2, 0)];
+        assert_eq!(verdict(topology, &fed, &[1, 1, 1]).total(), 0);
+        assert_eq!(verdict(topology, &fed[1..], &[1, 1, 1]).lost, 1);
+        assert_eq!(verdict(topology, &[(1, 0, 0)], &[0, 0, 0]).misrouted, 1);
+    }
+
+    #[test]
+    fn order_may_be_of_no_matter() {
+        let topology = Topology { is_ordered: false, ..TOPOLOGY };
+        assert_eq!(verdict(topology, &[(0, 0, 1), (0, 0, 0)], &[2, 0]).total(), 0);
+    }
+
+    #[test]
     fn each_queue_of_a_fanout_gets_every_message() {
-        let fanout = Topology { queues: 2, is_fanout: true, ..TOPOLOGY };
+        let fanout = Topology { queues: 2, ..TOPOLOGY };
         let fed = [(0, 0, 0), (1, 0, 0), (0, 1, 0)];
         assert_eq!(verdict(fanout, &fed, &[1, 1]).lost, 1);
     }

@@ -9,8 +9,9 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::time::Timespec;
 
 use crate::client::ClientError;
-use crate::client::amqp091::consumer::{Consumer, Receipts};
-use crate::client::amqp091::producer::{Dispatch, Producer};
+use crate::client::amqp091::consumer::Consumer;
+use crate::client::amqp091::producer::Producer;
+use crate::client::tally::{Dispatch, Receipts};
 use crate::clock::{Clock, SECOND_NS};
 
 /// Octets of the read buffer: two frames of the largest size and their overhead.
@@ -254,9 +255,7 @@ impl<'a> Worker<'a> {
                 Some(index) => self.producers.get_mut(index).map(|producer| &mut producer.socket),
             };
             let Some(socket) = socket else { continue };
-            let closing = EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR;
-            socket.is_readable |= flags.intersects(EventFlags::IN | closing);
-            socket.is_writable |= flags.intersects(EventFlags::OUT | closing);
+            socket.on_event(flags);
         }
         Ok(())
     }

@@ -43,6 +43,7 @@ mod signals;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod socket;
+mod socket_file;
 mod start;
 mod stream;
 mod tasks;
@@ -64,6 +65,7 @@ pub use shard::Shard;
 pub use shard_id::{SHARDS_MAX, ShardId};
 pub use signals::{Signal, Signals};
 pub use socket::Socket;
+pub use socket_file::SocketFile;
 pub use start::{Options, Running, ShardLost, StartError, start};
 pub use stream::Stream;
 pub use timers::{TimerId, Timers};

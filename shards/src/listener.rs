@@ -2,14 +2,18 @@
 #![expect(unsafe_code, reason = "a file descriptor is handed to the executor")]
 
 use crate::socket::{Socket, plain_address};
+use crate::socket_file::SocketFile;
 use futures_lite::io::AsyncRead;
 use glommio::net::TcpStream;
 use socket2::{Domain, Protocol, Type};
 use std::cell::RefCell;
 use std::fmt;
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, IntoRawFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -90,6 +94,29 @@ impl Bound {
         socket.bind(&address.into())?;
         socket.listen(options.backlog)?;
         Ok(Self { socket })
+    }
+
+    /// Binds to a name in the file system and listens there; what a server that was killed has left under that name is replaced.
+    /// Whoever may write to the file, by its permissions `mode`, may connect. One shard accepts for all: the kernel does not
+    /// spread the connections of such a socket.
+    ///
+    /// # Errors
+    ///
+    /// `AddrInUse` if somebody listens there, `AlreadyExists` if it is a file of another kind; otherwise what the system calls
+    /// say.
+    pub fn unix(path: &Path, mode: u32, options: BindOptions) -> io::Result<(Self, SocketFile)> {
+        SocketFile::make_way(path)?;
+        let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        if let Some(bytes) = options.send_buffer {
+            socket.set_send_buffer_size(bytes)?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&socket2::SockAddr::unix(path)?)?;
+        let file = SocketFile::new(path)?;
+        // Nobody can connect before we listen.
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+        socket.listen(options.backlog)?;
+        Ok((Self { socket }, file))
     }
 
     /// Where it listens, with the port that the kernel chose for 0.

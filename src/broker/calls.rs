@@ -23,6 +23,8 @@ pub(super) enum Then {
     SessionOpened { to: ChannelRef, session: SessionId, resumed: bool },
     /// Another shard's call is answered.
     Done { shard: ShardId, call: CallId },
+    /// Readers of retained messages go on.
+    RetainedRound,
     /// The keeper forgets that the exchange is being deleted.
     Forget { exchange: ExchangeId, then: Box<Self> },
 }
@@ -109,6 +111,7 @@ impl Broker {
                 self.session_opened(to, session, resumed);
             }
             Then::Done { shard, call } => self.done(shard, call, true),
+            Then::RetainedRound => self.retained_round_over(),
             Then::Forget { exchange, then } => {
                 self.leaving.retain(|id| *id != exchange);
                 self.finish(*then, known);

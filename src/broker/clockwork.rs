@@ -29,6 +29,7 @@ pub(super) enum Alarm {
     Delayed,
     Storage,
     Session(SessionId),
+    Retained,
 }
 
 /// Deadlines of messages that do not wait any more, kept until they come or there are more of them
@@ -257,6 +258,7 @@ impl Broker {
             match alarm {
                 Alarm::Delayed => self.publish_due(now),
                 Alarm::Storage => self.storage_time(),
+                Alarm::Retained => self.retained_time(now),
                 Alarm::Queue(id) => self.queue_time(id, now),
                 Alarm::Session(id) => self.session_time(id, now),
             }

@@ -142,6 +142,7 @@ impl Outlet for Way<'_> {
 impl Broker {
     /// Ends a turn: carries out what queues decided, delivers what can be delivered.
     pub fn end_turn(&mut self, now: Now) {
+        self.retained_turn(now);
         loop {
             while let Some((queue, vhost, effect)) = self.effects.pop_front() {
                 self.carry_out((queue, vhost), effect, now);
@@ -189,6 +190,7 @@ impl Broker {
         self.memory.moved(before, entry.queue.memory_bytes());
         self.queue_effects(id);
         self.mark_dirty(id);
+        self.wake_part(id);
     }
 
     /// Consumers come before whoever looks at a queue: a message that came earlier in this turn

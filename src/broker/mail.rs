@@ -156,6 +156,10 @@ pub(crate) enum Mail {
         parcel: Parcel,
         wanted: Option<PendingId>,
     },
+    /// To the owner of the part that keeps the last message of its topic.
+    Retain { vhost: VhostId, parcel: Parcel, wanted: Option<PendingId> },
+    /// To a reader's shard: a retained message.
+    Retained { connection: ConnectionId, channel: ChannelId, parcel: Parcel },
     /// Back to the publisher's shard; `found`: a queue was there.
     Stored { pending: PendingId, accepted: bool, found: bool },
     /// Back to the publisher's shard: no queue of that name.

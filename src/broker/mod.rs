@@ -32,6 +32,7 @@ pub(crate) mod queue;
 mod receive;
 mod record;
 mod reply;
+mod retained;
 mod route;
 mod settle;
 mod shared_credit;
@@ -122,6 +123,10 @@ pub struct NodeLimits {
     pub consumer_timeout_ms: Option<u64>,
     /// What durable queues promise where nothing else is said.
     pub durability: Durability,
+    /// Topics with a retained message, per virtual host; each shard has its share.
+    pub retained_max: u64,
+    /// Octets of retained messages, per virtual host; each shard has its share.
+    pub retained_bytes_max: u64,
 }
 
 /// The broker core of one shard.
@@ -178,6 +183,7 @@ pub struct Broker {
     delayed: clockwork::Delayed,
     sessions: Sessions,
     wills: Wills,
+    retained: retained::Retained,
 
     dirty: Vec<QueueId>,
     effects: VecDeque<(QueueId, VhostId, Effect)>,
@@ -223,6 +229,12 @@ impl Broker {
                 durability: setup.limits.durability,
                 ..QueueDefaults::default()
             },
+            retained: retained::Retained::new(
+                &setup.vhosts,
+                setup.placement,
+                setup.shard,
+                (setup.limits.retained_max, setup.limits.retained_bytes_max),
+            ),
             memory: flow::Memory::new(shards, setup.limits.memory_bytes_max),
             limits: setup.limits,
             readers: setup.readers,
@@ -315,10 +327,12 @@ impl Broker {
             | Command::DeleteExchange { .. }
             | Command::BindExchange { .. }
             | Command::UnbindExchange { .. } => KEEPER,
-            Command::OpenSession(_)
-            | Command::Subscribe { .. }
-            | Command::Unsubscribe { .. }
-            | Command::ReadRetained { .. } => self.shard,
+            Command::OpenSession(_) | Command::Subscribe { .. } | Command::Unsubscribe { .. } => {
+                self.shard
+            }
+            Command::ReadRetained { filter, from, .. } => {
+                self.retained_owner(entered.vhost, filter, *from)
+            }
             Command::Cancel { consumer } => {
                 self.consumer_stops(connection, channel, *consumer);
                 consumer.queue.shard

@@ -122,9 +122,8 @@ impl Broker {
             Command::OpenSession(open) => self.open_session(at, vhost, &open, now),
             Command::Subscribe { subscriptions } => self.subscribe(at, subscriptions, now),
             Command::Unsubscribe { filters } => self.unsubscribe(at, &filters),
-            Command::ReadRetained { .. } => {
-                let why = "no messages are retained yet";
-                self.answer(at, Answer::Refused(Refusal::Unavailable(why.into())));
+            Command::ReadRetained { filter, from, bytes_max } => {
+                self.request_retained(at, vhost, (filter, from, bytes_max));
             }
             // These are answered on the connection's own shard.
             Command::ConsumeReplies { .. } | Command::CloseChannel | Command::CloseConnection => {
@@ -231,8 +230,8 @@ impl Broker {
         if let Err(refusal) = self.check_ordinary(&spec, vhost) {
             return Answer::Refused(refusal);
         }
-        match self.make_queue(at.connection, vhost, spec, now) {
-            Ok(answer) => answer,
+        match self.make_queue(vhost, spec, now) {
+            Ok(id) => self.queues.get(id).map_or(Answer::Done, |entry| declared(&entry.queue)),
             Err(refusal) => Answer::Refused(refusal),
         }
     }
@@ -266,18 +265,15 @@ impl Broker {
         answer
     }
 
+    /// Makes a queue that is not there, with its definition and its name.
     pub(super) fn make_queue(
         &mut self,
-        by: ConnectionRef,
         vhost: VhostId,
         spec: QueueSpec<'_>,
         now: Now,
-    ) -> Result<PlainAnswer, Refusal> {
-        if self.node_counts().0 >= self.limits.queues_max as u64 {
-            return Err(Refusal::LimitReached("queue limit is reached".into()));
-        }
+    ) -> Result<QueueId, Refusal> {
         let name: Box<str> = spec.name.into();
-        let exclusive = spec.exclusive.is_some();
+        let exclusive = spec.exclusive;
         let invalid = |bad: BadArgument| Refusal::InvalidArgument {
             entity: Entity::Queue,
             name: name.clone(),
@@ -286,10 +282,12 @@ impl Broker {
         };
         let defaults = self.defaults_in(vhost);
         let (kind, settings) = Queue::rules(&spec, &defaults).map_err(invalid)?;
+        if kind.counts_as_queue && self.node_counts().0 >= self.limits.queues_max as u64 {
+            return Err(Refusal::LimitReached("queue limit is reached".into()));
+        }
         let NewStore { store, kept_as: uid, uid: store_uid } =
             self.new_store(vhost, &spec, (kind.keeps_all, settings.durability))?;
         let queue = Queue::declare_on(&spec, &defaults, store, now).map_err(invalid)?;
-        let answer = declared(&queue);
         let entry = QueueEntry {
             queue,
             vhost,
@@ -308,12 +306,12 @@ impl Broker {
         self.attach_store(store_uid, id);
         // The default exchange has a new destination.
         self.revision += 1;
-        if exclusive {
+        if let Some(by) = exclusive {
             self.leave_footprint(by, id);
         }
         self.log_queue(id);
         self.arm(id, now);
-        Ok(answer)
+        Ok(id)
     }
 
     /// A name nobody can guess or has, whose group lies on this shard. `None`: random numbers are

@@ -124,7 +124,7 @@ impl Broker {
     }
 
     /// Fills the cache's route. `Some`: the message goes another way.
-    fn find_route(
+    pub(super) fn find_route(
         &mut self,
         entered: &Entered,
         publish: &Publish<'_>,
@@ -328,7 +328,12 @@ impl Broker {
         }
     }
 
-    fn make_message(&self, route: &Route, publish: &Publish<'_>, now: Now) -> Option<Message> {
+    pub(super) fn make_message(
+        &self,
+        route: &Route,
+        publish: &Publish<'_>,
+        now: Now,
+    ) -> Option<Message> {
         let name = route.name.clone().unwrap_or_else(|| self.no_name.clone());
         let message = message_of(name, publish, now)?;
         if publish.extra_keys.is_empty() {
@@ -550,7 +555,7 @@ fn message_of(name: Rc<str>, publish: &Publish<'_>, now: Now) -> Option<Message>
 }
 
 /// A message that does not follow its exchange's bindings now.
-enum Detour {
+pub(super) enum Detour {
     Reply,
     Delay { exchange: ExchangeId, delay_ms: u64 },
 }

@@ -55,8 +55,9 @@ impl Broker {
             | Mail::PublishTo { .. }
             | Mail::PublishByName { .. }
             | Mail::Reply { .. }
+            | Mail::Retain { .. }
             | Mail::Delay { .. } => self.read_publish(from, mail, bytes, now),
-            Mail::Deliver { .. } | Mail::Returned { .. } => {
+            Mail::Deliver { .. } | Mail::Returned { .. } | Mail::Retained { .. } => {
                 self.read_delivery(from, mail, bytes, now);
             }
             Mail::Stored { pending, accepted, found } => self.stored(pending, accepted, found),
@@ -154,6 +155,11 @@ impl Broker {
                 let put = self.delay(waiting, lasting, now);
                 self.report(from, wanted, put, true);
             }
+            Mail::Retain { vhost, parcel, wanted } => {
+                let Some(message) = self.unpack(bytes, parcel) else { return };
+                let put = self.retain_here(vhost, &message, now);
+                self.report(from, wanted, put, true);
+            }
             other => debug_assert!(false, "not a publish: {other:?}"),
         }
     }
@@ -212,6 +218,11 @@ impl Broker {
             Mail::Returned { connection, channel, parcel } => {
                 if let Some(message) = self.unpack(bytes, parcel) {
                     self.tell(connection, Event::Returned { channel, message });
+                }
+            }
+            Mail::Retained { connection, channel, parcel } => {
+                if let Some(message) = self.unpack(bytes, parcel) {
+                    self.tell(connection, Event::Retained { channel, message });
                 }
             }
             other => debug_assert!(false, "not a delivery: {other:?}"),

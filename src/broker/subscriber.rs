@@ -13,9 +13,8 @@ mod subscribe;
 pub(in crate::broker) mod wills;
 
 use super::Broker;
-use crate::command::{Now, Publish, Published, Refusal};
+use crate::command::{Now, Published};
 use crate::ids::{ChannelId, ConnectionId, DeliveryId, PublishSeq, QueueRef, ShardId};
-use crate::message::Message;
 use crate::subscriber::{Lasts, Will};
 
 impl Broker {
@@ -23,30 +22,6 @@ impl Broker {
     pub fn session_home(&self, vhost: &str, queue: &str) -> Option<ShardId> {
         self.vhosts.iter().find(|v| &*v.name == vhost)?;
         Some(self.placement.owner(vhost, queue))
-    }
-
-    /// Publishes to whoever has subscribed to a topic, which is the routing key; the exchange is
-    /// [`crate::subscriber::FILTERS`]. With `retain` it becomes the retained message of its topic
-    /// as well, or, without a body, takes that away; stored means both.
-    ///
-    /// # Errors
-    /// As [`Broker::publish`].
-    pub fn publish_topic(
-        &mut self,
-        connection: ConnectionId,
-        channel: ChannelId,
-        publish: &Publish<'_>,
-        retain: bool,
-        now: Now,
-    ) -> Result<Published, Refusal> {
-        let _ = retain;
-        self.publish(connection, channel, publish, now)
-    }
-
-    /// Puts a retained message into the queue of the connection's session: it comes back as a
-    /// delivery whose message names [`crate::subscriber::RETAINED`] as its exchange.
-    pub fn replay(&mut self, connection: ConnectionId, message: &Message, now: Now) {
-        let _ = (connection, message, now);
     }
 
     /// Keeps the number of a message that the session has published, before its publisher is told

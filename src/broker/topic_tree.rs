@@ -3,6 +3,7 @@
 //! Serves topic exchanges, subscription filters and, the other way round, look-ups of stored
 //! names by a filter. One per exchange or vhost and shard. May import nothing.
 
+pub(crate) mod places;
 pub(crate) mod syntax;
 #[cfg(test)]
 mod tests;
@@ -111,13 +112,13 @@ impl<V> TopicTree<V> {
         }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "retained messages are looked up with it"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "operators see it by the management API"))]
     /// The number of patterns that have a value.
     pub(crate) fn len(&self) -> usize {
         self.pattern_count
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "retained messages are looked up with it"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "operators see it by the management API"))]
     /// Whether no pattern has a value.
     pub(crate) fn is_empty(&self) -> bool {
         self.pattern_count == 0
@@ -141,7 +142,7 @@ impl<V> TopicTree<V> {
         }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "retained messages are looked up with it"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "what is read is mostly changed as well"))]
     /// The value of a pattern.
     pub(crate) fn get(&self, pattern: &str) -> Option<&V> {
         self.node(self.find(pattern)?)?.value.as_ref()
@@ -156,6 +157,10 @@ impl<V> TopicTree<V> {
     /// Takes a pattern out, and the nodes that only it needed.
     pub(crate) fn remove(&mut self, pattern: &str) -> Option<V> {
         let at = self.find(pattern)?;
+        self.take_out(at)
+    }
+
+    fn take_out(&mut self, at: NodeId) -> Option<V> {
         let value = self.node_mut(at)?.value.take()?;
         self.pattern_count -= 1;
         self.prune(at);
@@ -193,43 +198,6 @@ impl<V> TopicTree<V> {
                 for child in by_word.copied().into_iter().chain(by_one) {
                     then.push(child);
                     self.enter_any(child, walk, lasting, &mut found);
-                }
-            }
-            now.clear();
-            mem::swap(now, then);
-        }
-        now.iter().filter_map(|id| self.node(*id)?.value.as_ref()).for_each(found);
-        self.scratch.replace(scratch);
-    }
-
-    #[cfg_attr(not(test), expect(dead_code, reason = "retained messages are looked up with it"))]
-    /// The other way round: calls `found` with the value of every stored name that the filter
-    /// matches. Names have no wildcards; a wildcard in the tree is not looked at.
-    pub(crate) fn select(&self, filter: &str, found: impl FnMut(&V)) {
-        let mut scratch = self.scratch.take();
-        let Scratch { now, then, lasting: stack } = &mut scratch;
-        now.clear();
-        now.push(ROOT);
-        for step in self.syntax.steps(filter) {
-            match step {
-                Step::Word(word) => {
-                    let word = self.words.find(word);
-                    let child = |id: &NodeId| self.children.get(&(*id, word?)).copied();
-                    then.extend(now.iter().filter_map(child));
-                }
-                Step::One => now.iter().for_each(|id| then.extend(self.visible_children(*id))),
-                Step::Any => {
-                    let walk = self.next_walk();
-                    stack.clear();
-                    stack.append(now);
-                    while let Some(id) = stack.pop() {
-                        // Below a node that was here everything was here.
-                        let new = self.node(id).is_some_and(|node| node.walk.replace(walk) != walk);
-                        if new {
-                            then.push(id);
-                            stack.extend(self.visible_children(id));
-                        }
-                    }
                 }
             }
             now.clear();

@@ -25,8 +25,9 @@ Command line > environment > file > default.";
 /// Flags that are settings: the flag's id, then section and key.
 const FLAGS: &[(&str, &str, &str)] = &[
     ("data_dir", "main", "data_dir"),
-    ("bind", "amqp", "bind"),
     ("amqp_port", "amqp", "port"),
+    ("mqtt_bind", "mqtt", "bind"),
+    ("mqtt_port", "mqtt", "port"),
     ("log_level", "main", "log_level"),
     ("shards", "main", "shards"),
 ];
@@ -43,13 +44,15 @@ pub(super) struct CommandLine {
     /// Settings file (INI; an existing lavinmq.ini works) [env: RINGMQ_CONFIG]
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<std::path::PathBuf>,
+    /// Address to listen on, for all protocols; :: = all, IPv6 and IPv4 [amqp.bind and mqtt.bind, default 127.0.0.1]
     #[arg(short, long, value_name = "ADDRESS")]
     bind: Option<String>,
     #[arg(short = 'p', long, value_name = "PORT")]
     amqp_port: Option<String>,
-    /// Accepted, not used yet: MQTT is to come
+    #[arg(long, value_name = "ADDRESS")]
+    mqtt_bind: Option<String>,
     #[arg(long, value_name = "PORT")]
-    mqtt_port: Option<u16>,
+    mqtt_port: Option<String>,
     /// Accepted, not used yet: the HTTP interface is to come
     #[arg(long, value_name = "PORT")]
     http_port: Option<u16>,
@@ -162,7 +165,10 @@ impl CommandLine {
         [
             ("--data-dir", "main", "data_dir", self.data_dir.as_deref()),
             ("--bind", "amqp", "bind", self.bind.as_deref()),
+            ("--bind", "mqtt", "bind", self.bind.as_deref()),
             ("--amqp-port", "amqp", "port", self.amqp_port.as_deref()),
+            ("--mqtt-bind", "mqtt", "bind", self.mqtt_bind.as_deref()),
+            ("--mqtt-port", "mqtt", "port", self.mqtt_port.as_deref()),
             ("--log-level", "main", "log_level", self.log_level.as_deref()),
             ("--shards", "main", "shards", self.shards.as_deref()),
             ("--no-pin", "main", "pin", self.no_pin.then_some("false")),
@@ -174,7 +180,6 @@ impl CommandLine {
 
     /// Flags that were given and that nothing acts on yet.
     pub(super) fn not_used(&self) -> impl Iterator<Item = &'static str> {
-        let mqtt = self.mqtt_port.map(|_| "--mqtt-port");
-        mqtt.into_iter().chain(self.http_port.map(|_| "--http-port"))
+        self.http_port.map(|_| "--http-port").into_iter()
     }
 }

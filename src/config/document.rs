@@ -20,6 +20,19 @@ const fn change_name(change: Change) -> &'static str {
     }
 }
 
+/// Keys that the operator names, which therefore have no declaration.
+const LISTENERS: &str = "
+; Listeners with a name of your own, as many as you like, and what differs from the keys above; the
+; most specific line holds. One on the address of bind and port replaces that listener.
+;   listener.tcp.NAME = 0.0.0.0:1884 (or [::]:1884, or local:/path/of/socket:0)
+;   listener.ws.NAME = 0.0.0.0:8080
+;   listener.tcp.NAME.max_connections = 1000
+;   listener.tcp.NAME.mountpoint = vhost
+;   listener.ws.NAME.allowed_protocol_versions = 3,4
+;   listener.ws.max_connections = 5000 (of all with WebSocket)
+;   listener.mountpoint = vhost (of all with a name)
+";
+
 /// For `--help`: one line per setting.
 pub(super) fn settings_help() -> String {
     let mut text = String::new();
@@ -55,6 +68,9 @@ pub fn sample_ini() -> String {
                 s.key,
                 s.default,
             );
+        }
+        if *section == "mqtt" {
+            text.push_str(LISTENERS);
         }
         let _ = write!(text, "\n; Accepted, not used yet:\n");
         for key in *not_used {

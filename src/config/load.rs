@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::command_line::{self, Asked, CheckArguments, CommandLine};
+use super::listeners::{Drafts, Taken};
 use super::{Config, SETTINGS, Setting, foreign, ini};
 
 /// Why the start stops: one line each.
@@ -125,13 +126,14 @@ fn load_settings(
         None => String::new(),
         Some(path) => read(path)?,
     };
-    let mut loading = Loading { config: Config::default(), not_used: vec![], notes: vec![] };
+    let mut loading = Loading::default();
     loading.service_manager(&env)?;
     if let Some(path) = &file {
         loading.file(path, &text)?;
     }
     loading.environment(&env)?;
     loading.command_line(command_line)?;
+    loading.listeners()?;
     check(&loading.config)?;
     Ok(loading.finish(file))
 }
@@ -182,8 +184,10 @@ impl Environment {
     }
 }
 
+#[derive(Default)]
 struct Loading {
     config: Config,
+    listeners: Drafts,
     not_used: Vec<String>,
     notes: Vec<String>,
 }
@@ -223,11 +227,29 @@ impl Loading {
         if self.apply(section, key, entry.value, &place).map_err(|e| format!("{place}: {e}"))? {
             return Ok(());
         }
+        if section == "mqtt" {
+            match self.listeners.take(key, entry.value).map_err(|e| format!("{place}: {e}"))? {
+                Taken::Yes => return Ok(()),
+                Taken::NotUsed => {
+                    self.not_used.push(place);
+                    return Ok(());
+                }
+                Taken::Foreign => {}
+            }
+        }
         if foreign::is_not_used(section, key) {
             self.not_used.push(place);
             return Ok(());
         }
         Err(format!("there is no setting '{key}' in [{section}]"))
+    }
+
+    /// Puts the named listeners where they belong, once everything that they inherit is known.
+    fn listeners(&mut self) -> Result<(), ConfigError> {
+        let named = self.listeners.resolve(&self.config.mqtt);
+        self.config.mqtt.named_listeners =
+            named.map_err(|reason| ConfigError::Relation { reason })?;
+        Ok(())
     }
 
     fn environment(&mut self, env: &Environment) -> Result<(), ConfigError> {
@@ -255,6 +277,7 @@ impl Loading {
     fn unknown_variable(&mut self, rest: &str) -> Result<(), String> {
         let rest = rest.to_ascii_lowercase();
         let Some((section, key)) = rest.split_once('_') else { return Ok(()) };
+        let key = &*key.replace("__", ".");
         if !foreign::is_section(section) || SETTINGS.iter().any(|s| is(s, section, key)) {
             return Ok(());
         }

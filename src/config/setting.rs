@@ -101,9 +101,9 @@ impl Setting {
         self
     }
 
-    /// `RINGMQ_<SECTION>_<KEY>`
+    /// `RINGMQ_<SECTION>_<KEY>`, with `__` for a dot as in the container images of VerneMQ.
     pub fn env(&self) -> String {
-        format!("RINGMQ_{}_{}", self.section, self.key).to_uppercase()
+        format!("RINGMQ_{}_{}", self.section, self.key.replace('.', "__")).to_uppercase()
     }
 
     /// `section.key`

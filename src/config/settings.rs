@@ -4,9 +4,11 @@
 //!
 //! May import `config`, `durability`, `limits` and the check of a password hash.
 
+use super::mqtt_settings::MQTT;
 use super::setting::{Field, Setting, Unit};
 use super::value::{
-    KeepAlive, LogFormat, MemoryLimit, Placement, parse_durabilities, parse_durability, parse_level,
+    KeepAlive, LogFormat, MemoryLimit, Placement, parse_durabilities, parse_durability,
+    parse_level, parse_url_path,
 };
 use crate::auth::password::PasswordHash;
 use crate::durability::Durability;
@@ -20,7 +22,26 @@ const GIB: u64 = 1024 * MIB;
 const GUEST_HASH: &str = "UmluZ5mS4j6M3LeniS9RrNj1OHl+7xS5VnElz8P5tNz2+TN+";
 
 /// Every setting, in the order of the sample file.
-pub const SETTINGS: &[Setting] = &[
+pub const SETTINGS: &[Setting] = &ALL;
+
+/// Both tables as one.
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+const ALL: [Setting; GENERAL.len() + MQTT.len()] = {
+    let mut all = [GENERAL[0]; GENERAL.len() + MQTT.len()];
+    let mut place = 1;
+    while place < all.len() {
+        let in_second = place.checked_sub(GENERAL.len());
+        all[place] = match in_second {
+            None => GENERAL[place],
+            Some(place) => MQTT[place],
+        };
+        place += 1;
+    }
+    all
+};
+
+/// What is not MQTT's.
+const GENERAL: &[Setting] = &[
     Setting::new(
         "main",
         "data_dir",
@@ -319,6 +340,23 @@ pub const SETTINGS: &[Setting] = &[
         "0",
         Field::U32(|c| &mut c.amqp.consumers_per_channel_max, Unit::Count, 0, u32::MAX),
         "Consumers of a channel; 0 = as many as its queues allow.",
+    ),
+    Setting::new(
+        "amqp",
+        "unix_path",
+        "",
+        Field::PathOrNone(|c| &mut c.amqp.unix_path),
+        "A unix socket to listen on.",
+    ),
+    Setting::new(
+        "amqp",
+        "ws_path",
+        "/ws/amqp",
+        Field::Other(
+            |c, text| parse_url_path(text).map(|path| c.amqp.ws_path = path),
+            "a path that begins with /",
+        ),
+        "Path of WebSocket connections that speak AMQP; their port is mqtt.ws_port.",
     ),
 ];
 

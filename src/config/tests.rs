@@ -17,11 +17,12 @@ fn load_with(args: &[&str], env: &[(&str, &str)], text: &str) -> Result<Loaded, 
     all.extend(args);
     let Asked::Run(command_line) = command_line::parse(all)? else { panic!("no start") };
     let env = Environment::new(environment(env));
-    let mut loading = Loading { config: Config::default(), not_used: vec![], notes: vec![] };
+    let mut loading = Loading::default();
     loading.service_manager(&env)?;
     loading.file(Path::new("x.ini"), text)?;
     loading.environment(&env)?;
     loading.command_line(&command_line)?;
+    loading.listeners()?;
     check(&loading.config)?;
     Ok(loading.finish(Some("x.ini".into())))
 }
@@ -37,7 +38,7 @@ fn refusal(text: &str) -> String {
 #[test]
 fn without_anything_the_defaults_are_those_of_lavinmq_and_ours() {
     let Start::Run(loaded) = load(["ringmq"], environment(&[])).unwrap() else { panic!() };
-    let Config { main, amqp } = loaded.config;
+    let Config { main, amqp, mqtt: _ } = loaded.config;
     assert_eq!(main.data_dir, PathBuf::from("./data"));
     assert_eq!((main.shards, main.pin, main.groups), (0, true, 256));
     assert_eq!(main.max_memory, MemoryLimit::Percent(40));
@@ -92,12 +93,21 @@ fn the_service_managers_folder_is_weaker_than_the_file() {
 #[test]
 fn every_flag_sets_its_setting() {
     let args = ["-D", "/d", "-b", "::", "-p", "0", "-l", "debug", "--shards", "2", "--no-pin"];
-    let Config { main, amqp } = load_with(&args, &[], "").unwrap().config;
+    let Config { main, amqp, mqtt } = load_with(&args, &[], "").unwrap().config;
+    assert_eq!(mqtt.bind.to_string(), "::");
     assert_eq!(main.data_dir, PathBuf::from("/d"));
     assert_eq!((main.log_level, main.shards, main.pin), (LogLevel::Debug, 2, false));
     assert_eq!((amqp.bind.to_string().as_str(), amqp.port), ("::", 0));
-    let long = ["--data-dir=/e", "--bind=::1", "--amqp-port=1", "--log-level=warn"];
-    let Config { main, amqp } = load_with(&long, &[], "").unwrap().config;
+    let long = [
+        "--data-dir=/e",
+        "--bind=::1",
+        "--amqp-port=1",
+        "--log-level=warn",
+        "--mqtt-bind=::2",
+        "--mqtt-port=0",
+    ];
+    let Config { main, amqp, mqtt } = load_with(&long, &[], "").unwrap().config;
+    assert_eq!((mqtt.bind.to_string().as_str(), mqtt.port), ("::2", Some(0)));
     assert_eq!((main.data_dir, main.log_level), (PathBuf::from("/e"), LogLevel::Warn));
     assert_eq!((amqp.bind.to_string().as_str(), amqp.port), ("::1", 1));
 }
@@ -106,7 +116,7 @@ fn every_flag_sets_its_setting() {
 #[test]
 fn an_existing_lavinmq_ini_starts_this_broker_and_one_line_says_what_is_not_used() {
     let loaded = load_with(
-        &["--mqtt-port", "1884"],
+        &["--mqtt-port", "1884", "--http-port", "1"],
         &[("LAVINMQ_TLS_CERT_PATH", "/c"), ("RINGMQ_MGMT_PORT", "1")],
         "[main]\ndata_dir = /var/lib/lavinmq\nlog_level = info\ntls_cert = /etc/cert.pem\n\
          segment_size = 16M\n[mgmt]\nbind = ::\n[amqp]\nbind = ::\ntls_port = 5671\n\
@@ -114,10 +124,12 @@ fn an_existing_lavinmq_ini_starts_this_broker_and_one_line_says_what_is_not_used
     )
     .unwrap();
     assert_eq!(loaded.config.amqp.bind.to_string(), "::");
+    assert_eq!(loaded.config.mqtt.bind.to_string(), "::");
+    assert_eq!(loaded.config.mqtt.port, Some(1884));
     assert_eq!(loaded.config.main.segment_bytes, 16 << 20);
     let line = "settings not used yet: main.tls_cert, mgmt.bind, amqp.tls_port, \
-                mqtt.bind, clustering.enabled, sni:a.example.amqp_tls_cert, \
-                LAVINMQ_TLS_CERT_PATH, mgmt.port, --mqtt-port";
+                clustering.enabled, sni:a.example.amqp_tls_cert, \
+                LAVINMQ_TLS_CERT_PATH, mgmt.port, --http-port";
     assert_eq!(loaded.notes, [line]);
 }
 

@@ -1,7 +1,7 @@
 //! Values that have their own way to be written: sizes, switches, levels, keep-alive, memory,
 //! durability.
 //!
-//! Pure functions from text. May import `durability`.
+//! Pure functions from text. May import `durability` and `limits`.
 
 use crate::durability::Durability;
 
@@ -160,6 +160,83 @@ pub(super) fn parse_bool(text: &str) -> Result<bool, String> {
         "false" | "no" | "n" | "off" | "0" => Ok(false),
         _ => Err(format!("'{text}' is neither true nor false")),
     }
+}
+
+/// Reads one of a few words.
+pub(super) fn one_of<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {
+    let found = known.iter().find(|(word, _)| *word == text);
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
+        format!("'{text}' is none of {}", words.join(", "))
+    })
+}
+
+/// Reads a port, or `off` (LavinMQ writes -1) for no listener.
+pub(super) fn parse_port(text: &str) -> Result<Option<u16>, String> {
+    match text {
+        "off" | "none" | "-1" => Ok(None),
+        _ => u16::try_from(parse_number(text)?)
+            .map(Some)
+            .map_err(|_| format!("'{text}' is out of bounds (0 to 65535)")),
+    }
+}
+
+/// Reads a number of connections; 0 stands for `infinity`.
+pub(super) fn parse_max_connections(text: &str) -> Result<u32, String> {
+    match text {
+        "infinity" => Ok(0),
+        _ => u32::try_from(parse_number(text)?)
+            .map_err(|_| format!("'{text}' is out of bounds (0 to {})", u32::MAX)),
+    }
+}
+
+/// Reads a virtual host's name, or that there is none.
+pub(super) fn parse_mountpoint(text: &str) -> Result<Option<Box<str>>, String> {
+    match text {
+        "off" | "" => Ok(None),
+        _ if text.len() > crate::limits::NAME_BYTES_MAX => {
+            Err("a virtual host's name has 1 to 255 bytes".into())
+        }
+        _ => Ok(Some(text.into())),
+    }
+}
+
+/// Reads a limit that -1 takes away.
+pub(super) fn parse_limit(text: &str) -> Result<Option<u64>, String> {
+    match text {
+        "-1" => Ok(None),
+        _ => parse_number(text).map(Some),
+    }
+}
+
+/// Reads the path of an HTTP request.
+pub(super) fn parse_url_path(text: &str) -> Result<String, String> {
+    let is_path = text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic());
+    is_path.then(|| text.to_owned()).ok_or_else(|| format!("'{text}' is not a path such as /mqtt"))
+}
+
+/// Seconds in the units of a period, as VerneMQ names them; it has no minutes.
+const PERIODS: &[(char, u64)] = &[
+    ('s', 1),
+    ('h', 3600),
+    ('d', 24 * 3600),
+    ('w', 7 * 24 * 3600),
+    ('m', 30 * 24 * 3600),
+    ('y', 365 * 24 * 3600),
+];
+
+/// Reads a period in seconds, or the word for none.
+pub(super) fn parse_period(text: &str, none: &str) -> Result<Option<u64>, String> {
+    if text == none {
+        return Ok(None);
+    }
+    let wrong = || format!("'{text}' is neither {none} nor a number with s, h, d, w, m or y");
+    let unit = PERIODS.iter().find_map(|(c, s)| Some((text.strip_suffix(*c)?, *s)));
+    let (digits, seconds) = unit.unwrap_or((text, 1));
+    let number = parse_number(digits).map_err(|_| wrong())?;
+    // Milliseconds must fit as well.
+    let fits = |s: &u64| s.checked_mul(1000).is_some();
+    number.checked_mul(seconds).filter(fits).map(Some).ok_or_else(wrong)
 }
 
 /// Reads a whole number; `_` between digits is allowed.

@@ -6,11 +6,14 @@
 
 #[cfg(feature = "amqp091")]
 pub mod amqp091;
+mod endpoint;
+mod listener_settings;
+#[cfg(feature = "mqtt")]
+pub mod mqtt;
 pub mod octets;
 
 use std::cell::RefCell;
 use std::fmt::Debug;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -24,11 +27,16 @@ use crate::ids::{ConnectionRef, ShardId};
 use crate::message::{Message, PropertyReader, ProtocolTag};
 use crate::properties::Properties;
 
+pub use endpoint::Endpoint;
+pub use listener_settings::{ListenAt, ListenerSettings};
+
 /// Everything that is spoken, in the order in which first octets are shown to them. The place of a
 /// protocol says nothing: its [`ProtocolTag`] does, since records on disk carry that.
 pub const PROTOCOLS: &[Protocol] = &[
     #[cfg(feature = "amqp091")]
     amqp091::PROTOCOL,
+    #[cfg(feature = "mqtt")]
+    mqtt::PROTOCOL,
 ];
 
 /// What the publisher of a message says in no protocol's words.
@@ -134,9 +142,11 @@ pub struct Peer {
     /// The connection's place in the broker's table.
     pub id: ConnectionRef,
     /// Address of the client.
-    pub remote: SocketAddr,
+    pub remote: Endpoint,
     /// Address it connected to.
-    pub local: SocketAddr,
+    pub local: Endpoint,
+    /// The listener through which it came.
+    pub listener: Rc<ListenerSettings>,
     /// When it was accepted, monotonic milliseconds.
     pub accepted_ms: u64,
     /// It has been moved here by [`Next::Move`].

@@ -6,16 +6,12 @@
 //! earlier delivery (`shape`) and calls the codec when they differ.
 
 pub(crate) mod batch;
-pub(crate) mod confirms;
 pub(crate) mod consumer;
-pub(crate) mod error;
 pub(crate) mod link;
 pub(crate) mod many;
 pub(crate) mod producer;
 pub(crate) mod setup;
 pub(crate) mod shape;
-pub(crate) mod socket;
-pub(crate) mod uri;
 
 /// The only channel of a connection.
 pub(crate) const CHANNEL: u16 = 1;

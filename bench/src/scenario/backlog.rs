@@ -46,9 +46,9 @@ fn measure(options: &LoadOptions) -> Result<Value, PerfError> {
             Err(error) => course.failure = Some(error.to_string()),
         }
     }
-    let subject = Subject { scenario: "backlog", options, plan: &plan };
+    let subject = Subject::of("backlog", options, &plan);
     let Course { results, faults, failure } = course;
-    let mut report = report::report(subject, &results.into(), &faults, failure.as_deref());
+    let mut report = report::report(&subject, &results.into(), &faults, failure.as_deref());
     if options.fill_only
         && let Some(members) = report.as_object_mut()
     {
@@ -118,7 +118,7 @@ fn drain_of(plan: &Plan, stock: Stock) -> Plan {
 
 /// The command for the other half: what it cannot find out itself must be said again.
 fn drain_command(plan: &Plan, expected: Option<u64>) -> String {
-    let Topology { body_bytes, producers, queues, is_fanout, .. } = plan.topology;
+    let Topology { body_bytes, producers, queues, topics, .. } = plan.topology;
     let first = plan.queues.first().map_or("", String::as_str);
     let name = if queues > 1 { first.strip_suffix("-0").unwrap_or(first) } else { first };
     let mut command = format!("ringmqperf amqp backlog --drain-only -u {name} -s {body_bytes}");
@@ -128,7 +128,7 @@ fn drain_command(plan: &Plan, expected: Option<u64>) -> String {
     if queues > 1 {
         command.push_str(&format!(" --queues {queues} -y {queues}"));
     }
-    if is_fanout {
+    if topics != queues {
         command.push_str(" --exchange-type fanout");
     }
     command.push_str(&format!(" -D {}", expected.unwrap_or(0)));
@@ -182,8 +182,8 @@ mod tests {
             check(&told).unwrap();
             let drain = plan(&told, 2).unwrap();
             let of = |plan: &Plan| {
-                let Topology { body_bytes, producers, queues, is_fanout, .. } = plan.topology;
-                (body_bytes, producers, queues, is_fanout, plan.queues.clone())
+                let Topology { body_bytes, producers, queues, topics, .. } = plan.topology;
+                (body_bytes, producers, queues, topics, plan.queues.clone())
             };
             assert_eq!(of(&drain), of(&filled), "{command}");
             assert_eq!((drain.deliveries, drain.removes_queues), (Some(77), false), "{command}");

@@ -7,7 +7,7 @@ use super::Scenario;
 use super::throughput::random_token;
 use crate::client::ClientError;
 use crate::client::amqp091::many::{Many, Settled};
-use crate::client::amqp091::uri::Uri;
+use crate::client::uri::{AMQP, Uri};
 use crate::clock::Clock;
 use crate::director::Moment;
 use crate::error::PerfError;
@@ -38,7 +38,7 @@ fn measure(options: &LoadOptions) -> Result<Value, PerfError> {
     let plan = Plan::new(&told, run)?;
     let base = plan.queue_of(0).to_owned();
     let names: Vec<String> = (0..options.count).map(|index| format!("{base}-{index}")).collect();
-    let uri = Uri::parse(&options.uri)?;
+    let uri = Uri::parse(&options.uri, AMQP)?;
     let mut passes = Passes {
         many: Many::open(&uri, options.confirm.unwrap_or(GROUP))?,
         names,
@@ -49,12 +49,12 @@ fn measure(options: &LoadOptions) -> Result<Value, PerfError> {
     };
     let result = passes.make(options, &plan);
     let failure = result.err().map(|error| error.to_string());
-    let subject = Subject { scenario: "queues", options, plan: &plan };
+    let subject = Subject::of("queues", options, &plan);
     let Passes { many, results, faults, .. } = passes;
     if failure.is_none() {
         many.close()?;
     }
-    let mut report = report::report(subject, &results.into(), &faults, failure.as_deref());
+    let mut report = report::report(&subject, &results.into(), &faults, failure.as_deref());
     if let Some(settings) = report.get_mut("settings").and_then(Value::as_object_mut) {
         settings.insert("queues".to_owned(), json!(options.count));
     }

@@ -30,11 +30,11 @@ pub(super) fn measure(scenario: &str, options: &LoadOptions) -> Result<Value, Pe
     }
     let plan = Plan::new(options, random_token())?;
     let outcome = run(&plan, Manner::of(options))?;
-    Ok(to_json(Subject { scenario, options, plan: &plan }, &outcome))
+    Ok(to_json(&Subject::of(scenario, options, &plan), &outcome))
 }
 
 /// Tells messages and queues of this run from those of others.
-pub(super) fn random_token() -> u16 {
+pub(crate) fn random_token() -> u16 {
     // The standard library seeds its hash tables from the system; 16 bits of that are enough.
     let [high, low, ..] = RandomState::new().hash_one(std::process::id()).to_be_bytes();
     u16::from_be_bytes([high, low])

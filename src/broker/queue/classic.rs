@@ -16,6 +16,7 @@ pub(crate) const TYPE: QueueType = QueueType {
     counts: Counts::Every,
     channel_limits: true,
     keeps_all: false,
+    counts_as_queue: true,
     active_consumer_yields: false,
     of_session: false,
 };

@@ -13,6 +13,7 @@ mod deliver;
 mod equivalence;
 mod expiry;
 mod fifo;
+pub(crate) mod latest;
 mod links;
 pub(crate) mod memory;
 mod priority;
@@ -92,6 +93,8 @@ pub(crate) struct QueueType {
     pub(crate) channel_limits: bool,
     /// Every message is kept as the queue promises, whatever its sender says.
     pub(crate) keeps_all: bool,
+    /// Whether it counts against the limit of queues: the broker's own do not.
+    pub(crate) counts_as_queue: bool,
     /// Whether a single active consumer makes room for one of higher priority.
     active_consumer_yields: bool,
     /// It belongs to a session, which alone makes it, consumes from it and deletes it.
@@ -99,7 +102,8 @@ pub(crate) struct QueueType {
 }
 
 /// Every type of queue there is.
-pub(crate) const QUEUE_TYPES: &[QueueType] = &[classic::TYPE, quorum::TYPE, session::TYPE];
+pub(crate) const QUEUE_TYPES: &[QueueType] =
+    &[classic::TYPE, quorum::TYPE, session::TYPE, latest::TYPE];
 
 /// How a queue is declared.
 #[derive(Debug, Clone, Copy)]

@@ -18,6 +18,7 @@ pub(crate) const TYPE: QueueType = QueueType {
     counts: Counts::Failed,
     channel_limits: false,
     keeps_all: true,
+    counts_as_queue: true,
     active_consumer_yields: true,
     of_session: false,
 };

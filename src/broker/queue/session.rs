@@ -21,6 +21,7 @@ pub(crate) const TYPE: QueueType = QueueType {
     counts: Counts::Every,
     channel_limits: false,
     keeps_all: true,
+    counts_as_queue: true,
     active_consumer_yields: false,
     of_session: true,
 };

@@ -9,7 +9,7 @@ use super::store::Position;
 use crate::ids::{ConsumerId, DeliveryId};
 
 /// Stands for a delivery that nobody will settle.
-pub(crate) const SETTLED_AT_ONCE: DeliveryId = DeliveryId(0);
+pub(crate) const SETTLED_AT_ONCE: DeliveryId = DeliveryId::SETTLED;
 
 /// Places kept when nothing is out; a table that grew beyond gives its memory back.
 const PLACES_KEPT_MAX: usize = 65_536;

@@ -197,7 +197,7 @@ impl DurableStore {
         }
     }
 
-    fn piece_index(&self, at: u64) -> Option<usize> {
+    pub(super) fn piece_index(&self, at: u64) -> Option<usize> {
         let next = self.pieces.partition_point(|piece| piece.summary.first <= at);
         let index = next.checked_sub(1)?;
         (at <= self.pieces.get(index)?.summary.last).then_some(index)

@@ -34,6 +34,7 @@ pub(crate) mod recovery;
 mod restore;
 pub(crate) mod shelf;
 mod space;
+mod sparse;
 mod spill;
 pub(crate) mod waits;
 

@@ -152,6 +152,7 @@ impl Broker {
         self.restore_delayed(remains.delayed, now);
         self.restore_wills(remains.wills, now);
         for (_, id) in restored.queues {
+            self.adopt_part(id, now);
             self.arm(id, now);
         }
     }

@@ -165,10 +165,7 @@ impl Broker {
         if self.queue_id(vhost, &name).is_some() {
             return Err(Refusal::Locked(name));
         }
-        let connection = ConnectionId::new(u32::MAX, 0);
-        let nobody = ConnectionRef { shard: self.shard, connection };
-        self.make_queue(nobody, vhost, spec, now)?;
-        let queue = self.queue_id(vhost, &name).ok_or_else(gone)?;
+        let queue = self.make_queue(vhost, spec, now)?;
         if let Some(entry) = self.queues.get_mut(queue) {
             entry.session = Some(id);
         }
@@ -195,7 +192,7 @@ impl Broker {
         session.open = true;
         let subscriptions = session.subscriptions.to_vec();
         let entry = session.queue.and_then(|queue| self.queues.get_mut(queue));
-        let receipts = entry.map_or_else(Vec::new, |e| e.queue.store_mut().receipts());
+        let receipts = entry.map(|entry| entry.queue.store_mut().receipts()).unwrap_or_default();
         let opened = OpenedSession { resumed, subscriptions, receipts };
         self.answer(to, Answer::SessionOpened(Box::new(opened)));
         self.attach_subscriber(id);

@@ -44,8 +44,16 @@ fn found(tree: &TopicTree<BTreeSet<usize>>, name: &str) -> Vec<usize> {
 }
 
 fn selected(tree: &TopicTree<BTreeSet<usize>>, filter: &str) -> Vec<usize> {
-    let mut found = Vec::new();
-    tree.select(filter, |values| found.extend(values));
+    let mut places = Vec::new();
+    assert!(tree.select(filter, &mut 1_000_000, |place| places.push(place)));
+    places.sort_unstable();
+    // Whoever looks at one name after the other finds the same.
+    let mut walked = tree.filter(filter);
+    let fitting = (0..tree.places()).filter(|at| tree.at(*at).is_some());
+    let fitting: Vec<u32> = fitting.filter(|at| tree.fits(*at, &mut walked)).collect();
+    assert_eq!(places, fitting, "{filter:?}");
+    let mut found: Vec<usize> =
+        places.iter().flat_map(|at| tree.at(*at).unwrap().iter().copied()).collect();
     found.sort_unstable();
     found
 }
@@ -211,4 +219,32 @@ fn patterns_that_cannot_match_are_not_visited() {
     let walk = tree.walks.get();
     let entered = tree.nodes.iter().filter(|node| node.walk.get() == walk).count();
     assert_eq!(entered, 1);
+}
+
+#[test]
+fn a_search_that_may_not_go_far_enough_finds_nothing_and_says_so() {
+    let names: Vec<String> = (0..100).map(|i| format!("a/{i}/b")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let tree = tree_of(&names, Syntax::SLASHES);
+    for filter in ["#", "a/#", "a/+/b", "+/+/+"] {
+        let (mut steps, mut count) = (100, 0);
+        assert!(!tree.select(filter, &mut steps, |_| count += 1), "{filter}");
+        assert_eq!((steps, count), (0, 0), "{filter}");
+    }
+    let (mut steps, mut count) = (100, 0);
+    assert!(tree.select("a/7/#", &mut steps, |_| count += 1));
+    assert_eq!((steps, count), (97, 1));
+}
+
+#[test]
+fn a_name_keeps_its_place_while_others_come_and_go() {
+    let mut tree = tree_of(&["a/b", "a/c", "d"], Syntax::SLASHES);
+    let mut places = Vec::new();
+    assert!(tree.select("a/b", &mut 10, |place| places.push(place)));
+    tree.remove("a/c");
+    tree.update("a/b/e", |values| _ = values.insert(9));
+    assert_eq!(tree.at(places[0]), Some(&BTreeSet::from([0])));
+    assert_eq!(tree.remove_at(places[0]), Some(BTreeSet::from([0])));
+    assert_eq!(selected(&tree, "a/#"), [9]);
+    assert!(tree.at(places[0]).is_none() && tree.remove_at(places[0]).is_none());
 }

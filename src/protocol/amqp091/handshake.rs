@@ -69,7 +69,7 @@ impl Amqp {
             | Opening::Http
             | Opening::Unknown => {
                 // Abuse row 2: whoever speaks TLS or HTTP here finds the reason in the log.
-                let peer = self.link.peer.remote;
+                let peer = &self.link.peer.remote;
                 tracing::info!(%peer, ?opening, "not AMQP 0-9-1 on this port");
                 cx.out.buffer().extend_from_slice(&PROTOCOL_HEADER);
                 self.phase = Phase::Closed;
@@ -142,7 +142,7 @@ impl Amqp {
         ok: &connection::StartOk<'_>,
         now_ms: u64,
     ) -> Result<crate::auth::Identity, ()> {
-        let peer = self.link.peer.remote;
+        let peer = &self.link.peer.remote;
         let mut logins = self.link.peer.logins.borrow_mut();
         if let Err(error) = logins.limiter.admit(peer.ip(), now_ms) {
             tracing::warn!(%peer, %error, "login refused");

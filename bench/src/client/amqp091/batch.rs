@@ -186,14 +186,15 @@ mod tests {
         for body_bytes in [16, 20, 31, 32, 100, 4088, 4089, 10_000, 300_000] {
             let template = Template { body_bytes, ..TEMPLATE };
             let (run, queues) = (template.run, 1);
-            let (producers, consumers, is_fanout) = (1, 1, false);
+            let (producers, consumers, topics) = (1, 1, 1);
             let mut verifier = Verifier::new(Topology {
                 run,
                 body_bytes,
                 producers,
                 consumers,
                 queues,
-                is_fanout,
+                topics,
+                is_ordered: true,
             });
             let mut batch = Batch::new(&template);
             let count = batch.capacity();

@@ -1,20 +1,18 @@
 //! A consuming connection: reads, has every delivery verified, acknowledges. Imports the codec,
 //! `shape`, `socket`, `verify`.
 
-use std::ops::Range;
-
 use ringmq::protocol::amqp091::wire::frame::{self, Frame};
 use ringmq::protocol::amqp091::wire::method::{Basic, Connection, Method, basic};
 use ringmq::protocol::amqp091::wire::properties::ContentHeader;
 use ringmq::protocol::octets::Decoded;
 
 use super::CHANNEL;
-use super::error::ClientError;
 use super::link::Link;
 use super::shape::Shape;
-use super::socket::Socket;
+use crate::client::error::ClientError;
+use crate::client::socket::Socket;
+use crate::client::tally::Receipts;
 use crate::clock::Clock;
-use crate::histogram::Latency;
 use crate::pace::Pace;
 use crate::payload::{Head, LONG_HEAD_BYTES};
 use crate::plan::Plan;
@@ -23,29 +21,6 @@ use crate::worker::Wake;
 
 /// Octets read per delivery that is due, as long as no delivery has come in one frame.
 const READ_BYTES_UNSHAPED: usize = 1024;
-
-/// What all consumers of a thread share.
-#[derive(Debug)]
-pub(crate) struct Receipts {
-    /// Judges every delivery.
-    pub(crate) verifier: Verifier,
-    /// End-to-end delays.
-    pub(crate) latency: Latency,
-    /// Intended times of sending that are measured.
-    pub(crate) window: Range<u64>,
-    /// Deliveries.
-    pub(crate) count: u64,
-}
-
-impl Receipts {
-    #[inline]
-    fn add(&mut self, sent_ns: Option<u64>, now_ns: u64) {
-        self.count = self.count.saturating_add(1);
-        if let Some(sent_ns) = sent_ns {
-            self.latency.add(&self.window, sent_ns, now_ns);
-        }
-    }
-}
 
 /// Where in a delivery the input stands.
 #[derive(Debug)]
@@ -103,9 +78,11 @@ impl Consumer {
         let pace = plan
             .consume_rate
             .map(|rate| Pace::new(start_ns, rate, wide(plan.topology.consumers), wide(index)));
+        let frame_bytes_max = link.frame_bytes_max();
+        let (stream, leftover) = link.into_parts();
         Ok(Self {
-            frame_bytes_max: link.frame_bytes_max(),
-            socket: Socket::new(link)?,
+            frame_bytes_max,
+            socket: Socket::new(stream, leftover)?,
             index,
             shape: None,
             assembly: Assembly::Idle,

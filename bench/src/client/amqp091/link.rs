@@ -12,8 +12,8 @@ use ringmq::protocol::amqp091::wire::{field_value::FieldRef, table_buffer::Table
 use ringmq::protocol::octets::Decoded;
 
 use super::CHANNEL;
-use super::error::ClientError;
-use super::uri::Uri;
+use crate::client::error::ClientError;
+use crate::client::uri::Uri;
 
 /// How long one answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);

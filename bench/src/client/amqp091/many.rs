@@ -6,11 +6,11 @@ use ringmq::protocol::amqp091::wire::method::{Basic, Method, Queue, basic, confi
 use ringmq::protocol::amqp091::wire::properties::Properties;
 
 use super::CHANNEL;
-use super::confirms::Confirms;
-use super::error::ClientError;
 use super::link::Link;
 use super::setup;
-use super::uri::Uri;
+use crate::client::confirms::Confirms;
+use crate::client::error::ClientError;
+use crate::client::uri::Uri;
 use crate::plan::Plan;
 
 /// A connection in confirm mode.

@@ -1,19 +1,17 @@
 //! A publishing connection: stamps batches, writes them, counts confirms. Imports the codec,
 //! `batch`, `confirms`, `socket`.
 
-use std::ops::Range;
-
 use ringmq::protocol::amqp091::wire::frame::{self, Frame};
 use ringmq::protocol::amqp091::wire::method::{Basic, Connection, Method};
 use ringmq::protocol::octets::Decoded;
 
 use super::batch::{Batch, Template};
-use super::confirms::{Confirms, WrongTag};
-use super::error::ClientError;
 use super::link::Link;
-use super::socket::Socket;
+use crate::client::confirms::{Confirms, WrongTag};
+use crate::client::error::ClientError;
+use crate::client::socket::Socket;
+use crate::client::tally::Dispatch;
 use crate::clock::Clock;
-use crate::histogram::Latency;
 use crate::pace::Pace;
 use crate::plan::Plan;
 use crate::verify::Faults;
@@ -25,25 +23,6 @@ const ACK_START: [u8; 11] = [frame::METHOD, 0, 1, 0, 0, 0, 13, 0, 60, 0, 80];
 const ACK_BYTES: usize = ACK_START.len() + 8 + 1 + 1;
 /// When producers look again whether consumers have taken enough.
 const BACKLOG_POLL_NS: u64 = 20_000;
-
-/// What all producers of a thread share.
-#[derive(Debug)]
-pub(crate) struct Dispatch {
-    /// Delays of confirms.
-    pub(crate) latency: Latency,
-    /// Intended times of sending that are measured.
-    pub(crate) window: Range<u64>,
-    /// Messages stamped, to be written at once.
-    pub(crate) published: u64,
-    /// Messages confirmed.
-    pub(crate) confirmed: u64,
-    /// What was wrong.
-    pub(crate) faults: Faults,
-    /// Messages that may be published before consumers have taken more.
-    pub(crate) room: u64,
-    /// Whether messages are published at all.
-    pub(crate) is_open: bool,
-}
 
 /// One per publishing connection.
 #[derive(Debug)]
@@ -88,9 +67,10 @@ impl Producer {
         let pace = plan
             .rate
             .map(|rate| Pace::new(start_ns, rate, wide(plan.topology.producers), wide(index)));
+        let (stream, leftover) = link.into_parts();
         Ok(Self {
             batch: Batch::new(&template),
-            socket: Socket::new(link)?,
+            socket: Socket::new(stream, leftover)?,
             index,
             frame_bytes_max,
             filled: 0,

@@ -6,9 +6,9 @@ use ringmq::protocol::amqp091::wire::field_value::FieldRef;
 use ringmq::protocol::amqp091::wire::method::{Method, Queue, basic, confirm, exchange, queue};
 use ringmq::protocol::amqp091::wire::table_buffer::TableBuffer;
 
-use super::error::ClientError;
 use super::link::Link;
-use super::uri::Uri;
+use crate::client::error::ClientError;
+use crate::client::uri::Uri;
 use crate::plan::Plan;
 
 /// Declares everything, and empties queues that were there before.

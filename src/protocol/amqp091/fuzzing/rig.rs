@@ -28,7 +28,7 @@ use crate::protocol::amqp091::wire::method::{channel, connection};
 use crate::protocol::amqp091::wire::protocol_header::PROTOCOL_HEADER;
 use crate::protocol::amqp091::wire::table_buffer::TableBuffer;
 use crate::protocol::amqp091::{PROTOCOL, TAG};
-use crate::protocol::{Context, Logins, Next, Peer, Session};
+use crate::protocol::{Context, ListenerSettings, Logins, Next, Peer, Session};
 use crate::value::{Table, Value};
 
 /// Salt and SHA-256 of "guest".
@@ -81,8 +81,9 @@ impl Rig {
         let config = Rc::new(config);
         let peer = Peer {
             id,
-            remote,
-            local: remote,
+            remote: remote.into(),
+            local: remote.into(),
+            listener: Rc::new(ListenerSettings::nowhere(&PROTOCOL)),
             accepted_ms: 0,
             moved: false,
             config,
@@ -472,6 +473,8 @@ fn broker(shard: ShardId, placement: Placement, shape: Shape) -> Broker {
             prefetch_default: 65_535,
             consumer_timeout_ms: Some(60_000),
             durability: crate::durability::Durability::Sync,
+            retained_max: crate::limits::RETAINED_MAX,
+            retained_bytes_max: crate::limits::RETAINED_BYTES_MAX,
         },
     })
 }

@@ -23,7 +23,7 @@ use crate::protocol::amqp091::wire::method::{Encode, Method, basic, connection};
 use crate::protocol::amqp091::wire::protocol_header::PROTOCOL_HEADER;
 use crate::protocol::amqp091::{PROTOCOL, TAG};
 use crate::protocol::octets::Decoded;
-use crate::protocol::{Context, Logins, Next, Peer, Session};
+use crate::protocol::{Context, ListenerSettings, Logins, Next, Peer, Session};
 use crate::value::{Table, Value};
 
 /// What the server said, method by method.
@@ -71,6 +71,8 @@ pub(super) fn broker() -> Broker {
             prefetch_default: 65_535,
             consumer_timeout_ms: Some(60_000),
             durability: crate::durability::Durability::Sync,
+            retained_max: crate::limits::RETAINED_MAX,
+            retained_bytes_max: crate::limits::RETAINED_BYTES_MAX,
         },
     })
 }
@@ -98,8 +100,9 @@ impl Client {
         let remote: SocketAddr = "127.0.0.1:40000".parse().unwrap();
         let peer = Peer {
             id: broker.attach().unwrap(),
-            remote,
-            local: remote,
+            remote: remote.into(),
+            local: remote.into(),
+            listener: Rc::new(ListenerSettings::nowhere(&PROTOCOL)),
             accepted_ms: 0,
             moved: false,
             config: Rc::new(config),

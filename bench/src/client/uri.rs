@@ -1,6 +1,20 @@
-//! Where a broker is and who asks: amqp://user:password@host:port/vhost. Imports std only.
+//! Where a broker is and who asks: amqp://user:password@host:port/vhost, and mqtt://... without
+//! a virtual host. Imports std only.
 
 use super::error::ClientError;
+
+/// What an address of a protocol begins with, and what is meant by the parts left out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scheme {
+    start: &'static str,
+    port: u16,
+    login: &'static str,
+}
+
+/// AMQP 0-9-1: every broker has a guest.
+pub(crate) const AMQP: Scheme = Scheme { start: "amqp://", port: 5672, login: "guest:guest" };
+/// MQTT: without a login none is sent.
+pub(crate) const MQTT: Scheme = Scheme { start: "mqtt://", port: 1883, login: "" };
 
 /// The parts of an address, decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,7 +23,7 @@ pub(crate) struct Uri {
     pub(crate) host: String,
     /// TCP port.
     pub(crate) port: u16,
-    /// User name.
+    /// User name; empty for none.
     pub(crate) user: String,
     /// Password.
     pub(crate) password: String,
@@ -18,17 +32,19 @@ pub(crate) struct Uri {
 }
 
 impl Uri {
-    /// Reads an address; what is left out is guest:guest, port 5672, virtual host "/".
+    /// Reads an address; what is left out is as the scheme says, and virtual host "/".
     ///
     /// # Errors
     /// `Uri` says what is wrong.
-    pub(crate) fn parse(text: &str) -> Result<Self, ClientError> {
+    pub(crate) fn parse(text: &str, scheme: Scheme) -> Result<Self, ClientError> {
         let wrong = |what: &str| ClientError::Uri(format!("{text}: {what}"));
-        let rest = text.strip_prefix("amqp://").ok_or_else(|| wrong("must begin with amqp://"))?;
+        let rest = text
+            .strip_prefix(scheme.start)
+            .ok_or_else(|| wrong(&format!("must begin with {}", scheme.start)))?;
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (login, place) = match authority.rsplit_once('@') {
             Some((login, place)) => (login, place),
-            None => ("guest:guest", authority),
+            None => (scheme.login, authority),
         };
         let (user, password) = login.split_once(':').unwrap_or((login, ""));
         let (host, port) = match place.rsplit_once(':') {
@@ -36,7 +52,7 @@ impl Uri {
             Some((host, port)) if !port.ends_with(']') => {
                 (host, port.parse().map_err(|_| wrong("the port is no number"))?)
             }
-            Some(_) | None => (place, 5672),
+            Some(_) | None => (place, scheme.port),
         };
         let decode = |part: &str| decode(part).ok_or_else(|| wrong("wrong percent encoding"));
         let virtual_host = decode(path)?;
@@ -82,14 +98,21 @@ mod tests {
             ("amqp://[::1]/x", uri("::1", 5672, guest, "x")),
             ("amqp://[::1]:99/%2f", uri("::1", 99, guest, "/")),
         ] {
-            assert_eq!(Uri::parse(text).unwrap(), expected, "{text}");
+            assert_eq!(Uri::parse(text, AMQP).unwrap(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn an_address_of_mqtt_has_no_guest() {
+        assert_eq!(Uri::parse("mqtt://h", MQTT).unwrap(), uri("h", 1883, ("", ""), "/"));
+        assert_eq!(Uri::parse("mqtt://u:p@h:1", MQTT).unwrap(), uri("h", 1, ("u", "p"), "/"));
+        assert!(Uri::parse("amqp://h", MQTT).is_err());
     }
 
     #[test]
     fn wrong_addresses_are_refused() {
         for text in ["http://x", "amqp://h:port/", "amqp://h/%g0", "amqp://h/%2", "amqp://h/%ff"] {
-            assert!(Uri::parse(text).is_err(), "{text}");
+            assert!(Uri::parse(text, AMQP).is_err(), "{text}");
         }
     }
 }

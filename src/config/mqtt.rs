@@ -1,0 +1,297 @@
+//! Section `[mqtt]` as types: what sessions, listeners and the retained store read.
+//!
+//! Each field is one declaration in `mqtt_settings`, which has its sentence and its bounds; here
+//! stand its unit and what its special values mean. May import `config::listeners`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use super::listeners::{Listener, ListenerAddress, Transport};
+
+/// Section `[mqtt]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mqtt {
+    /// Address of the plain and the WebSocket listener.
+    pub bind: IpAddr,
+    /// `None` = no such listener; 0 = a free port.
+    pub port: Option<u16>,
+    /// `None` = no such listener.
+    pub unix_path: Option<PathBuf>,
+    /// `None` = no such listener; 0 = a free port.
+    pub ws_port: Option<u16>,
+    /// Begins with a slash.
+    pub ws_path: String,
+    /// Of each of these listeners; 0 = only the limit of all connections.
+    pub max_connections: u32,
+    /// The virtual host of clients of these listeners; `None` = `default_vhost`.
+    pub mountpoint: Option<Box<str>>,
+    /// What these listeners speak.
+    pub allowed_protocol_versions: Versions,
+    /// Listeners with a name of their own. All of them together: [`Mqtt::listeners`].
+    pub named_listeners: Vec<Listener>,
+
+    /// The virtual host of clients that nothing else gives one.
+    pub default_vhost: String,
+    /// A user name `vhost:user` names the virtual host as well.
+    pub vhost_in_username: bool,
+    /// Clients without a user name are welcome.
+    pub allow_anonymous: bool,
+    /// Write and read permissions of users (on `amq.topic`) and their topic permissions hold.
+    pub permission_check_enabled: bool,
+    /// `None` = there is no such file.
+    pub password_file: Option<PathBuf>,
+    /// Seconds; 0 = never.
+    pub password_reload_interval_s: u32,
+    /// `None` = there is no such file.
+    pub acl_file: Option<PathBuf>,
+    /// Seconds; 0 = never.
+    pub acl_reload_interval_s: u32,
+
+    /// Milliseconds from accept to the end of the login, 1 to 10,000.
+    pub connect_timeout_ms: u64,
+    /// Seconds; 0 = for ever.
+    pub connection_lifetime_max_s: u64,
+    /// Seconds, the longest keep-alive a client may ask for; 0 = any, and none at all.
+    pub keepalive_max_s: u16,
+    /// Bytes, 1 to 233.
+    pub client_id_bytes_max: u16,
+    /// Seconds a session without expiry of its own is remembered; `None` = for ever.
+    pub persistent_client_expiration_s: Option<u64>,
+    /// Seconds a session may ask to be remembered at most; `None` = for ever.
+    pub session_expiry_max_s: Option<u64>,
+    /// Seconds a will may be put off at most; `None` = as the client says.
+    pub last_will_delay_max_s: Option<u64>,
+    /// No will when the same client takes its session over.
+    pub suppress_lwt_on_session_takeover: bool,
+
+    /// Bytes of a payload; 0 = any that fits a packet.
+    pub message_bytes_max: u32,
+    /// Bytes of a whole packet that comes in, 4,096 to 268,435,455. The largest value is the
+    /// protocol's own and needs no advertisement.
+    pub packet_bytes_max: u32,
+    /// Messages a second that a client publishes before it is read more slowly; 0 = any.
+    pub message_rate_max: u32,
+    /// Unsettled deliveries to clients that name no number of their own; 0 = any.
+    pub inflight_messages_max: u16,
+    /// Unsettled deliveries to clients that do, at most; at least 1.
+    pub receive_max_client: u16,
+    /// Unsettled messages of one publisher, at least 1.
+    pub receive_max_broker: u16,
+    /// Highest alias that clients may use; 0 = none.
+    pub topic_alias_max_client: u16,
+    /// Highest alias that the broker uses; 0 = none.
+    pub topic_alias_max_broker: u16,
+    /// Messages that wait for a session that is connected; `None` = any number, 0 = it gets none.
+    pub online_messages_max: Option<u64>,
+    /// Messages that wait for a session that is not; `None` = any number.
+    pub offline_messages_max: Option<u64>,
+    /// What waited while a session was away is not held against `online_messages_max`.
+    pub override_max_online_messages: bool,
+    /// Which messages a full session loses.
+    pub queue_type: QueueOrder,
+    /// Seconds after which an unsettled delivery is repeated to a client of version 3; 0 = never.
+    pub retry_interval_s: u32,
+    /// Deliver as surely as the subscription says, also what was published less surely.
+    pub upgrade_outgoing_qos: bool,
+    /// A refused publish of a client of version 3 ends its connection.
+    pub disconnect_on_unauthorized_publish_v3: bool,
+
+    /// Subscriptions of one client; 0 = any number.
+    pub subscriptions_per_client_max: u32,
+    /// Levels of a topic or filter, at least 1.
+    pub topic_depth_max: u16,
+    /// Which member of a shared subscription gets a message.
+    pub shared_subscription_policy: SharedPolicy,
+    /// Retained messages of the whole broker; 0 = any number.
+    pub retained_messages_max: u64,
+    /// Bytes of all of them; 0 = any number.
+    pub retained_bytes_max: u64,
+    /// How topics and routing keys become each other.
+    pub topic_translation: TopicTranslation,
+
+    /// Accepted; nothing acts on it.
+    pub allow_multiple_sessions: bool,
+    /// Accepted; nothing acts on it.
+    pub queue_deliver_mode: DeliverMode,
+    /// Accepted; always so.
+    pub coordinate_registrations: bool,
+}
+
+impl Mqtt {
+    /// The name of the listener that `port` asks for; of one with a WebSocket; of a unix socket.
+    const DEFAULT_NAMES: [&'static str; 3] = ["mqtt", "mqtt-ws", "mqtt-unix"];
+
+    /// Everything to listen on: what `port`, `ws_port` and `unix_path` ask for, then the named
+    /// ones. A named listener that has taken the same address replaces the one of `port`.
+    pub fn listeners(&self) -> Vec<Listener> {
+        let [tcp, ws, unix] = Self::DEFAULT_NAMES;
+        let mut all = Vec::new();
+        let mut add = |name: &str, transport, address| {
+            all.push(Listener {
+                name: name.into(),
+                transport,
+                address,
+                max_connections: self.max_connections,
+                mountpoint: self.mountpoint.clone(),
+                allowed_protocol_versions: self.allowed_protocol_versions,
+            });
+        };
+        let at = |port| SocketAddr::new(self.bind, port);
+        if let Some(port) = self.port.filter(|port| !self.is_taken(*port)) {
+            add(tcp, Transport::Tcp, ListenerAddress::Ip(at(port)));
+        }
+        if let Some(port) = self.ws_port.filter(|port| !self.is_taken(*port)) {
+            add(ws, Transport::Ws, ListenerAddress::Ip(at(port)));
+        }
+        if let Some(path) = &self.unix_path {
+            add(unix, Transport::Tcp, ListenerAddress::Unix(path.clone()));
+        }
+        all.extend(self.named_listeners.iter().cloned());
+        all
+    }
+
+    /// Whether a named listener has this port on our address, or on an address that includes it or
+    /// is included by it: then it is what the operator means.
+    fn is_taken(&self, port: u16) -> bool {
+        port != 0
+            && self.named_listeners.iter().any(|listener| match &listener.address {
+                ListenerAddress::Ip(at) => {
+                    at.port() == port
+                        && (at.ip() == self.bind
+                            || at.ip().is_unspecified()
+                            || self.bind.is_unspecified())
+                }
+                ListenerAddress::Unix(_) => false,
+            })
+    }
+
+    /// Holds the places until the declared defaults are in them.
+    pub(super) const fn blank() -> Self {
+        Self {
+            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: None,
+            unix_path: None,
+            ws_port: None,
+            ws_path: String::new(),
+            max_connections: 0,
+            mountpoint: None,
+            allowed_protocol_versions: Versions(0),
+            named_listeners: Vec::new(),
+            default_vhost: String::new(),
+            vhost_in_username: false,
+            allow_anonymous: false,
+            permission_check_enabled: true,
+            password_file: None,
+            password_reload_interval_s: 0,
+            acl_file: None,
+            acl_reload_interval_s: 0,
+            connect_timeout_ms: 0,
+            connection_lifetime_max_s: 0,
+            keepalive_max_s: 0,
+            client_id_bytes_max: 0,
+            persistent_client_expiration_s: None,
+            session_expiry_max_s: None,
+            last_will_delay_max_s: None,
+            suppress_lwt_on_session_takeover: false,
+            message_bytes_max: 0,
+            packet_bytes_max: 0,
+            message_rate_max: 0,
+            inflight_messages_max: 0,
+            receive_max_client: 0,
+            receive_max_broker: 0,
+            topic_alias_max_client: 0,
+            topic_alias_max_broker: 0,
+            online_messages_max: None,
+            offline_messages_max: None,
+            override_max_online_messages: false,
+            queue_type: QueueOrder::Fifo,
+            retry_interval_s: 0,
+            upgrade_outgoing_qos: false,
+            disconnect_on_unauthorized_publish_v3: false,
+            subscriptions_per_client_max: 0,
+            topic_depth_max: 0,
+            shared_subscription_policy: SharedPolicy::PreferLocal,
+            retained_messages_max: 0,
+            retained_bytes_max: 0,
+            topic_translation: TopicTranslation::Rabbitmq,
+            allow_multiple_sessions: false,
+            queue_deliver_mode: DeliverMode::Fanout,
+            coordinate_registrations: false,
+        }
+    }
+}
+
+/// The protocol versions that a listener speaks, by the level octet of CONNECT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Versions(u8);
+
+impl Versions {
+    /// Levels in the order of their bits: 131 and 132 are 3 and 4 with the mark of a bridge.
+    const LEVELS: [u8; 5] = [3, 4, 5, 131, 132];
+
+    /// Every version there is.
+    pub const ALL: Self = Self(0b1_1111);
+
+    /// Whether a CONNECT with this level octet is spoken.
+    pub fn contains(self, level: u8) -> bool {
+        Self::bit(level).is_some_and(|bit| self.0 & bit != 0)
+    }
+
+    fn bit(level: u8) -> Option<u8> {
+        Self::LEVELS.iter().position(|l| *l == level).map(|place| 1 << place)
+    }
+
+    /// Reads `3,4,5`.
+    ///
+    /// # Errors
+    /// The reason, when it is no list of levels, or an empty one.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        text.trim_matches(['[', ']'])
+            .split(',')
+            .map(|level| level.trim().parse().ok().and_then(Self::bit))
+            .try_fold(0, |all, bit| Some(all | bit?))
+            .map(Self)
+            .ok_or_else(|| format!("'{text}' is not a list of 3, 4, 5, 131 and 132"))
+    }
+}
+
+/// What becomes of the messages of a full session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueOrder {
+    /// The newest does not come in.
+    Fifo,
+    /// The oldest goes.
+    Lifo,
+}
+
+/// For several connections with one client id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliverMode {
+    /// Each gets a copy.
+    Fanout,
+    /// One of them gets it.
+    Balance,
+}
+
+/// Which member of a shared subscription gets a message. On one node all members are local, and a
+/// connected member comes before one that is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SharedPolicy {
+    /// One of this node if there is any.
+    PreferLocal,
+    /// Any.
+    Random,
+    /// One of this node or none.
+    LocalOnly,
+    /// A connected one before one of this node.
+    PreferOnlineBeforeLocal,
+}
+
+/// How a topic becomes a routing key and back (mqtt.md X-03).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TopicTranslation {
+    /// Slashes and dots change places; a dot within a level does not come back.
+    Rabbitmq,
+    /// A dot within a level is written `%2E`.
+    Escaped,
+}

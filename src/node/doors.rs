@@ -1,0 +1,188 @@
+//! From settings to sockets that listen: all are made by this thread before anything runs, so that
+//! a port that is taken is told at once.
+//!
+//! May import `config`, `limits`, `loads`, `protocol`, `ringmq_shards`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use ringmq_shards::{BindOptions, Bound, SocketFile, port_is_free};
+
+use super::NodeError;
+use crate::config::{Config, ListenerAddress, Transport};
+use crate::limits;
+use crate::loads::ListenerId;
+use crate::protocol::{ListenAt, ListenerSettings, PROTOCOLS, Protocol};
+
+/// A place where connections come in.
+pub(super) struct Door {
+    /// The listener behind it; the first where several share a server.
+    pub(super) listener: ListenerId,
+    /// One for each shard, or one for all.
+    pub(super) sockets: Vec<Bound>,
+    /// Goes with the node.
+    pub(super) file: Option<SocketFile>,
+}
+
+/// Who may connect to a socket in the file system: its owner and its group.
+const SOCKET_MODE: u32 = 0o660;
+
+/// All listeners that the settings name.
+pub(super) fn listeners(config: &Config) -> Vec<ListenerSettings> {
+    PROTOCOLS
+        .iter()
+        .flat_map(|protocol| match protocol.name {
+            "mqtt" => of_mqtt(config, protocol),
+            _ => of_amqp(config, protocol),
+        })
+        .collect()
+}
+
+fn of_amqp(config: &Config, protocol: &'static Protocol) -> Vec<ListenerSettings> {
+    let address = SocketAddr::new(config.amqp.bind, (protocol.port)(config));
+    let plain = ListenerSettings::new(protocol.name, protocol, ListenAt::Tcp(address));
+    let unix = config.amqp.unix_path.as_ref().map(|path| {
+        let at = ListenAt::Unix { path: path.clone(), mode: SOCKET_MODE };
+        ListenerSettings::new("amqp-unix", protocol, at)
+    });
+    // Wherever there is a server for WebSockets, this path is another of its paths.
+    let servers = config.mqtt.listeners().into_iter().filter(|l| l.transport == Transport::Ws);
+    let web = servers.map(|server| ListenerSettings {
+        web_path: Some((*config.amqp.ws_path).into()),
+        max_connections: server.max_connections,
+        ..ListenerSettings::new("amqp-ws", protocol, place(server.address))
+    });
+    [plain].into_iter().chain(unix).chain(web).collect()
+}
+
+fn of_mqtt(config: &Config, protocol: &'static Protocol) -> Vec<ListenerSettings> {
+    let all = config.mqtt.listeners().into_iter().map(|listener| ListenerSettings {
+        name: listener.name,
+        protocol,
+        at: place(listener.address),
+        web_path: match listener.transport {
+            Transport::Tcp => None,
+            Transport::Ws => Some((*config.mqtt.ws_path).into()),
+        },
+        max_connections: listener.max_connections,
+        mountpoint: listener.mountpoint,
+        allowed_versions: listener.allowed_protocol_versions,
+    });
+    all.collect()
+}
+
+fn place(address: ListenerAddress) -> ListenAt {
+    match address {
+        ListenerAddress::Ip(address) => ListenAt::Tcp(address),
+        ListenerAddress::Unix(path) => ListenAt::Unix { path, mode: SOCKET_MODE },
+    }
+}
+
+/// Opens a door for each listener, and writes the port that became of 0 into its settings.
+pub(super) fn open(
+    listeners: &mut [ListenerSettings],
+    config: &Config,
+    shards: u16,
+) -> Result<Vec<Door>, NodeError> {
+    let mut doors = Vec::new();
+    // Servers that are open: as they were asked for, and as they are.
+    let mut servers: Vec<(ListenAt, ListenAt)> = Vec::new();
+    for (index, settings) in (0..).zip(listeners) {
+        let shared = servers.iter().find(|(wanted, _)| *wanted == settings.at);
+        if let Some((_, is)) = shared.filter(|_| settings.web_path.is_some()) {
+            settings.at = is.clone();
+            continue;
+        }
+        let wanted = settings.at.clone();
+        let (sockets, file) =
+            bind_at(&mut settings.at, config, shards).map_err(|cause| NodeError::Listen {
+                protocol: settings.protocol.name,
+                cause: explain(&cause, &wanted).into(),
+                at: Box::new(wanted.clone()),
+            })?;
+        doors.push(Door { listener: ListenerId(index), sockets, file });
+        if settings.web_path.is_some() {
+            servers.push((wanted, settings.at.clone()));
+        }
+    }
+    Ok(doors)
+}
+
+fn bind_at(
+    at: &mut ListenAt,
+    config: &Config,
+    shards: u16,
+) -> io::Result<(Vec<Bound>, Option<SocketFile>)> {
+    match at {
+        ListenAt::Tcp(address) => {
+            let (sockets, bound) = bind(*address, config, shards)?;
+            *address = bound;
+            Ok((sockets, None))
+        }
+        ListenAt::Unix { path, mode } => {
+            let (socket, file) = Bound::unix(path, *mode, bind_options(config))?;
+            Ok((vec![socket], Some(file)))
+        }
+    }
+}
+
+/// Once per shard; port 0 becomes the same port on every shard.
+fn bind(wanted: SocketAddr, config: &Config, shards: u16) -> io::Result<(Vec<Bound>, SocketAddr)> {
+    if wanted.port() != 0 {
+        port_is_free(wanted)?;
+    }
+    let first = Bound::new(wanted, bind_options(config))?;
+    let address = first.local_addr()?;
+    let mut sockets = vec![first];
+    for _ in 1..shards {
+        sockets.push(Bound::new(address, bind_options(config))?);
+    }
+    Ok((sockets, address))
+}
+
+fn explain(error: &io::Error, at: &ListenAt) -> String {
+    match at {
+        ListenAt::Tcp(address) => explain_port(error, address.port()),
+        ListenAt::Unix { path, .. } => explain_path(error, path),
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the system has many more")]
+fn explain_port(error: &io::Error, port: u16) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "the port is taken; stop the other server (ss -ltnp 'sport = :{port}' shows it) or \
+             choose another port, 0 for any free one"
+        ),
+        io::ErrorKind::PermissionDenied => format!(
+            "not permitted; ports below 1024 need CAP_NET_BIND_SERVICE \
+             (setcap cap_net_bind_service=+ep on the binary), port {port}"
+        ),
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".into(),
+        _ => error.to_string(),
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the system has many more")]
+fn explain_path(error: &io::Error, path: &Path) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "another server listens there; stop it (ss -lxp src {} shows it) or choose another path",
+            path.display()
+        ),
+        io::ErrorKind::AlreadyExists => "there is a file that is no socket; remove it".into(),
+        io::ErrorKind::NotFound => "the directory does not exist".into(),
+        _ => error.to_string(),
+    }
+}
+
+fn bind_options(config: &Config) -> BindOptions {
+    let bytes = |setting: Option<u64>| setting.and_then(|b| usize::try_from(b).ok());
+    BindOptions {
+        reuse_port: true,
+        backlog: i32::try_from(limits::LISTEN_BACKLOG).unwrap_or(i32::MAX),
+        recv_buffer: bytes(config.main.tcp_recv_buffer_bytes),
+        send_buffer: bytes(config.main.tcp_send_buffer_bytes),
+    }
+}

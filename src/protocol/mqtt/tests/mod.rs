@@ -1,0 +1,6 @@
+//! What a session says and does, as its client sees it.
+
+mod connecting;
+mod publishing;
+mod rig;
+mod subscribing;

@@ -104,7 +104,8 @@ impl Broker {
 
     fn make_will(&self, connection: ConnectionId, will: &Will<'_>, now: Now) -> Option<Waiting> {
         let entered = self.connections.get(connection)?.entered.as_ref()?;
-        if let Err(refusal) = self.permit(entered, Access::Write, Entity::Exchange, FILTERS) {
+        let may = self.permit(entered, Access::Write, Entity::Exchange, FILTERS);
+        if let Err(refusal) = may.and_then(|()| self.permit_topic(connection, will.topic)) {
             tracing::info!(?refusal, "a will is not kept");
             return None;
         }

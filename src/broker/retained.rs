@@ -190,6 +190,7 @@ impl Broker {
         let wanted = report.and_then(|report| self.await_stored(Report::Publisher(report)));
         self.follow_far(route, message, None, None, wanted);
         let mut put = self.retain(vhost, message, wanted, now);
+        put = put.and(self.follow_groups(route, message, wanted, now));
         for queue in &route.queues {
             put = put.and(self.enqueue(*queue, message.clone(), now));
         }

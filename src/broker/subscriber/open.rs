@@ -118,8 +118,9 @@ impl Broker {
         if let Some(entry) = self.connections.get_mut(connection) {
             entry.session = Some(id);
         }
-        self.keep_session(id);
+        // Not for what follows: that the client is here again need not be known after a crash.
         self.hold_definitions(call);
+        self.keep_session(id);
         Ok((id, resumed))
     }
 

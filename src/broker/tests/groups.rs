@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::client::*;
-use super::cluster::{Cluster, on_every_node};
+use super::cluster::{Cluster, Shape, on_every_node};
 use super::subscriber::*;
 use crate::broker::deliver::SETTLED;
 use crate::subscriber::*;
@@ -83,6 +83,21 @@ fn a_member_with_a_filter_of_its_own_has_both_copies_and_knows_them_apart() {
         );
         assert_eq!(c.offer(publisher, FILTERS, "a/b", "m"), Fate::Returned);
     });
+}
+
+#[test]
+fn a_group_gets_one_copy_of_a_message_that_is_retained_too() {
+    let shape = Shape { shards: 3, apart: false, seed: 1, memory_bytes_max: u64::MAX };
+    let mut c = Cluster::new(shape);
+    let clients = members(&mut c, 4, Lasts::Connection, LEAST);
+    let publisher = c.connect(1);
+    for n in 0..20 {
+        let (at, now, body) = (c.seats[publisher.0].at.connection, c.now, n.to_string());
+        let message = kept("a/b", &body);
+        c.broker_of(publisher).publish_topic(at, ONE, &message, true, now).unwrap();
+    }
+    let got: Vec<String> = clients.iter().flat_map(|client| c.accept_all(*client)).collect();
+    assert_eq!((got.len(), numbers(&got).len()), (20, 20));
 }
 
 #[test]

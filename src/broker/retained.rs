@@ -122,7 +122,7 @@ fn name_of(part: u16) -> String {
 }
 
 /// Whether a retained message can have this topic: it is not empty and has no wildcards.
-fn is_topic(topic: &str) -> bool {
+pub(super) fn is_topic(topic: &str) -> bool {
     !topic.is_empty() && !topic.split('/').any(|word| word == "+" || word == "#")
 }
 

@@ -3,9 +3,9 @@
 use super::client::*;
 use super::cluster::{Cluster, Shape, identity, on_every_node};
 use super::subscriber::*;
-use crate::command::Command;
+use crate::command::{Command, Event};
 use crate::message::Body;
-use crate::subscriber::{Lasts, OpenSession, Will};
+use crate::subscriber::{Lasts, OpenSession, RetainedCursor, Will};
 
 pub(super) const HOUR: Lasts = Lasts::Ms(3_600_000);
 pub(super) const TOPIC: &str = "gone";
@@ -132,6 +132,37 @@ fn another_connection_of_the_client_leaves_the_will_of_the_old_one_only_without_
         }
         c.forget_sessions();
     });
+}
+
+/// 3.1.2-16, 3.1.2-17 of 3.1.1.
+#[test]
+fn a_will_becomes_the_retained_message_of_its_topic_if_it_says_so() {
+    for (shards, retain) in [(1, true), (3, true), (3, false)] {
+        let shape = Shape { shards, apart: false, seed: 1, memory_bytes_max: u64::MAX };
+        let mut c = Cluster::new(shape);
+        let (client, _) = c.open(&session("s", HOUR));
+        c.set_will(client, Some(&Will { retain, ..will("last words", 50) }));
+        c.drop_connection(client);
+        c.pass(50);
+        let made_at = c.now.wall_ms;
+        c.pass(10);
+        let client = c.connect(0);
+        let from = RetainedCursor::default();
+        let read = Command::ReadRetained { filter: TOPIC.into(), from, bytes_max: 1_000 };
+        c.start(client, ZERO, read);
+        c.finish(client, ZERO);
+        let found: Vec<_> = c
+            .events(client)
+            .iter()
+            .map(|event| match event {
+                Event::Retained { message, .. } => (message.body().to_vec(), message.received_ms()),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let expected = retain.then(|| (b"last words".to_vec(), made_at));
+        assert_eq!(found, Vec::from_iter(expected), "its age counts from when it was published");
+        c.no_wills();
+    }
 }
 
 #[test]

@@ -4,20 +4,24 @@
 //! One task per connection. May import `hub`, `protocol`, `limits`, `ringmq_shards`.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::io;
 use std::net::Shutdown;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
-use ringmq_shards::{Output, ReadBuffer, ShardId, Socket, Stream};
+use ringmq_shards::{Output, ReadBuffer, ShardId, Stream};
 
 use crate::command::{Event, Now};
-use crate::config::Main;
-use crate::hub::{Arrival, Hub, Luggage};
+use crate::hub::Hub;
 use crate::ids::ConnectionRef;
 use crate::limits;
 use crate::loads::ListenerId;
-use crate::protocol::{Context, Endpoint, ListenAt, Next, Peer, Session};
+use crate::protocol::{Context, Next, Peer, Session};
+use crate::transport::{Incoming, WebSocket, Wire};
+
+mod passage;
+
+pub(crate) use passage::serve;
 
 const OUTPUT_HIGH: usize = {
     assert!(limits::OUTPUT_BYTES_HIGH <= u32::MAX as u64, "fits the length of a buffer");
@@ -39,47 +43,6 @@ const ROUNDS_PER_POLL: usize = 4;
 /// Places for events that an idle connection keeps (arbitrary: a few KiB).
 const EVENTS_KEPT: usize = 64;
 
-/// Serves a connection until it is over, or lives on another shard.
-pub(crate) async fn serve(hub: Rc<Hub>, arrival: Arrival) {
-    let listener = arrival.listener;
-    let Some(mut connection) = Connection::begin(hub.clone(), arrival) else {
-        return hub.failed(listener);
-    };
-    poll_fn(|task| connection.poll(task)).await;
-    if let Phase::Leaving { to } = connection.phase {
-        connection.leave(to);
-    } else {
-        connection.end();
-    }
-}
-
-/// Both ends of a connection; `None` if it is gone.
-fn ends(socket: &Socket, listens_at: &ListenAt) -> Option<(Endpoint, Endpoint)> {
-    match listens_at {
-        ListenAt::Tcp(_) => {
-            Some((socket.peer_addr().ok()?.into(), socket.local_addr().ok()?.into()))
-        }
-        ListenAt::Unix { path, .. } => {
-            let end = Endpoint::Unix(path.to_string_lossy().into());
-            Some((end.clone(), end))
-        }
-    }
-}
-
-/// Options that the kernel refuses leave its defaults; the connection works without them.
-fn set_options(socket: &Socket, main: &Main) {
-    let _ = socket.set_nodelay(main.tcp_nodelay);
-    if let Some(alive) = main.tcp_keepalive {
-        let _ = socket.set_keepalive(alive.idle_s, alive.interval_s, alive.probes);
-        // Octets that nobody acknowledges are given up as soon as silence is (abuse row 44).
-        let patience_s = alive.interval_s.saturating_mul(alive.probes).saturating_add(alive.idle_s);
-        let _ = socket.set_user_timeout_ms(Some(patience_s.saturating_mul(1000)));
-    }
-    if !main.tcp_congestion.is_empty() {
-        let _ = socket.set_congestion_control(&main.tcp_congestion);
-    }
-}
-
 /// ```text
 /// Open --Next::Close--> Farewell --all written, peer closed or too late--> over
 ///   |---- peer gone, socket broken -----------------------------------------^
@@ -95,6 +58,8 @@ enum Phase {
     Farewell {
         deadline_ms: u64,
         shut: bool,
+        /// If it is not the session that wanted the end.
+        lost: Option<Box<str>>,
     },
     Over {
         lost: Option<Box<str>>,
@@ -113,7 +78,10 @@ struct Connection {
     moved: bool,
     session: Box<dyn Session>,
     stream: Stream,
+    wire: Wire,
+    /// For the session: unwrapped already.
     input: ReadBuffer,
+    /// Of the session: not wrapped yet.
     output: Output,
     /// Taken from the broker, not shown to the session yet: the output was full.
     events: VecDeque<Event>,
@@ -128,51 +96,6 @@ struct Connection {
 }
 
 impl Connection {
-    /// `None`: it is gone already, or there is no place for it.
-    fn begin(hub: Rc<Hub>, arrival: Arrival) -> Option<Self> {
-        let Arrival { socket, listener, accepted_ms, moved } = arrival;
-        let settings = hub.listener(listener)?.clone();
-        let (remote, local) = ends(&socket, &settings.at)?;
-        if moved.is_none() {
-            set_options(&socket, &hub.config.main);
-        }
-        let id = hub.broker.borrow_mut().attach()?;
-        let mut input = ReadBuffer::new(hub.shard.buffers());
-        let mut output = Output::new(hub.shard.buffers());
-        if let Some(Luggage { unread, unsent }) = &moved {
-            input.put(unread);
-            output.put(unsent);
-        }
-        let start = settings.protocol.start;
-        let peer = Peer {
-            id,
-            remote,
-            local,
-            listener: settings,
-            accepted_ms,
-            moved: moved.is_some(),
-            config: hub.config.clone(),
-            logins: hub.logins.clone(),
-        };
-        Some(Self {
-            session: start(peer),
-            stream: Stream::from_socket(socket),
-            input,
-            output,
-            events: VecDeque::new(),
-            backlog: 0,
-            id,
-            listener,
-            accepted_ms,
-            moved: moved.is_some(),
-            phase: Phase::Open { next: Next::Read { bytes_min: 1 } },
-            unwritten: false,
-            stuck_since_ms: None,
-            told_stop: false,
-            hub,
-        })
-    }
-
     fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<()> {
         self.hub.seat(self.id.connection, task.waker());
         for _ in 0..ROUNDS_PER_POLL {
@@ -218,10 +141,11 @@ impl Connection {
             return false;
         }
         self.hub.end_turn(now);
-        let before = bars(self.output.len());
+        self.wrap();
+        let before = bars(self.unsent());
         self.write(task, now);
         // What was held back because of the output has no other waker than this.
-        worked |= bars(self.output.len()) < before;
+        worked |= bars(self.unsent()) < before;
         // A farewell begins at once: nothing may come that would wake it.
         worked |= !matches!(self.phase, Phase::Open { .. });
         if let Some(deadline) = self.session.deadline_ms() {
@@ -245,10 +169,7 @@ impl Connection {
     fn follow(&mut self, next: Next, now: Now) {
         if let Phase::Open { .. } = self.phase {
             self.phase = match next {
-                Next::Close => {
-                    let deadline_ms = now.mono_ms.saturating_add(limits::CLOSE_MS_MAX);
-                    Phase::Farewell { deadline_ms, shut: false }
-                }
+                Next::Close => begin_farewell(now, None),
                 Next::Move(to) => self.depart(to),
                 Next::Read { .. } | Next::Wait => Phase::Open { next },
             };
@@ -269,8 +190,9 @@ impl Connection {
 
     /// Hands over what the broker says, until the peer has enough to read. True: there was some.
     fn take_events(&mut self, now: Now) -> bool {
+        let framed = self.framed();
         let Self { hub, session, output, events, backlog, .. } = self;
-        if output.len() >= OUTPUT_HIGH {
+        if framed + output.len() >= OUTPUT_HIGH {
             return false;
         }
         let mut broker = hub.broker.borrow_mut();
@@ -282,7 +204,7 @@ impl Connection {
             *events = VecDeque::from(taken);
         }
         let mut last = None;
-        while output.len() < OUTPUT_HIGH
+        while framed + output.len() < OUTPUT_HIGH
             && let Some(event) = events.pop_front()
         {
             let mut context = Context { broker: &mut broker, out: output, now };
@@ -301,12 +223,12 @@ impl Connection {
     /// that wait for the output count as well, deliveries do not: whoever is slow to read them may
     /// still settle, publish and beat its heart.
     fn is_deaf(&self) -> bool {
-        if self.output.len() < OUTPUT_HIGH {
+        if self.unsent() < OUTPUT_HIGH {
             return false;
         }
         let here = if self.events.is_empty() { 0 } else { self.backlog };
         let waiting = here.saturating_add(self.hub.broker.borrow().backlog(self.id.connection));
-        self.output.len() >= OUTPUT_STOP || waiting >= limits::OUTPUT_BYTES_HIGH
+        self.unsent() >= OUTPUT_STOP || waiting >= limits::OUTPUT_BYTES_HIGH
     }
 
     /// Reads what is there and feeds it. True: there may be more.
@@ -317,19 +239,9 @@ impl Connection {
         }
         let mut more = false;
         if self.input.len() < bytes_min {
-            self.input.reserve(bytes_min - self.input.len());
-            match self.stream.poll_fill(task, &mut self.input) {
-                Poll::Pending => return false,
-                Poll::Ready(Ok(0)) => {
-                    self.phase =
-                        Phase::Over { lost: Some("the peer closed the connection".into()) };
-                    return false;
-                }
-                Poll::Ready(Ok(_)) => more = true,
-                Poll::Ready(Err(error)) => {
-                    self.phase = Phase::Over { lost: Some(error.to_string().into()) };
-                    return false;
-                }
+            more = self.fill(task, bytes_min, now);
+            if !more || self.input.is_empty() {
+                return more;
             }
             // Less than a whole frame is shown as well: it is a sign of life of a slow peer.
         }
@@ -338,6 +250,9 @@ impl Connection {
         let (taken, next) = self.session.on_bytes(self.input.filled(), &mut context);
         drop(broker);
         self.input.consume(taken);
+        if self.open_websocket() {
+            return true;
+        }
         self.follow(next, now);
         if let Phase::Open { next: Next::Read { bytes_min } } = &mut self.phase
             && taken == 0
@@ -351,9 +266,96 @@ impl Connection {
         more || taken > 0
     }
 
+    /// Reads what is there. False: there is nothing now, or no more.
+    fn fill(&mut self, task: &mut TaskContext<'_>, bytes_min: usize, now: Now) -> bool {
+        let read = match &mut self.wire {
+            Wire::Plain | Wire::Request(_) => {
+                self.input.reserve(bytes_min.saturating_sub(self.input.len()));
+                self.stream.poll_fill(task, &mut self.input)
+            }
+            Wire::WebSocket(web) => {
+                if let Some(why) = web.ended() {
+                    self.phase = begin_farewell(now, Some(why.into()));
+                    return false;
+                }
+                let read = self.stream.poll_fill(task, &mut web.raw);
+                if let Poll::Ready(Ok(1..)) = read {
+                    web.unwrap_input(&mut self.input);
+                }
+                read
+            }
+        };
+        let why = match read {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(1..)) => return true,
+            Poll::Ready(Ok(0)) => "the peer closed the connection".into(),
+            Poll::Ready(Err(error)) => error.to_string().into(),
+        };
+        self.phase = Phase::Over { lost: Some(why) };
+        false
+    }
+
+    /// If the request for a WebSocket is answered, a session of the protocol that was asked for
+    /// takes over. What was read behind the request is unwrapped for it.
+    fn open_websocket(&mut self) -> bool {
+        let Wire::Request(request) = &self.wire else { return false };
+        let Some(listener) = request.chosen.get() else { return false };
+        let Some(settings) = self.hub.listener(listener).cloned() else { return false };
+        if listener != self.listener {
+            if self.hub.is_listener_full(listener) {
+                self.phase = Phase::Over { lost: Some("max_connections is reached".into()) };
+                return true;
+            }
+            self.hub.left(self.listener);
+            self.hub.came(listener);
+            self.listener = listener;
+        }
+        let mut web = WebSocket::new(Incoming::new(), self.hub.shard.buffers());
+        web.framed.append(&mut self.output);
+        web.raw.put(self.input.filled());
+        self.input.consume(self.input.len());
+        web.unwrap_input(&mut self.input);
+        let start = settings.protocol.start;
+        self.session = start(Peer { listener: settings, ..request.peer.clone() });
+        self.wire = Wire::WebSocket(web);
+        self.phase = Phase::Open { next: Next::Read { bytes_min: 1 } };
+        true
+    }
+
+    /// Wraps what the session wrote in this turn.
+    fn wrap(&mut self) {
+        if let Wire::WebSocket(web) = &mut self.wire {
+            web.wrap_output(&mut self.output);
+            if let Phase::Farewell { .. } = self.phase {
+                web.close();
+            }
+        }
+    }
+
+    /// Octets that are wrapped and not written.
+    fn framed(&self) -> usize {
+        match &self.wire {
+            Wire::Plain | Wire::Request(_) => 0,
+            Wire::WebSocket(web) => web.framed.len(),
+        }
+    }
+
+    /// Octets for the peer that are not written.
+    fn unsent(&self) -> usize {
+        self.framed() + self.output.len()
+    }
+
+    fn poll_flush(&mut self, task: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        let out = match &mut self.wire {
+            Wire::Plain | Wire::Request(_) => &mut self.output,
+            Wire::WebSocket(web) => &mut web.framed,
+        };
+        self.stream.poll_flush(task, out)
+    }
+
     fn write(&mut self, task: &mut TaskContext<'_>, now: Now) {
-        let before = self.output.len();
-        match self.stream.poll_flush(task, &mut self.output) {
+        let before = self.unsent();
+        match self.poll_flush(task) {
             Poll::Ready(Ok(())) => {
                 self.stuck_since_ms = None;
                 self.written();
@@ -362,10 +364,10 @@ impl Connection {
                 self.phase = Phase::Over { lost: Some(error.to_string().into()) };
             }
             Poll::Pending => {
-                if self.output.len() <= OUTPUT_HIGH / 2 {
+                if self.unsent() <= OUTPUT_HIGH / 2 {
                     self.written();
                 }
-                if self.output.len() < before || !self.is_deaf() {
+                if self.unsent() < before || !self.is_deaf() {
                     self.stuck_since_ms = None;
                     return;
                 }
@@ -391,23 +393,22 @@ impl Connection {
 
     /// Writes the last octets, says that no more will come, waits for the peer to say the same.
     fn farewell(&mut self, task: &mut TaskContext<'_>, now: Now) -> bool {
-        let Phase::Farewell { deadline_ms, shut } = self.phase else { return false };
+        let Phase::Farewell { deadline_ms, shut, .. } = self.phase else { return false };
         if now.mono_ms >= deadline_ms {
-            self.phase = Phase::Over { lost: None };
-            return false;
+            return self.farewell_is_over();
         }
         self.hub.tick_at(self.id.connection, deadline_ms);
         if !shut {
-            match self.stream.poll_flush(task, &mut self.output) {
+            self.wrap();
+            match self.poll_flush(task) {
                 Poll::Pending => return false,
-                Poll::Ready(Err(_)) => {
-                    self.phase = Phase::Over { lost: None };
-                    return false;
-                }
+                Poll::Ready(Err(_)) => return self.farewell_is_over(),
                 Poll::Ready(Ok(())) => {
                     // If the connection is gone already the read below says so.
                     let _ = self.stream.shutdown(Shutdown::Write);
-                    self.phase = Phase::Farewell { deadline_ms, shut: true };
+                    if let Phase::Farewell { shut, .. } = &mut self.phase {
+                        *shut = true;
+                    }
                 }
             }
         }
@@ -415,11 +416,16 @@ impl Connection {
         match self.stream.poll_fill(task, &mut self.input) {
             Poll::Pending => false,
             Poll::Ready(Ok(count)) if count > 0 => true,
-            Poll::Ready(_) => {
-                self.phase = Phase::Over { lost: None };
-                false
-            }
+            Poll::Ready(_) => self.farewell_is_over(),
         }
+    }
+
+    /// False: nothing more can be done.
+    fn farewell_is_over(&mut self) -> bool {
+        if let Phase::Farewell { lost, .. } = &mut self.phase {
+            self.phase = Phase::Over { lost: lost.take() };
+        }
+        false
     }
 
     /// Nothing to do until the next waker: gives back memory that only a busy connection needs.
@@ -429,54 +435,11 @@ impl Connection {
             self.events = VecDeque::new();
         }
     }
+}
 
-    /// Gives back what is left.
-    fn end(mut self) {
-        let now = self.hub.now();
-        let mut broker = self.hub.broker.borrow_mut();
-        let lost = if let Phase::Over { lost } = &mut self.phase { lost.take() } else { None };
-        let why = lost.unwrap_or_else(|| "closed".into());
-        let mut context = Context { broker: &mut broker, out: &mut self.output, now };
-        self.session.on_lost(&why, &mut context);
-        // Deliveries among what it has not seen go back to their queues.
-        for event in self.events.drain(..) {
-            self.session.on_event(event, &mut context);
-        }
-        broker.detach(self.id.connection, now);
-        drop(broker);
-        self.vacate(now);
-    }
-
-    /// Goes to another shard, where a new session is shown the same octets. The one that was here
-    /// has left nothing behind and is told nothing.
-    fn leave(mut self, to: ShardId) {
-        let now = self.hub.now();
-        self.hub.broker.borrow_mut().detach(self.id.connection, now);
-        self.vacate(now);
-        let mut unsent = Vec::new();
-        while !self.output.is_empty() {
-            let count = self.output.front().len();
-            unsent.extend_from_slice(self.output.front());
-            self.output.consume(count);
-        }
-        let moved = Some(Luggage { unread: self.input.filled().to_vec(), unsent });
-        // Nothing is in flight: what the stream has asked of the kernel is only to be told when
-        // there is something to read.
-        match self.stream.into_socket() {
-            Ok(socket) => {
-                let (listener, accepted_ms) = (self.listener, self.accepted_ms);
-                self.hub.send_connection(to, Arrival { socket, listener, accepted_ms, moved });
-            }
-            Err(error) => tracing::warn!(%error, "a connection that was to move is closed"),
-        }
-    }
-
-    /// Gives back its place.
-    fn vacate(&self, now: Now) {
-        self.hub.leave_seat(self.id.connection);
-        self.hub.left(self.listener);
-        self.hub.end_turn(now);
-    }
+fn begin_farewell(now: Now, lost: Option<Box<str>>) -> Phase {
+    let deadline_ms = now.mono_ms.saturating_add(limits::CLOSE_MS_MAX);
+    Phase::Farewell { deadline_ms, shut: false, lost }
 }
 
 /// How many of the two bars stand in the way of more output.

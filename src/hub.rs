@@ -13,12 +13,14 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use ringmq_shards::log::{Done, Driver};
 use ringmq_shards::{Bound, Origin, Shard, Socket, Timers};
 
+use crate::auth::Users;
 use crate::broker::{Broker, Catalogue, Envelope, ShardRemains};
 use crate::command::Now;
 use crate::config::Config;
 use crate::ids::{ConnectionId, ShardId};
 use crate::loads::{ListenerId, Loads};
 use crate::protocol::{ListenerSettings, Logins};
+use crate::transport::Incoming;
 
 /// What crosses a lane.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub(crate) enum Crossing {
     Restore(Arc<Catalogue>, Box<ShardRemains>),
     /// All shards have what the last run left: what is due may be done.
     Go,
+    /// Who may log in from now on, and do what.
+    Users(Arc<Users>),
     /// Stop: close everything.
     Stop,
 }
@@ -53,12 +57,14 @@ pub(crate) struct Arrival {
 }
 
 /// What a connection takes along to another shard, beside its socket.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Luggage {
     /// Read, and not taken by the session that was.
     pub(crate) unread: Vec<u8>,
     /// To be written before anything else.
     pub(crate) unsent: Vec<u8>,
+    /// Of its WebSocket, if it has one.
+    pub(crate) web: Option<Incoming>,
 }
 
 /// One per shard.
@@ -223,6 +229,10 @@ impl Hub {
                 self.going.set(true);
                 self.watch_until(now.mono_ms);
             }
+            Crossing::Users(users) => {
+                broker.renew_users(&users);
+                self.logins.borrow_mut().users = users;
+            }
             Crossing::Stop => {
                 self.stopping.set(true);
                 self.stop_wakers.take().into_iter().for_each(Waker::wake);
@@ -277,6 +287,11 @@ impl Hub {
         }
     }
 
+    /// All listeners of this node, by [`ListenerId`].
+    pub(crate) fn listeners(&self) -> &[Rc<ListenerSettings>] {
+        &self.listeners
+    }
+
     /// A listener of this node.
     pub(crate) fn listener(&self, listener: ListenerId) -> Option<&Rc<ListenerSettings>> {
         self.listeners.get(listener.index())
@@ -325,14 +340,17 @@ impl Hub {
 
     /// Which limit keeps another connection from coming in, as far as this shard knows.
     pub(crate) fn is_full(&self, listener: ListenerId) -> Option<&'static str> {
-        let loads = self.loads.borrow();
-        let node_max = self.config.main.max_connections;
-        if node_max != 0 && loads.everywhere() >= u64::from(node_max) {
+        let max = self.config.main.max_connections;
+        if max != 0 && self.loads.borrow().everywhere() >= u64::from(max) {
             return Some("max_connections is reached");
         }
+        self.is_listener_full(listener).then_some("max_connections of the listener is reached")
+    }
+
+    /// Whether a listener's own limit is reached.
+    pub(crate) fn is_listener_full(&self, listener: ListenerId) -> bool {
         let max = self.listener(listener).map_or(0, |settings| settings.max_connections);
-        (max != 0 && loads.through(listener) >= u64::from(max))
-            .then_some("max_connections of the listener is reached")
+        max != 0 && self.loads.borrow().through(listener) >= u64::from(max)
     }
 
     /// Whether no shard has said that it has connections.

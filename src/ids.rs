@@ -108,6 +108,11 @@ pub struct ConsumerRef {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeliveryId(pub u64);
 
+impl DeliveryId {
+    /// What stands for all deliveries that nobody has to settle.
+    pub const SETTLED: Self = Self(0);
+}
+
 /// The session's own number for one of its consumers, echoed in each delivery so that the session
 /// finds it by index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -54,7 +54,8 @@
 //!
 //! ```text
 //! main -> node -> hub, listener -> connection -> protocol -> broker -> exchange, queue
-//!                                                   \------> command, message, value, ids
+//!                                       \           \------> command, message, value, ids
+//!                                        \------> transport -> protocol (the trait)
 //! main -> check -> broker (what it stores)
 //! ```
 //!
@@ -91,4 +92,5 @@ pub mod node;
 pub mod properties;
 pub mod protocol;
 pub mod subscriber;
+mod transport;
 pub mod value;

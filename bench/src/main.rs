@@ -10,6 +10,7 @@ use clap::Parser;
 use serde_json::Value;
 
 use crate::error::PerfError;
+use crate::options::mqtt::MqttOptions;
 use crate::options::{Command, LoadOptions, Options};
 
 mod client;
@@ -39,6 +40,7 @@ const EXIT_ERROR: u8 = 2;
 fn main() -> ExitCode {
     let result = match Options::parse().command {
         Command::Amqp { scenario, load } => run_scenario(&scenario, &load),
+        Command::Mqtt { scenario, load } => run_mqtt_scenario(&scenario, &load),
         Command::Compare { base, other } => {
             compare::compare(&base, &other).map(|text| (text, ExitCode::SUCCESS))
         }
@@ -60,7 +62,19 @@ fn run_scenario(name: &str, options: &LoadOptions) -> Result<(String, ExitCode),
     let scenario =
         scenario::find(name).ok_or_else(|| PerfError::Settings(format!("no scenario {name}")))?;
     let report = (scenario.run)(options)?;
+    Ok(conclude(&report, options.json))
+}
+
+fn run_mqtt_scenario(name: &str, options: &MqttOptions) -> Result<(String, ExitCode), PerfError> {
+    let scenario = scenario::mqtt::find(name)
+        .ok_or_else(|| PerfError::Settings(format!("no scenario {name}")))?;
+    let report = (scenario.run)(options)?;
+    Ok(conclude(&report, options.json))
+}
+
+/// What is printed, and how the process ends.
+fn conclude(report: &Value, is_json: bool) -> (String, ExitCode) {
     let is_good = report.get("ok").and_then(Value::as_bool) == Some(true);
-    let text = if options.json { format!("{report:#}\n") } else { report::to_text(&report) };
-    Ok((text, if is_good { ExitCode::SUCCESS } else { ExitCode::from(EXIT_VIOLATION) }))
+    let text = if is_json { format!("{report:#}\n") } else { report::to_text(report) };
+    (text, if is_good { ExitCode::SUCCESS } else { ExitCode::from(EXIT_VIOLATION) })
 }

@@ -6,6 +6,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::scenario;
 
+pub(crate) mod mqtt;
+
+use mqtt::MqttOptions;
+
 /// Load generator for brokers; every message is verified.
 #[derive(Debug, Parser)]
 #[command(name = "ringmqperf", version)]
@@ -26,6 +30,15 @@ pub(crate) enum Command {
         /// How much of it.
         #[command(flatten)]
         load: Box<LoadOptions>,
+    },
+    /// Load a broker by MQTT 3.1.1 or 5.0.
+    Mqtt {
+        /// What kind of load.
+        #[arg(value_parser = scenario::mqtt::names())]
+        scenario: String,
+        /// How much of it.
+        #[command(flatten)]
+        load: Box<MqttOptions>,
     },
     /// Print the ratios of two results written with --json.
     Compare {
@@ -189,6 +202,16 @@ mod tests {
         let Command::Amqp { load, .. } = options.command else { panic!("another command") };
         assert_eq!((load.publishers, load.consumers, load.size), (2, 3, 64));
         assert_eq!((load.ack, load.confirm, load.prefetch), (Some(10), Some(5), 100));
+    }
+
+    #[test]
+    fn options_of_mqtt_are_taken() {
+        let line = "ringmqperf mqtt subscriptions -V 5 -q 2 -x 2 -y 3 -s 64 -c 5 -z 5 -r 9 -u t -j \
+                    --others 0,5 --from 127.0.0.2,127.0.0.3 --pin 1";
+        let options = Options::try_parse_from(line.split_whitespace()).unwrap();
+        let Command::Mqtt { load, .. } = options.command else { panic!("another command") };
+        assert_eq!((load.version, load.qos, load.in_flight), (mqtt::Version::V5, Some(2), Some(5)));
+        assert_eq!((load.others, load.from.len()), (vec![0, 5], 2));
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub(crate) struct Usage {
     pub(crate) system_seconds: f64,
     /// Resident memory.
     pub(crate) resident_kib: u64,
+    /// Of this, what no file is behind: heap and stacks.
+    pub(crate) anonymous_kib: u64,
     /// The most it ever was.
     pub(crate) resident_kib_max: u64,
     /// Switches because a thread waited, threads of the moment.
@@ -41,6 +43,7 @@ impl Usage {
             user_seconds: seconds(user),
             system_seconds: seconds(system),
             resident_kib: field(&status, "VmRSS:"),
+            anonymous_kib: field(&status, "RssAnon:"),
             resident_kib_max: field(&status, "VmHWM:"),
             voluntary_switches,
             involuntary_switches,

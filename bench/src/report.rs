@@ -16,6 +16,8 @@ use crate::verify::Faults;
 
 /// Parts of a result, in the order of their happening.
 const PHASES: [&str; 6] = ["fill", "drain", "declare", "publish", "find", "delete"];
+/// The same of a result that names its parts itself.
+const NAMED_PHASES: &str = "phases";
 /// What a run without a fault has shown, if it does not say so itself.
 const VERIFIED: &str = "nothing lost, repeated, reordered or changed";
 
@@ -152,7 +154,7 @@ fn rounded(value: f64, digits: i32) -> f64 {
 }
 
 /// The numbers; what the broker used is divided by `handled` messages.
-fn results(outcome: &Outcome, handled: u64) -> Value {
+pub(crate) fn results(outcome: &Outcome, handled: u64) -> Value {
     let (start, end) = (&outcome.start, &outcome.end);
     let seconds = real(end.time_ns.saturating_sub(start.time_ns)) / real(SECOND_NS);
     let rate = |end: u64, start: u64| {
@@ -178,7 +180,8 @@ fn results(outcome: &Outcome, handled: u64) -> Value {
     })
 }
 
-fn percentiles(summary: Summary) -> Value {
+/// Percentiles as part of a result.
+pub(crate) fn percentiles(summary: Summary) -> Value {
     let microseconds = |ns: u64| rounded(real(ns) / 1000.0, 1);
     json!({
         "p50": microseconds(summary.p50_ns),
@@ -209,13 +212,18 @@ fn broker((start, end): (Usage, Usage), handled: u64) -> Value {
 pub(crate) fn to_text(report: &Value) -> String {
     let mut text = String::new();
     let results = report.get("results").unwrap_or(&Value::Null);
-    for name in PHASES {
-        if let Some(results) = results.get(name) {
+    let named = report.get(NAMED_PHASES).and_then(Value::as_array);
+    let phases: Vec<&str> = match named {
+        Some(named) => named.iter().filter_map(Value::as_str).collect(),
+        None => PHASES.to_vec(),
+    };
+    for name in &phases {
+        if let Some(results) = results.get(*name) {
             line(&mut text, format_args!("{name}"));
             put_results(&mut text, results);
         }
     }
-    if PHASES.iter().all(|name| results.get(name).is_none()) {
+    if phases.iter().all(|name| results.get(*name).is_none()) {
         put_results(&mut text, results);
     }
     put_verdict(&mut text, report);
@@ -231,6 +239,11 @@ fn put_results(text: &mut String, results: &Value) {
         ("declared", "declared_per_second", "declared"),
         ("found", "found_per_second", "found"),
         ("deleted", "deleted_per_second", "deleted"),
+        ("connected", "connected_per_second", "connected"),
+        ("subscribed", "subscribed_per_second", "subscribed"),
+        ("answers to PINGREQ", "pinged_per_second", "pinged"),
+        ("disconnected", "disconnected_per_second", "disconnected"),
+        ("cycles", "cycles_per_second", "cycles"),
     ] {
         if results.get(rate).is_none() {
             continue;
@@ -239,7 +252,11 @@ fn put_results(text: &mut String, results: &Value) {
         line(text, format_args!("{title:<22}{rate:>14}/s {total:>16} in all"));
     }
     line(text, format_args!("{:<22}{:>14} s", "measured window", number("seconds")));
-    for (title, name) in [("end to end, us", "latency_us"), ("confirm, us", "confirm_latency_us")] {
+    for (title, name) in [
+        ("end to end, us", "latency_us"),
+        ("confirm, us", "confirm_latency_us"),
+        ("each, us", "each_us"),
+    ] {
         if let Some(values) = results.get(name).and_then(Value::as_object) {
             let cells: Vec<String> = ["p50", "p90", "p99", "p99.9", "max"]
                 .iter()
@@ -251,6 +268,14 @@ fn put_results(text: &mut String, results: &Value) {
     if let Some(values) = results.get("broker").and_then(Value::as_object) {
         for (name, value) in values {
             let title = format!("broker {}", name.replace('_', " "));
+            line(text, format_args!("{title:<36}{:>14}", plain(value)));
+        }
+    }
+    for (title, name) in [
+        ("broker octets each, resident", "broker_bytes_each"),
+        ("broker octets each, anonymous", "broker_anonymous_bytes_each"),
+    ] {
+        if let Some(value) = results.get(name) {
             line(text, format_args!("{title:<36}{:>14}", plain(value)));
         }
     }
@@ -332,6 +357,22 @@ mod tests {
         assert!(fill.contains("7/s") && !fill.contains("received"), "{text}");
         assert!(drain.contains("5/s") && !drain.contains("published"), "{text}");
         assert!(drain.contains("verified: ") && drain.ends_with("for: the command\n"), "{text}");
+    }
+
+    #[test]
+    fn a_result_may_name_its_phases_and_their_order() {
+        let report = json!({
+            "results": {
+                "drain": {"received_per_second": 5.0, "received": 70, "seconds": 14.0},
+                "zero": {"connected_per_second": 7.0, "connected": 3, "broker_bytes_each": 9},
+            },
+            "phases": ["zero", "drain"],
+        });
+        let text = to_text(&report);
+        let (zero, drain) = text.split_once("drain\n").unwrap();
+        assert!(zero.starts_with("zero\n") && zero.contains("7/s"), "{text}");
+        assert!(zero.contains("octets each, resident"), "{text}");
+        assert!(drain.contains("5/s") && !drain.contains("drain"), "{text}");
     }
 
     #[test]

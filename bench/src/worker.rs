@@ -255,9 +255,7 @@ impl<'a> Worker<'a> {
                 Some(index) => self.producers.get_mut(index).map(|producer| &mut producer.socket),
             };
             let Some(socket) = socket else { continue };
-            let closing = EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR;
-            socket.is_readable |= flags.intersects(EventFlags::IN | closing);
-            socket.is_writable |= flags.intersects(EventFlags::OUT | closing);
+            socket.on_event(flags);
         }
         Ok(())
     }

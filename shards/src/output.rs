@@ -85,6 +85,23 @@ impl Output {
         self.chunks.push_back(Chunk::Shared(body));
     }
 
+    /// Moves everything of another output here. What is large moves by reference.
+    pub fn append(&mut self, other: &mut Self) {
+        if other.len() < SHARED_BYTES_MIN || other.sent > 0 {
+            while !other.is_empty() {
+                let count = other.front().len();
+                self.put(other.front());
+                other.consume(count);
+            }
+        } else {
+            self.close_tail();
+            other.close_tail();
+            self.queued += std::mem::take(&mut other.queued);
+            self.chunks.append(&mut other.chunks);
+        }
+        other.release();
+    }
+
     /// Bytes still to go: what a writer compares with its bound.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -242,6 +259,28 @@ mod tests {
         output.put(b"def");
         assert_eq!(output.len(), 5);
         assert_eq!(sent(&mut output, 2), b"bcdef");
+    }
+
+    #[test]
+    fn one_output_moves_behind_another_whatever_was_sent_of_either() {
+        let (small, large) = (b"small".to_vec(), vec![7; 2 * SHARED_BYTES_MIN]);
+        for (first, begun) in [(&small, 0), (&small, 1), (&large, 0), (&large, 1)] {
+            let mut output = Output::new(&Buffers::new());
+            output.put(b"abc");
+            output.consume(1);
+            let mut other = Output::new(&Buffers::new());
+            other.put(first);
+            other.put_shared(Bytes::from(large.clone()));
+            other.consume(begun);
+            output.append(&mut other);
+            output.put(b"end");
+
+            let expected = [&b"bc"[..], &first[begun..], &large, b"end"].concat();
+            assert_eq!((other.len(), output.len()), (0, expected.len()));
+            assert_eq!(sent(&mut output, usize::MAX), expected);
+            other.put(b"again");
+            assert_eq!(sent(&mut other, usize::MAX), b"again");
+        }
     }
 
     #[test]

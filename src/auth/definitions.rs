@@ -10,9 +10,11 @@ use serde_json::{Map, Value};
 
 use super::password::PasswordHash;
 use super::permission::{Pattern, Permission};
+use super::topic::{TOPICS, TopicPermission, TopicRules};
 use super::user::{User, Users};
-use crate::config;
+use crate::config::{self, Config};
 use crate::limits::{DEFINITIONS_BYTES_MAX, NAME_BYTES_MAX};
+use crate::subscriber::FILTERS;
 
 /// The vhost that always exists.
 const ROOT_VHOST: &str = "/";
@@ -22,6 +24,7 @@ const LOADED: &[&str] = &[
     "users",
     "vhosts",
     "permissions",
+    "topic_permissions",
     "rabbit_version",
     "rabbitmq_version",
     "lavinmq_version",
@@ -84,15 +87,20 @@ pub struct Directory {
 /// # Errors
 /// When the definitions file cannot be read or has anything that would have to be left out of the
 /// users, vhosts or permissions.
-pub fn load(settings: &config::Main) -> Result<Directory, DefinitionsError> {
-    match &settings.load_definitions {
-        None => assemble(Draft::default(), settings),
-        Some(path) => {
-            let draft = Draft::read(&read(path)?)
-                .map_err(|reason| DefinitionsError::Content { path: path.clone(), reason })?;
-            assemble(draft, settings)
-        }
-    }
+pub fn load(config: &Config) -> Result<Directory, DefinitionsError> {
+    let draft = match &config.main.load_definitions {
+        None => Draft::default(),
+        Some(path) => Draft::read(&read(path)?)
+            .map_err(|reason| DefinitionsError::Content { path: path.clone(), reason })?,
+    };
+    let mut directory = assemble(draft, &config.main)?;
+    let rules = TopicRules {
+        check_permissions: config.mqtt.permission_check_enabled,
+        translation: config.mqtt.topic_translation,
+        acl: None,
+    };
+    directory.users = directory.users.with_topic_rules(rules, config.mqtt.allow_anonymous);
+    Ok(directory)
 }
 
 fn read(path: &Path) -> Result<String, DefinitionsError> {
@@ -120,11 +128,11 @@ fn assemble(mut draft: Draft, settings: &config::Main) -> Result<Directory, Defi
         reason,
     })?;
     let loopback_only = settings.default_user_only_loopback.then_some(default_user.as_str());
-    Ok(Directory {
-        users: Users::new(draft.users.into_values(), loopback_only),
-        vhosts: draft.vhosts,
-        not_loaded: draft.not_loaded,
-    })
+    let mut users = Users::new(draft.users.into_values(), loopback_only);
+    for (_, user, permission) in draft.topic_permissions {
+        users.permit_topics(&user, permission);
+    }
+    Ok(Directory { users, vhosts: draft.vhosts, not_loaded: draft.not_loaded })
 }
 
 /// A file that has been read, before its permissions meet its users.
@@ -133,6 +141,7 @@ struct Draft {
     users: BTreeMap<Box<str>, User>,
     vhosts: Vec<Box<str>>,
     permissions: Vec<(usize, Grant)>,
+    topic_permissions: Vec<(usize, Box<str>, TopicPermission)>,
     not_loaded: Vec<(Box<str>, usize)>,
 }
 
@@ -149,6 +158,7 @@ impl Default for Draft {
             users: BTreeMap::new(),
             vhosts: vec![ROOT_VHOST.into()],
             permissions: Vec::new(),
+            topic_permissions: Vec::new(),
             not_loaded: Vec::new(),
         }
     }
@@ -173,12 +183,24 @@ impl Draft {
             let grant = grant(entry).map_err(|e| format!("permissions[{index}]: {e}"))?;
             draft.permissions.push((index, grant));
         }
+        let mut of_other_exchanges = 0;
+        for (index, entry) in entries(root, "topic_permissions")? {
+            let grant = topic_grant(entry);
+            match grant.map_err(|e| format!("topic_permissions[{index}]: {e}"))? {
+                Some((user, topics)) => draft.topic_permissions.push((index, user, topics)),
+                None => of_other_exchanges += 1,
+            }
+        }
         draft.not_loaded = root
             .iter()
             .filter(|(key, _)| !LOADED.contains(&key.as_str()))
             .map(|(key, part)| (key.as_str().into(), entry_count(part)))
             .filter(|(_, count)| *count > 0)
             .collect();
+        if of_other_exchanges > 0 {
+            let part = "topic_permissions of other exchanges than amq.topic".into();
+            draft.not_loaded.push((part, of_other_exchanges));
+        }
         Ok(draft)
     }
 
@@ -192,6 +214,16 @@ impl Draft {
                 None => {
                     return Err(format!("permissions[{index}]: there is no user '{}'", grant.user));
                 }
+            }
+        }
+        // A right that is narrowed for nobody would be a right that is not narrowed.
+        for (index, user, permission) in &self.topic_permissions {
+            let vhost = permission.vhost();
+            if !self.users.contains_key(user) {
+                return Err(format!("topic_permissions[{index}]: there is no user '{user}'"));
+            }
+            if !self.vhosts.iter().any(|known| &**known == vhost) {
+                return Err(format!("topic_permissions[{index}]: there is no vhost '{vhost}'"));
             }
         }
         Ok(())
@@ -284,6 +316,15 @@ fn grant(entry: &Map<String, Value>) -> Result<Grant, String> {
             read: pattern("read")?,
         },
     })
+}
+
+/// The user, and what is narrowed. `None`: of an exchange whose keys are not looked at.
+fn topic_grant(entry: &Map<String, Value>) -> Result<Option<(Box<str>, TopicPermission)>, String> {
+    let (user, vhost) = (name(entry, "user")?, name(entry, "vhost")?);
+    let (write, read) = (text(entry, "write")?, text(entry, "read")?);
+    let permission = TopicPermission::parse(&user, &vhost, write, read)?;
+    let exchange = text(entry, "exchange")?;
+    Ok([TOPICS, FILTERS].contains(&exchange).then_some((user, permission)))
 }
 
 #[cfg(test)]

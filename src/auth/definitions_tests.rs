@@ -38,7 +38,7 @@ fn refusal(text: &str) -> String {
 
 #[test]
 fn without_a_file_guest_administers_the_root_vhost_from_loopback() {
-    let directory = load(&Config::default().main).unwrap();
+    let directory = load(&Config::default()).unwrap();
     let guest = directory.users.login("guest", b"guest", LOOPBACK).unwrap();
     assert!(guest.has_tag("administrator"));
     for access in [Access::Configure, Access::Write, Access::Read] {
@@ -52,7 +52,7 @@ fn without_a_file_guest_administers_the_root_vhost_from_loopback() {
 fn the_loopback_rule_can_be_switched_off() {
     let mut config = Config::default();
     config.main.default_user_only_loopback = false;
-    assert!(load(&config.main).unwrap().users.login("guest", b"guest", ELSEWHERE).is_ok());
+    assert!(load(&config).unwrap().users.login("guest", b"guest", ELSEWHERE).is_ok());
 }
 
 #[test]
@@ -150,6 +150,30 @@ fn each_malformed_entry_stops_the_start_and_is_named() {
     assert!(refusal("{").starts_with("not JSON: "));
 }
 
+/// mqtt.md I-10
+#[test]
+fn topic_permissions_of_amq_topic_are_loaded_and_others_reported() {
+    let file = r#"{"topic_permissions": [
+        {"user": "guest", "vhost": "/", "exchange": "amq.topic", "write": "^{client_id}\\.",
+         "read": ".*"},
+        {"user": "guest", "vhost": "/", "exchange": "other", "write": "", "read": ""}]}"#;
+    let directory = load_text(file).unwrap();
+    let guest = directory.users.login("guest", b"guest", LOOPBACK).unwrap();
+    let rights = crate::auth::TopicRights::of(&guest, "/", "c1");
+    assert!(rights.allows_publish("c1/x") && !rights.allows_publish("c2/x"));
+    assert!(rights.allows_subscribe("#"));
+    let reported = ("topic_permissions of other exchanges than amq.topic".into(), 1);
+    assert_eq!(directory.not_loaded, [reported]);
+    for (entry, reason) in [
+        (r#""user": "eve", "vhost": "/", "write": "", "read": """#, "there is no user 'eve'"),
+        (r#""user": "guest", "vhost": "v", "write": "", "read": """#, "there is no vhost 'v'"),
+        (r#""user": "guest", "vhost": "/", "write": """#, "'read' is missing"),
+    ] {
+        let file = format!(r#"{{"topic_permissions": [{{"exchange": "amq.topic", {entry}}}]}}"#);
+        assert_eq!(refusal(&file).rsplit_once("topic_permissions[0]: ").unwrap().1, reason);
+    }
+}
+
 #[test]
 fn a_bad_pattern_is_named() {
     let file = r#"{"permissions": [{"user": "guest", "vhost": "/", "configure": "(", "write": "",
@@ -162,6 +186,6 @@ fn a_bad_pattern_is_named() {
 fn a_missing_file_is_named_with_the_cause() {
     let mut config = Config::default();
     config.main.load_definitions = Some("no/such/file.json".into());
-    let reason = load(&config.main).unwrap_err().to_string();
+    let reason = load(&config).unwrap_err().to_string();
     assert!(reason.starts_with("no/such/file.json: No such file"), "{reason}");
 }

@@ -1,22 +1,33 @@
 //! Who may come in and who may do what: one login and one decision for every protocol.
 //!
-//! No I/O except [`load`], which runs once at the start, and no clock: time is an argument.
+//! No I/O except [`load`], which runs once at the start, and [`Files`], which has a thread of its
+//! own; no clock: time is an argument.
 //! A snapshot of [`Users`] is copied to every shard (behind an `Arc`); an [`Identity`] is one
-//! per connection. May import `config` and `limits`; no protocol and nothing of the broker.
+//! per connection. May import `config`, `limits` and `subscriber`; no protocol and nothing of the
+//! broker.
 
+pub mod acl;
 pub mod definitions;
+pub mod files;
 pub mod limiter;
 pub mod password;
+mod password_file;
 pub mod permission;
+pub mod topic;
 pub mod user;
 
+pub use acl::Acl;
 pub use definitions::{DefinitionsError, Directory, load};
+pub use files::{FileError, Files, Look};
 pub use limiter::LoginLimiter;
 pub use permission::Access;
+pub use topic::{TopicRights, TopicRules};
 pub use user::{Identity, LoginReason, LoginRefused, Users};
 
 /// What permission patterns call the default exchange, whose name is empty (R61).
 const DEFAULT_EXCHANGE: &str = "amq.default";
+
+use crate::subscriber::FILTERS;
 
 /// What an access is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +45,15 @@ pub enum Resource<'a> {
         vhost: &'a str,
         /// Its name.
         name: &'a str,
+    },
+    /// A topic that a client publishes to, or a filter that it subscribes to.
+    Topic {
+        /// Its vhost.
+        vhost: &'a str,
+        /// The topic or the filter.
+        name: &'a str,
+        /// The client id.
+        client: &'a str,
     },
 }
 
@@ -54,9 +74,9 @@ pub enum Denied {
     Name {
         /// configure, write or read.
         access: &'static str,
-        /// exchange or queue.
+        /// exchange, queue or topic.
         kind: &'static str,
-        /// The exchange or queue.
+        /// The exchange, queue or topic.
         name: Box<str>,
         /// Its vhost.
         vhost: Box<str>,
@@ -65,21 +85,23 @@ pub enum Denied {
     },
 }
 
-/// Whether a connection may work in `vhost`: the user has an entry there, whatever its patterns.
+/// Whether a connection may work in `vhost`: the user has an entry there, whatever its patterns, or
+/// has the topics of every vhost.
 ///
 /// # Errors
 /// When there is none.
 pub fn enter(identity: &Identity, vhost: &str) -> Result<(), Denied> {
-    match identity.permission(vhost) {
-        Some(_) => Ok(()),
-        None => Err(Denied::Vhost { vhost: vhost.into(), user: identity.name().into() }),
+    if identity.has_topics_everywhere() || identity.permission(vhost).is_some() {
+        return Ok(());
     }
+    Err(Denied::Vhost { vhost: vhost.into(), user: identity.name().into() })
 }
 
-/// The one decision that every way to a queue or an exchange passes (abuse row 41).
+/// The one decision that every way to a queue, an exchange or a topic passes (abuse row 41).
 ///
 /// A publisher that sends many messages to one exchange should keep the answer until
-/// [`Users::revision`] changes: a pattern costs tens of nanoseconds and more.
+/// [`Users::revision`] changes: a pattern costs tens of nanoseconds and more. A client with topics
+/// keeps its [`TopicRights`] until then, which is what answers here as well.
 ///
 /// # Errors
 /// When the user may not.
@@ -90,10 +112,26 @@ pub fn authorise(
 ) -> Result<(), Denied> {
     let (kind, vhost, name) = match resource {
         Resource::Exchange { vhost, name: "" } => ("exchange", vhost, DEFAULT_EXCHANGE),
+        // One right for both: they carry the same messages.
+        Resource::Exchange { vhost, name: FILTERS } => ("exchange", vhost, topic::TOPICS),
         Resource::Exchange { vhost, name } => ("exchange", vhost, name),
         Resource::Queue { vhost, name } => ("queue", vhost, name),
+        Resource::Topic { vhost, name, client: _ } => ("topic", vhost, name),
     };
-    if identity.permission(vhost).is_some_and(|p| p.allows(access, name)) {
+    let is_allowed = match resource {
+        Resource::Exchange { .. } | Resource::Queue { .. } => {
+            identity.permission(vhost).is_some_and(|p| p.allows(access, name))
+        }
+        Resource::Topic { vhost, name, client } => {
+            let rights = TopicRights::of(identity, vhost, client);
+            match access {
+                Access::Configure => false,
+                Access::Write => rights.allows_publish(name),
+                Access::Read => rights.allows_subscribe(name),
+            }
+        }
+    };
+    if is_allowed {
         return Ok(());
     }
     Err(Denied::Name {

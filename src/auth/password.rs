@@ -1,17 +1,28 @@
-//! Password hashes as RabbitMQ and LavinMQ export them, and how a password is compared with one.
+//! Password hashes as RabbitMQ and LavinMQ export them and as Mosquitto and VerneMQ write them, and
+//! how a password is compared with one.
 //!
-//! base64 of a 4-octet salt followed by SHA-256 or SHA-512 of salt and password (R59, L59).
-//! May import `sha2` and `base64` only: no users, no files.
+//! RabbitMQ's are base64 of a 4-octet salt followed by SHA-256 or SHA-512 of salt and password (R59,
+//! L59). Mosquitto's are `$6$salt$hash`, SHA-512 of password and salt, and
+//! `$7$iterations$salt$hash`, PBKDF2 with SHA-512 (mqtt.md V-221).
+//! May import `sha2`, `pbkdf2` and `base64` only: no users, no files.
 
 use std::hint::black_box;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use pbkdf2::pbkdf2_hmac;
 use sha2::{Digest, Sha256, Sha512};
 
 const SALT_BYTES: usize = 4;
 const SHA256_BYTES: usize = 32;
 const SHA512_BYTES: usize = 64;
+
+/// Iterations of PBKDF2 that a login may cost. It is made on a shard, whose other connections wait:
+/// 1,000, which `mosquitto_passwd` asks for, take about a millisecond.
+const ITERATIONS_MAX: u32 = 20_000;
+
+/// The longest salt of a file; Mosquitto's have 12 octets, later 64.
+const FILE_SALT_BYTES_MAX: usize = 256;
 
 /// Why the text of a hash is not one that we can compare with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,16 +42,29 @@ pub enum BadHash {
     /// An algorithm we do not compare with.
     #[error("password hashes of '{0}' are not supported; set the password again as SHA-256")]
     Algorithm(Box<str>),
+    /// A line of a password file with something else, perhaps the password itself.
+    #[error("the password is not hashed as $6$ or $7$ (mosquitto_passwd -U does it)")]
+    NotHashed,
+    /// A line of a password file with damage.
+    #[error("a hash is $6$salt$hash or $7$iterations$salt$hash, both base64")]
+    NotCrypt,
+    /// None, or so many that each login would hold up a shard.
+    #[error("iterations are a number from 1 to {ITERATIONS_MAX}")]
+    Iterations,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Sum {
     Sha256([u8; SHA256_BYTES]),
     Sha512([u8; SHA512_BYTES]),
+    /// Of a password file: SHA-512 with the salt last.
+    Sha512SaltLast(Box<[u8]>, [u8; SHA512_BYTES]),
+    /// Of a password file, with the number of iterations.
+    Pbkdf2(Box<[u8]>, u32, [u8; SHA512_BYTES]),
 }
 
 /// A salted hash. `Debug` shows the algorithm only: hashes stay out of logs.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash {
     salt: [u8; SALT_BYTES],
     sum: Sum,
@@ -83,6 +107,44 @@ impl PasswordHash {
         Ok(Self { salt: *salt, sum })
     }
 
+    /// Reads a hash of a password file.
+    ///
+    /// # Errors
+    /// When the text is no such hash. Says nothing of the text.
+    pub fn parse_crypt(text: &str) -> Result<Self, BadHash> {
+        let parts: Vec<&str> = text.split('$').collect();
+        let sum = match parts.as_slice() {
+            ["", "6", salt, sum] => Sum::Sha512SaltLast(file_salt(salt)?, file_sum(sum)?),
+            ["", "7", iterations, salt, sum] => {
+                let iterations = iterations.parse().ok();
+                let iterations = iterations.filter(|n| (1..=ITERATIONS_MAX).contains(n));
+                let iterations = iterations.ok_or(BadHash::Iterations)?;
+                Sum::Pbkdf2(file_salt(salt)?, iterations, file_sum(sum)?)
+            }
+            ["", "6" | "7", ..] => return Err(BadHash::NotCrypt),
+            ["", kind, ..] if kind.starts_with("argon2") => {
+                return Err(BadHash::Algorithm("argon2".into()));
+            }
+            _ => return Err(BadHash::NotHashed),
+        };
+        Ok(Self { salt: [0; SALT_BYTES], sum })
+    }
+
+    /// What a comparison costs beyond the usual, in iterations of PBKDF2.
+    pub const fn iterations(&self) -> u32 {
+        match self.sum {
+            Sum::Sha256(_) | Sum::Sha512(_) | Sum::Sha512SaltLast(..) => 0,
+            Sum::Pbkdf2(_, iterations, _) => iterations,
+        }
+    }
+
+    /// Takes as long as so many iterations.
+    pub fn burn(iterations: u32, password: &[u8]) {
+        if iterations > 0 {
+            black_box(pbkdf2(password, &[0; SALT_BYTES], iterations));
+        }
+    }
+
     fn without_prefix(text: &str) -> Result<&str, BadHash> {
         for (prefix, name) in [("$1$", "md5"), ("$2", "bcrypt")] {
             if text.starts_with(prefix) {
@@ -102,6 +164,13 @@ impl PasswordHash {
         match &self.sum {
             Sum::Sha256(sum) => same_octets(sum, &short),
             Sum::Sha512(sum) => same_octets(sum, &long),
+            Sum::Sha512SaltLast(salt, sum) => {
+                let found = Sha512::new().chain_update(password).chain_update(salt).finalize();
+                same_octets(sum, &found)
+            }
+            Sum::Pbkdf2(salt, iterations, sum) => {
+                same_octets(sum, &pbkdf2(password, salt, *iterations))
+            }
         }
     }
 }
@@ -110,9 +179,27 @@ impl std::fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self.sum {
             Sum::Sha256(_) => "PasswordHash(SHA-256)",
-            Sum::Sha512(_) => "PasswordHash(SHA-512)",
+            Sum::Sha512(_) | Sum::Sha512SaltLast(..) => "PasswordHash(SHA-512)",
+            Sum::Pbkdf2(..) => "PasswordHash(PBKDF2)",
         })
     }
+}
+
+fn file_salt(text: &str) -> Result<Box<[u8]>, BadHash> {
+    let salt = BASE64.decode(text).map_err(|_| BadHash::NotCrypt)?;
+    let is_salt = (1..=FILE_SALT_BYTES_MAX).contains(&salt.len());
+    is_salt.then(|| salt.into()).ok_or(BadHash::NotCrypt)
+}
+
+fn file_sum(text: &str) -> Result<[u8; SHA512_BYTES], BadHash> {
+    let sum = BASE64.decode(text).map_err(|_| BadHash::NotCrypt)?;
+    sum.try_into().map_err(|_| BadHash::NotCrypt)
+}
+
+fn pbkdf2(password: &[u8], salt: &[u8], iterations: u32) -> [u8; SHA512_BYTES] {
+    let mut sum = [0; SHA512_BYTES];
+    pbkdf2_hmac::<Sha512>(password, salt, iterations, &mut sum);
+    sum
 }
 
 fn same_octets(a: &[u8], b: &[u8]) -> bool {

@@ -1,15 +1,16 @@
 //! Users: an immutable snapshot that every shard holds, and the login against it.
 //!
 //! A change (later, from the control plane) makes a new snapshot with a higher revision; shards
-//! replace theirs and sessions renew their identity from it. May import `password` and
-//! `permission`.
+//! replace theirs and sessions renew their identity from it. May import `password`, `permission`
+//! and `topic`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::password::PasswordHash;
 use super::permission::Permission;
+use super::topic::{TopicPermission, TopicRules};
 
 /// A user as the snapshot has it.
 #[derive(Debug, Clone)]
@@ -39,30 +40,75 @@ impl User {
     }
 }
 
-/// Who a connection is, after login. A clone is one reference count.
+/// Where a user comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The settings or a definitions file.
+    Directory,
+    /// A password file: has the topics of every vhost and nothing else, as far as rules for topics
+    /// allow.
+    PasswordFile,
+    /// Clients without a name; the same rights.
+    Nameless,
+}
+
+/// A user in a snapshot.
+#[derive(Debug, Clone)]
+struct Member {
+    user: User,
+    origin: Origin,
+    topic_permissions: Vec<TopicPermission>,
+}
+
+impl Member {
+    const fn new(user: User, origin: Origin) -> Self {
+        Self { user, origin, topic_permissions: Vec::new() }
+    }
+}
+
+/// Who a connection is, after login. A clone is two reference counts.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    user: Arc<User>,
+    member: Arc<Member>,
+    rules: Arc<TopicRules>,
 }
 
 impl Identity {
-    /// The login name.
+    /// The login name, or what stands for none.
     pub fn name(&self) -> &str {
-        &self.user.name
+        &self.member.user.name
+    }
+
+    /// The login name, if there was one.
+    pub(super) fn login_name(&self) -> Option<&str> {
+        (self.member.origin != Origin::Nameless).then(|| self.name())
     }
 
     /// The tags.
     pub fn tags(&self) -> &[Box<str>] {
-        &self.user.tags
+        &self.member.user.tags
     }
 
     /// Whether the user has `tag`.
     pub fn has_tag(&self, tag: &str) -> bool {
-        self.user.tags.iter().any(|t| &**t == tag)
+        self.tags().iter().any(|t| &**t == tag)
     }
 
     pub(super) fn permission(&self, vhost: &str) -> Option<&Permission> {
-        self.user.permission(vhost)
+        self.member.user.permission(vhost)
+    }
+
+    /// Whether every vhost may be entered, for its topics only.
+    pub(super) fn has_topics_everywhere(&self) -> bool {
+        self.member.origin != Origin::Directory
+    }
+
+    pub(super) fn topic_permission(&self, vhost: &str) -> Option<&TopicPermission> {
+        self.member.topic_permissions.iter().find(|p| p.vhost() == vhost)
+    }
+
+    pub(super) fn topic_rules(&self) -> &TopicRules {
+        &self.rules
     }
 }
 
@@ -102,12 +148,20 @@ pub struct LoginRefused {
     pub reason: LoginReason,
 }
 
+/// The name that clients without one are shown by.
+const NAMELESS: &str = "anonymous";
+
 /// All users at one moment. Behind an `Arc`, a copy on every shard.
 #[derive(Debug, Clone, Default)]
 pub struct Users {
-    by_name: HashMap<Box<str>, Arc<User>>,
+    by_name: HashMap<Box<str>, Arc<Member>>,
     /// May log in from a loopback address only.
     loopback_only: Option<Box<str>>,
+    /// Whom clients without a name are, if they are let in.
+    nameless: Option<Arc<Member>>,
+    rules: Arc<TopicRules>,
+    /// What the costliest password hash costs.
+    iterations_max: u32,
     /// Grows with every change, so that caches of decisions know when they are old.
     revision: u64,
 }
@@ -115,8 +169,65 @@ pub struct Users {
 impl Users {
     /// A snapshot of `users`; the last of a name counts.
     pub fn new(users: impl IntoIterator<Item = User>, loopback_only: Option<&str>) -> Self {
-        let by_name = users.into_iter().map(|u| (u.name.clone(), Arc::new(u))).collect();
-        Self { by_name, loopback_only: loopback_only.map(Into::into), revision: 1 }
+        let member = |u: User| (u.name.clone(), Arc::new(Member::new(u, Origin::Directory)));
+        let by_name = users.into_iter().map(member).collect();
+        let loopback_only = loopback_only.map(Into::into);
+        Self { by_name, loopback_only, revision: 1, ..Self::default() }
+    }
+
+    /// The same users under these rules for topics. With `nameless` also clients without a user
+    /// name are let in.
+    #[must_use]
+    pub fn with_topic_rules(mut self, rules: TopicRules, nameless: bool) -> Self {
+        self.rules = Arc::new(rules);
+        self.nameless = nameless.then(|| {
+            let (name, password) = (NAMELESS.into(), None);
+            let user = User { name, password, tags: Vec::new(), permissions: Vec::new() };
+            Arc::new(Member::new(user, Origin::Nameless))
+        });
+        self
+    }
+
+    /// Gives a user topic permissions; of one vhost the last count. False: there is no such user.
+    pub fn permit_topics(&mut self, user: &str, permission: TopicPermission) -> bool {
+        let Some(member) = self.by_name.get_mut(user) else { return false };
+        let all = &mut Arc::make_mut(member).topic_permissions;
+        all.retain(|p| p.vhost() != permission.vhost());
+        all.push(permission);
+        true
+    }
+
+    /// The next snapshot, with these users of a password file in place of those it had of one.
+    /// Returns the names that the directory has as well, where the directory's user counts.
+    #[must_use]
+    pub fn with_password_file(
+        &self,
+        file: BTreeMap<Box<str>, PasswordHash>,
+    ) -> (Self, Vec<Box<str>>) {
+        let mut next = self.clone();
+        next.revision += 1;
+        next.by_name.retain(|_, member| member.origin == Origin::Directory);
+        next.iterations_max = 0;
+        let mut hidden = Vec::new();
+        for (name, hash) in file {
+            if next.by_name.contains_key(&name) {
+                hidden.push(name);
+                continue;
+            }
+            next.iterations_max = next.iterations_max.max(hash.iterations());
+            let (tags, permissions) = (Vec::new(), Vec::new());
+            let user = User { name: name.clone(), password: Some(hash), tags, permissions };
+            next.by_name.insert(name, Arc::new(Member::new(user, Origin::PasswordFile)));
+        }
+        (next, hidden)
+    }
+
+    /// The next snapshot, with this ACL in place of the one it had.
+    #[must_use]
+    pub fn with_acl(&self, acl: Arc<super::Acl>) -> Self {
+        let TopicRules { check_permissions, translation, acl: _ } = *self.rules;
+        let rules = Arc::new(TopicRules { check_permissions, translation, acl: Some(acl) });
+        Self { rules, revision: self.revision + 1, ..self.clone() }
     }
 
     /// Grows with every change.
@@ -137,13 +248,26 @@ impl Users {
     /// The same user in this snapshot: what a session asks after the snapshot was replaced.
     /// `None` when the user is gone.
     pub fn renew(&self, identity: &Identity) -> Option<Identity> {
-        self.by_name.get(identity.name()).map(|user| Identity { user: Arc::clone(user) })
+        match identity.login_name() {
+            None => self.nameless(),
+            Some(name) => self.by_name.get(name).map(|member| self.identity(member)),
+        }
+    }
+
+    /// Who a client without a user name is; `None`: such clients are refused.
+    pub fn nameless(&self) -> Option<Identity> {
+        self.nameless.as_ref().map(|member| self.identity(member))
+    }
+
+    fn identity(&self, member: &Arc<Member>) -> Identity {
+        Identity { member: Arc::clone(member), rules: Arc::clone(&self.rules) }
     }
 
     /// Checks a name and a password. `peer` is the address of the client itself: behind a trusted
     /// proxy the one from its PROXY header, never the listener's (S14, abuse row 50).
     ///
-    /// Whatever is wrong, the password is hashed once, so that the time taken tells nothing.
+    /// Whatever is wrong, the password is hashed once and as long as for the costliest hash there
+    /// is, so that the time taken tells nothing.
     ///
     /// # Errors
     /// The reason, for the log.
@@ -153,11 +277,13 @@ impl Users {
         password: &[u8],
         peer: IpAddr,
     ) -> Result<Identity, LoginRefused> {
-        let user = self.by_name.get(name);
-        let hash = user.and_then(|u| u.password);
-        let is_right = hash.unwrap_or(PasswordHash::NOBODY).verify(password);
+        let member = self.by_name.get(name);
+        let hash = member.and_then(|m| m.user.password.as_ref());
+        let is_right = hash.unwrap_or(&PasswordHash::NOBODY).verify(password);
+        let own = hash.map_or(0, PasswordHash::iterations);
+        PasswordHash::burn(self.iterations_max.saturating_sub(own), password);
         let refused = |reason| Err(LoginRefused { reason });
-        let Some(user) = user else { return refused(LoginReason::UnknownUser) };
+        let Some(member) = member else { return refused(LoginReason::UnknownUser) };
         if hash.is_none() {
             return refused(LoginReason::NoPassword);
         }
@@ -170,7 +296,7 @@ impl Users {
         if self.loopback_only.as_deref() == Some(name) && !peer.to_canonical().is_loopback() {
             return refused(LoginReason::NotFromLoopback);
         }
-        Ok(Identity { user: Arc::clone(user) })
+        Ok(self.identity(member))
     }
 }
 

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::Broker;
 use super::mail::{BindingSpec, CallId, Mail, PlainAnswer, for_session};
+use super::subscriber::session::SessionId;
 use crate::command::{Answer, Entity, Event, Refusal};
 use crate::ids::{ChannelId, ChannelRef, ConnectionId, ExchangeId, QueueId, ShardId};
 
@@ -18,6 +19,8 @@ pub(super) enum Then {
     Answer { to: ChannelRef, answer: PlainAnswer },
     /// A session is answered, or the binding is taken back because its exchange is gone.
     Bound { to: ChannelRef, queue: QueueId, exchange: Rc<str>, binding: Box<BindingSpec> },
+    /// A session is open: its connection is answered and gets what waits for it.
+    SessionOpened { to: ChannelRef, session: SessionId, resumed: bool },
     /// Another shard's call is answered.
     Done { shard: ShardId, call: CallId },
     /// Readers of retained messages go on.
@@ -41,6 +44,13 @@ impl Broker {
     /// Opens a call that the caller holds until [`Self::release`].
     pub(super) fn open_call(&mut self, then: Then) -> Option<CallId> {
         self.calls.insert(Call { left: 1, known: true, told: false, then })
+    }
+
+    /// Says what happens when all have answered; to be asked before the caller releases it.
+    pub(super) fn set_then(&mut self, call: CallId, then: Then) {
+        if let Some(call) = self.calls.get_mut(call) {
+            call.then = then;
+        }
     }
 
     /// Tells all other shards something that belongs to a call.
@@ -96,6 +106,9 @@ impl Broker {
                     let refusal = Refusal::NotFound(Entity::Exchange, Box::from(&*exchange));
                     self.answer(to, Answer::Refused(refusal));
                 }
+            }
+            Then::SessionOpened { to, session, resumed } => {
+                self.session_opened(to, session, resumed);
             }
             Then::Done { shard, call } => self.done(shard, call, true),
             Then::RetainedRound => self.retained_round_over(),

@@ -9,7 +9,8 @@ use super::exchange::shard_set::ShardSet;
 use super::mail::Mail;
 use super::route::RouteCache;
 use super::shared_credit::ChannelCredit;
-use crate::auth::{self, Identity};
+use super::subscriber::session::SessionId;
+use crate::auth::{self, Identity, TopicRights};
 use crate::command::{Answer, Delivery, Entity, Event, Now, Outcome, Refusal};
 use crate::ids::{ChannelId, ChannelRef, ConnectionId, ConnectionRef, QueueId, ShardId, VhostId};
 use crate::limits;
@@ -53,6 +54,8 @@ pub(super) struct Connection {
     pub(super) replies: Vec<(ChannelId, Box<str>)>,
     /// Channels with consumers or a limit.
     pub(super) credits: Vec<ChannelCredit>,
+    /// The session that it has opened.
+    pub(super) session: Option<SessionId>,
 }
 
 /// Who it is and where.
@@ -61,6 +64,8 @@ pub(super) struct Entered {
     pub(super) identity: Identity,
     pub(super) vhost: VhostId,
     pub(super) vhost_name: Rc<str>,
+    /// Of the client whose session it has opened; see `rights`.
+    pub(super) topics: Option<Rc<TopicRights>>,
 }
 
 /// What a delivery counts in a window: its octets and a fixed part for what is sent around it.
@@ -102,6 +107,7 @@ impl Broker {
             route: RouteCache::default(),
             replies: Vec::new(),
             credits: Vec::new(),
+            session: None,
         })?;
         Some(ConnectionRef { shard: self.shard, connection })
     }
@@ -126,8 +132,8 @@ impl Broker {
         }
         let id = VhostId(u32::try_from(index).unwrap_or(u32::MAX));
         if let Some(entry) = self.connections.get_mut(connection) {
-            entry.entered =
-                Some(Entered { identity: identity.clone(), vhost: id, vhost_name: name });
+            let identity = identity.clone();
+            entry.entered = Some(Entered { identity, vhost: id, vhost_name: name, topics: None });
         }
         Ok(())
     }
@@ -137,6 +143,9 @@ impl Broker {
     pub fn detach(&mut self, connection: ConnectionId, now: Now) {
         let Some(mut gone) = self.connections.remove(connection) else { return };
         let reference = ConnectionRef { shard: self.shard, connection };
+        if let Some(session) = gone.session {
+            self.leave_session(session, None, now);
+        }
         for shard in gone.touched.iter() {
             if shard == self.shard {
                 self.connection_gone(reference, None, None, now);
@@ -151,6 +160,7 @@ impl Broker {
         }
         self.forget_window(reference);
         Self::forget_replies(&mut self.replies, &mut gone.replies, None);
+        self.release_will(connection, now);
     }
 
     /// An event for a connection that is gone.
@@ -188,7 +198,11 @@ impl Broker {
         let entry = self.connections.get_mut(connection)?;
         let touched = entry.touched;
         Self::forget_replies(&mut self.replies, &mut entry.replies, channel);
+        let session = entry.session.take_if(|_| channel.is_none());
         let call = self.open_call(Then::Answer { to: at, answer: Answer::Done })?;
+        if let Some(session) = session {
+            self.leave_session(session, Some(call), now);
+        }
         for shard in touched.iter() {
             self.expect(call);
             if shard == self.shard {

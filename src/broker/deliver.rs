@@ -87,8 +87,8 @@ impl Outlet for Way<'_> {
                 id,
                 redelivered: out.redelivered,
                 delivery_count: out.delivery_count,
-                position: 0,
-                received: false,
+                position: out.position,
+                received: out.received,
                 message: out.message.clone(),
             }));
             if !entry.ready {
@@ -202,7 +202,7 @@ impl Broker {
         }
     }
 
-    fn deliver_pass(&mut self, id: QueueId, now: Now) -> More {
+    pub(super) fn deliver_pass(&mut self, id: QueueId, now: Now) -> More {
         let Self { queues, connections, footprints, ready, post, effects_now, unneeded, .. } = self;
         let Some(entry) = queues.get_mut(id) else { return More::No };
         let mut way =
@@ -300,8 +300,17 @@ impl Broker {
         }
     }
 
-    /// Puts a message in a queue of this shard; a queue with a length limit hands out at once.
+    /// Puts a message in a queue of this shard, or hands it to the session that the queue is of.
     pub(super) fn put(&mut self, id: QueueId, message: Message, now: Now) -> Enqueued {
+        match self.queues.get(id).map(|entry| entry.session) {
+            None => Enqueued::Stored,
+            Some(None) => self.store(id, message, now),
+            Some(Some(session)) => self.put_in_session((id, session), message, now),
+        }
+    }
+
+    /// Stores a message in a queue of this shard; a queue with a length limit hands out at once.
+    pub(super) fn store(&mut self, id: QueueId, message: Message, now: Now) -> Enqueued {
         let reader = self.reader_of(&message);
         let Self { queues, connections, footprints, ready, post, effects_now, unneeded, .. } = self;
         let Some(entry) = queues.get_mut(id) else { return Enqueued::Stored };

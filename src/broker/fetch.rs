@@ -10,6 +10,7 @@ use super::deliver::SETTLED;
 use super::mail::Mail;
 use super::owner::QueueEntry;
 use super::queue::{Fetched, Taken};
+use crate::auth::Access;
 use crate::command::{Answer, Delivery, Entity, Event, Now, Refusal};
 use crate::ids::{ChannelId, ChannelRef, ConnectionRef, QueueId, QueueRef, VhostId};
 
@@ -54,7 +55,7 @@ impl Broker {
         no_settle: bool,
         now: Now,
     ) {
-        let id = match self.usable(at, vhost, name) {
+        let id = match self.ordinary(at, vhost, name, Access::Read) {
             Ok(id) => id,
             Err(refusal) => {
                 self.answer(at, Answer::Refused(refusal));

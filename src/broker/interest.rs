@@ -12,25 +12,47 @@ use crate::command::{Answer, Refusal};
 use crate::ids::{ChannelRef, ExchangeId, QueueId, QueueRef};
 
 impl Broker {
-    /// Owner: binds a queue of this shard and tells the others if it is the first bound so.
+    /// Owner: binds a queue of this shard and answers when that is known and durable.
     pub(super) fn bind_queue(&mut self, at: ChannelRef, queue: QueueId, binding: BindingSpec) {
-        if let Err(refusal) = self.check_binding(binding.exchange, &binding.key, &binding.arguments)
-        {
-            self.answer(at, Answer::Refused(refusal));
-            return;
-        }
+        let lasting = self.lasting_binding(queue, binding.exchange);
+        let Some(call) = self.open_call(Then::Nothing) else { return };
+        let then = match self.bind_within(queue, &binding, call) {
+            Err(refusal) => Then::Answer { to: at, answer: Answer::Refused(refusal) },
+            Ok(true) => {
+                let source = self.exchanges.get(&binding.exchange).map(|entry| entry.name.clone());
+                let exchange = source.unwrap_or_else(|| self.no_name.clone());
+                self.hold_binding(call, lasting);
+                Then::Bound { to: at, queue, exchange, binding: Box::new(binding) }
+            }
+            Ok(false) => {
+                self.wait_for_earlier(call);
+                self.hold_binding(call, lasting);
+                Then::Answer { to: at, answer: Answer::Done }
+            }
+        };
+        self.set_then(call, then);
+        self.release(call, true);
+    }
+
+    /// Owner: binds a queue of this shard and tells the others, within the call, if it is the first
+    /// bound so; whether it was says the result.
+    pub(super) fn bind_within(
+        &mut self,
+        queue: QueueId,
+        binding: &BindingSpec,
+        call: CallId,
+    ) -> Result<bool, Refusal> {
+        self.check_binding(binding.exchange, &binding.key, &binding.arguments)?;
         if self.node_counts().1 >= self.limits.bindings_max as u64 {
-            let refusal = Refusal::LimitReached("binding limit (max_bindings) is reached".into());
-            self.answer(at, Answer::Refused(refusal));
-            return;
+            let why = "binding limit (max_bindings) is reached";
+            return Err(Refusal::LimitReached(why.into()));
         }
         let me = QueueRef { shard: self.shard, queue };
-        let Some(queue_entry) = self.queues.get_mut(queue) else { return };
-        let Some(entry) = self.exchanges.get_mut(&binding.exchange) else { return };
+        let Some(queue_entry) = self.queues.get_mut(queue) else { return Ok(false) };
+        let Some(entry) = self.exchanges.get_mut(&binding.exchange) else { return Ok(false) };
         self.revision += 1;
         entry.was_bound = true;
         let picks_one = entry.bindings.picks_one();
-        let source = entry.name.clone();
         let (key, arguments) = (&*binding.key, &binding.arguments);
         let (new, news) = if picks_one {
             let new = entry.bindings.bind_named(me, queue_entry.queue.name(), key, arguments);
@@ -45,23 +67,12 @@ impl Broker {
         }
         let name: Option<Box<str>> = picks_one.then(|| queue_entry.queue.name().into());
         if new {
-            self.log_binding(queue, &binding, true);
+            self.log_binding(queue, binding, true);
         }
-        let lasting = self.lasting_binding(queue, binding.exchange);
-        let call = if news {
-            let binding = Box::new(binding);
-            let then = Then::Bound { to: at, queue, exchange: source, binding: binding.clone() };
-            let Some(call) = self.open_call(then) else { return };
-            self.tell_interest(call, &binding, name.as_deref().map(|name| (me, name)), true);
-            call
-        } else {
-            let then = Then::Answer { to: at, answer: Answer::Done };
-            let Some(call) = self.open_call(then) else { return };
-            self.wait_for_earlier(call);
-            call
-        };
-        self.hold_binding(call, lasting);
-        self.release(call, true);
+        if news {
+            self.tell_interest(call, binding, name.as_deref().map(|name| (me, name)), true);
+        }
+        Ok(news)
     }
 
     fn tell_interest(
@@ -93,7 +104,8 @@ impl Broker {
         self.release(call, true);
     }
 
-    fn take_binding(&mut self, queue: QueueId, binding: &BindingSpec, call: CallId) {
+    /// Owner: takes a binding back and tells the others, within the call, if it was the last so.
+    pub(super) fn take_binding(&mut self, queue: QueueId, binding: &BindingSpec, call: CallId) {
         let me = QueueRef { shard: self.shard, queue };
         let Some(entry) = self.exchanges.get_mut(&binding.exchange) else { return };
         self.revision += 1;

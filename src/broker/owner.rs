@@ -15,7 +15,9 @@ use super::mail::{BindingSpec, CallId, ExchangeSpec, Mail, PlainAnswer};
 use super::queue::arguments::BadArgument;
 use super::queue::{Effect, Queue, QueueSpec};
 use super::storage::queues::NewStore;
+use super::subscriber::session::SessionId;
 use super::topology::RESERVED_PREFIX;
+use crate::auth::Access;
 use crate::command::{Answer, Command, Consume, Entity, Event, Now, Refusal};
 use crate::ids::{
     ChannelId, ChannelRef, ConnectionRef, ConsumerId, ConsumerRef, ExchangeId, QueueId, QueueRef,
@@ -38,6 +40,8 @@ pub(super) struct QueueEntry {
     pub(super) timer_ms: Option<u64>,
     /// Who waits for a message that has to be read first.
     pub(super) gets: Gets,
+    /// Whose messages it keeps, if it is a session's.
+    pub(super) session: Option<SessionId>,
 }
 
 /// What a connection left on an owner: its queues with consumers, and its exclusive ones.
@@ -115,10 +119,9 @@ impl Broker {
             Command::Get { queue, no_settle } => {
                 self.request_get(at, vhost, &queue, no_settle, now);
             }
-            Command::OpenSession(_) | Command::Subscribe { .. } | Command::Unsubscribe { .. } => {
-                let why = "there are no sessions yet";
-                self.answer(at, Answer::Refused(Refusal::Unavailable(why.into())));
-            }
+            Command::OpenSession(open) => self.open_session(at, vhost, &open, now),
+            Command::Subscribe { subscriptions } => self.subscribe(at, subscriptions, now),
+            Command::Unsubscribe { filters } => self.unsubscribe(at, &filters),
             Command::ReadRetained { filter, from, bytes_max } => {
                 self.request_retained(at, vhost, (filter, from, bytes_max));
             }
@@ -212,10 +215,20 @@ impl Broker {
                 return Answer::Refused(Refusal::ReservedName(Entity::Queue, name.clone()));
             }
             match self.usable(at, vhost, name) {
-                Ok(id) => return self.redeclare((id, vhost), &spec, *passive, now),
+                Ok(id) => {
+                    if !*passive
+                        && let Err(refusal) = self.ordinary(at, vhost, name, Access::Configure)
+                    {
+                        return Answer::Refused(refusal);
+                    }
+                    return self.redeclare((id, vhost), &spec, *passive, now);
+                }
                 Err(Refusal::NotFound(..)) if !*passive => {}
                 Err(refusal) => return Answer::Refused(refusal),
             }
+        }
+        if let Err(refusal) = self.check_ordinary(&spec, vhost) {
+            return Answer::Refused(refusal);
         }
         match self.make_queue(vhost, spec, now) {
             Ok(id) => self.queues.get(id).map_or(Answer::Done, |entry| declared(&entry.queue)),
@@ -283,6 +296,7 @@ impl Broker {
             dirty: false,
             timer_ms: None,
             gets: Gets::default(),
+            session: None,
         };
         let full = || Refusal::LimitReached("queue limit is reached".into());
         let id = self.queues.insert(entry).ok_or_else(full)?;
@@ -323,7 +337,7 @@ impl Broker {
         (if_unused, if_empty): (bool, bool),
         now: Now,
     ) {
-        let id = match self.usable(at, vhost, name) {
+        let id = match self.ordinary(at, vhost, name, Access::Configure) {
             Ok(id) => id,
             // Deleting what is not there is done already (amqp.md P36).
             Err(Refusal::NotFound(..)) => {
@@ -420,7 +434,7 @@ impl Broker {
         (key, arguments): (Box<str>, Table),
         on: bool,
     ) {
-        let id = match self.usable(at, vhost, queue) {
+        let id = match self.ordinary(at, vhost, queue, Access::Write) {
             Ok(id) => id,
             Err(Refusal::NotFound(..)) if !on => {
                 self.answer_when_lasting(at, Answer::Done);
@@ -454,7 +468,7 @@ impl Broker {
         consume: &Consume,
         limited: bool,
     ) -> Result<PlainAnswer, Refusal> {
-        let id = self.usable(at, vhost, &consume.queue)?;
+        let id = self.ordinary(at, vhost, &consume.queue, Access::Read)?;
         let Some(entry) = self.queues.get_mut(id) else { return Ok(Answer::Done) };
         let new = NewConsumer {
             at,

@@ -15,6 +15,7 @@ use super::mail::{BindingSpec, CallId, ExchangeSpec, Mail, PlainAnswer};
 use super::meeting::Meeting;
 use crate::command::{Answer, Entity, Refusal};
 use crate::ids::{ChannelRef, ExchangeId, QueueRef, ShardId, VhostId};
+use crate::subscriber::FILTERS;
 use crate::value::{Table, Value};
 
 /// The shard that keeps the order of exchanges.
@@ -24,12 +25,13 @@ pub(super) const KEEPER: ShardId = ShardId(0);
 pub(super) const RESERVED_PREFIX: &str = "amq.";
 
 /// Exchanges that every virtual host has from the start (amqp.md L24), with their types.
-const PREDECLARED: [(&str, &str); 5] = [
+const PREDECLARED: [(&str, &str); 6] = [
     ("amq.direct", "direct"),
     ("amq.fanout", "fanout"),
     ("amq.topic", "topic"),
     ("amq.headers", "headers"),
     ("amq.match", "headers"),
+    (FILTERS, "x-filter"),
 ];
 
 /// Whether every virtual host has an exchange of this name from the start.

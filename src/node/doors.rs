@@ -50,6 +50,7 @@ fn of_amqp(config: &Config, protocol: &'static Protocol) -> Vec<ListenerSettings
     let servers = config.mqtt.listeners().into_iter().filter(|l| l.transport == Transport::Ws);
     let web = servers.map(|server| ListenerSettings {
         web_path: Some((*config.amqp.ws_path).into()),
+        max_connections: server.max_connections,
         ..ListenerSettings::new("amqp-ws", protocol, place(server.address))
     });
     [plain].into_iter().chain(unix).chain(web).collect()

@@ -35,6 +35,8 @@ pub use listener_settings::{ListenAt, ListenerSettings};
 pub const PROTOCOLS: &[Protocol] = &[
     #[cfg(feature = "amqp091")]
     amqp091::PROTOCOL,
+    #[cfg(feature = "mqtt")]
+    mqtt::PROTOCOL,
 ];
 
 /// What the publisher of a message says in no protocol's words.

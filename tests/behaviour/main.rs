@@ -16,3 +16,4 @@
 mod support;
 
 mod amqp091;
+mod transport;

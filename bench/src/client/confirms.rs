@@ -27,6 +27,11 @@ impl Confirms {
         Self { sent_ns: vec![CONFIRMED; window], oldest: 1, next: 1 }
     }
 
+    /// All messages before this one are confirmed.
+    pub(crate) const fn oldest(&self) -> u64 {
+        self.oldest
+    }
+
     /// How many messages may be sent now.
     pub(crate) fn room(&self) -> usize {
         let taken = usize::try_from(self.next.saturating_sub(self.oldest)).unwrap_or(usize::MAX);

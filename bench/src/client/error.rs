@@ -4,6 +4,7 @@ use std::io;
 
 use ringmq::protocol::amqp091::wire::frame::FrameError;
 use ringmq::protocol::amqp091::wire::method::{Method, MethodError};
+use ringmq::protocol::mqtt::wire::fault::Fault;
 use ringmq::protocol::octets::WireError;
 
 /// Why a connection is of no use.
@@ -35,6 +36,20 @@ pub(crate) enum ClientError {
     /// The broker sent wrong octets elsewhere.
     #[error("{0}")]
     Wire(#[from] WireError),
+    /// The broker refuses and gives a code of MQTT.
+    #[error("the broker refuses {what}: code {code:#04x}")]
+    Refused {
+        /// What was asked for.
+        what: &'static str,
+        /// Return code or reason code.
+        code: u8,
+    },
+    /// The broker sent what is no packet of MQTT.
+    #[error("{0}")]
+    Fault(#[from] Fault),
+    /// Nothing has moved for too long.
+    #[error("no progress while {0}")]
+    Silence(&'static str),
     /// The broker sent something that has no place here.
     #[error("unexpected {0}")]
     Unexpected(&'static str),

@@ -3,6 +3,7 @@
 pub(crate) mod amqp091;
 pub(crate) mod confirms;
 pub(crate) mod error;
+pub(crate) mod mqtt;
 pub(crate) mod socket;
 pub(crate) mod tally;
 pub(crate) mod uri;

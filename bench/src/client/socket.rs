@@ -1,8 +1,10 @@
-//! A socket that does not block, with what epoll has said about it. Imports std.
+//! A socket that does not block, with what epoll has said about it. Imports std, rustix.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::event::epoll::EventFlags;
 
 use super::error::ClientError;
 
@@ -12,6 +14,8 @@ pub(crate) struct Socket {
     stream: TcpStream,
     /// There may be something to read.
     pub(crate) is_readable: bool,
+    /// There will be no more than what is there, and then an end or an error.
+    is_ending: bool,
     /// There may be room to write.
     pub(crate) is_writable: bool,
     /// The front of a frame whose end has not come; small against a read buffer.
@@ -26,7 +30,15 @@ impl Socket {
     pub(crate) fn new(stream: TcpStream, leftover: Vec<u8>) -> Result<Self, ClientError> {
         stream.set_nonblocking(true)?;
         // What came with the last answer of the setup must be looked at, too.
-        Ok(Self { stream, is_readable: true, is_writable: true, leftover })
+        Ok(Self { stream, is_readable: true, is_ending: false, is_writable: true, leftover })
+    }
+
+    /// Takes what epoll says.
+    pub(crate) fn on_event(&mut self, flags: EventFlags) {
+        let is_ending = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
+        self.is_ending |= is_ending;
+        self.is_readable |= flags.contains(EventFlags::IN) || is_ending;
+        self.is_writable |= flags.contains(EventFlags::OUT) || is_ending;
     }
 
     /// Reads once, `bytes_max` at most, behind the octets left over from the last time, and
@@ -53,8 +65,9 @@ impl Socket {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             Err(error) => return Err(error.into()),
         };
-        // A short read has emptied the socket: epoll(7), question 9.
-        self.is_readable = count == room.len();
+        // A short read has emptied the socket: epoll(7), question 9. But an end that epoll told of
+        // together with the last octets is told of only once.
+        self.is_readable = count == room.len() || self.is_ending;
         Ok(scratch.get(..start.saturating_add(count)).unwrap_or_default())
     }
 

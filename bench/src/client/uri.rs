@@ -13,6 +13,8 @@ pub(crate) struct Scheme {
 
 /// AMQP 0-9-1: every broker has a guest.
 pub(crate) const AMQP: Scheme = Scheme { start: "amqp://", port: 5672, login: "guest:guest" };
+/// MQTT: without a login none is sent.
+pub(crate) const MQTT: Scheme = Scheme { start: "mqtt://", port: 1883, login: "" };
 
 /// The parts of an address, decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +100,13 @@ mod tests {
         ] {
             assert_eq!(Uri::parse(text, AMQP).unwrap(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn an_address_of_mqtt_has_no_guest() {
+        assert_eq!(Uri::parse("mqtt://h", MQTT).unwrap(), uri("h", 1883, ("", ""), "/"));
+        assert_eq!(Uri::parse("mqtt://u:p@h:1", MQTT).unwrap(), uri("h", 1, ("u", "p"), "/"));
+        assert!(Uri::parse("amqp://h", MQTT).is_err());
     }
 
     #[test]

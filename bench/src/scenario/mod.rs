@@ -1,4 +1,5 @@
 //! Kinds of load, one file each. To add one: a file, its `mod` line, its line in [`SCENARIOS`].
+//! Those of MQTT have a table of their own in [`mqtt`].
 
 use clap::builder::PossibleValuesParser;
 use serde_json::Value;
@@ -8,8 +9,9 @@ use crate::options::LoadOptions;
 
 mod backlog;
 mod latency;
+pub(crate) mod mqtt;
 mod queues;
-mod throughput;
+pub(crate) mod throughput;
 
 /// A kind of load.
 #[derive(Debug)]

@@ -34,7 +34,7 @@ pub(super) fn measure(scenario: &str, options: &LoadOptions) -> Result<Value, Pe
 }
 
 /// Tells messages and queues of this run from those of others.
-pub(super) fn random_token() -> u16 {
+pub(crate) fn random_token() -> u16 {
     // The standard library seeds its hash tables from the system; 16 bits of that are enough.
     let [high, low, ..] = RandomState::new().hash_one(std::process::id()).to_be_bytes();
     u16::from_be_bytes([high, low])

@@ -66,6 +66,7 @@ impl Broker {
         for binding in catalogue.bindings() {
             restored.skipped += u64::from(self.restore_binding(binding, &places).is_none());
         }
+        self.restore_sessions(now);
         self.revision += 1;
         restored
     }
@@ -135,6 +136,7 @@ impl Broker {
                 dirty: false,
                 timer_ms: None,
                 gets: Gets::default(),
+                session: None,
             };
             let Some(id) = self.queues.insert(entry) else { continue };
             debug_assert_eq!(id, place, "the place the other shards expect");

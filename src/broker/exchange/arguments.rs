@@ -36,6 +36,9 @@ pub(crate) enum BadArgument {
         /// What it names.
         value: Box<str>,
     },
+    /// The key of this binding must be a filter.
+    #[error("the binding key is no filter: '{0}'")]
+    NotAFilter(Box<str>),
     /// The key of this binding must be a weight.
     #[error("the binding key must be an integer greater than 0: '{0}'")]
     NotAWeight(Box<str>),

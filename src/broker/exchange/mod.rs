@@ -14,6 +14,7 @@ mod delayed;
 mod direct;
 mod fanout;
 pub(crate) mod few;
+mod filter;
 pub(crate) mod found;
 mod headers;
 mod jump;
@@ -136,6 +137,7 @@ pub(crate) const EXCHANGE_TYPES: &[ExchangeType] = &[
     headers::TYPE,
     consistent_hash::TYPE,
     delayed::TYPE,
+    filter::TYPE,
     modulus_hash::TYPE,
     random::TYPE,
 ];

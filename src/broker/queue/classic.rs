@@ -18,6 +18,7 @@ pub(crate) const TYPE: QueueType = QueueType {
     keeps_all: false,
     counts_as_queue: true,
     active_consumer_yields: false,
+    of_session: false,
 };
 
 /// Everything is allowed; nothing is counted unless `x-delivery-limit` asks for it (L46).

@@ -22,6 +22,10 @@ pub(crate) struct OutDelivery<'a> {
     pub(crate) key: ConsumerKey,
     /// Settle with this; means nothing when nothing is to be settled.
     pub(crate) id: DeliveryId,
+    /// Where it stands in the queue of its session; 0 in other queues.
+    pub(crate) position: u64,
+    /// Its consumer, or the one before, has received it: only how it ends is missing.
+    pub(crate) received: bool,
     /// Nothing is to be settled.
     pub(crate) no_settle: bool,
     /// The message.
@@ -100,7 +104,7 @@ enum Head {
 
 /// What one step of handing out did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     Idle,
     Busy,
 }
@@ -150,6 +154,9 @@ impl Queue {
         if self.paused || self.unsettled.is_full() || self.dying.len() >= DYING_MAX {
             return Step::Idle;
         }
+        if !self.received.is_empty() {
+            return self.step_received(outlet);
+        }
         let Some(front) = self.front() else { return Step::Idle };
         let Some(id) = self.consumers.next() else { return Step::Idle };
         let Some(consumer) = self.consumers.get(id) else { return Step::Idle };
@@ -182,6 +189,8 @@ impl Queue {
             channel,
             key,
             id: delivery,
+            position: if self.kind.of_session { front.position.get() } else { 0 },
+            received: false,
             no_settle,
             message: &message,
             redelivered: front.returned.is_some(),
@@ -237,7 +246,10 @@ impl Queue {
             }
         };
         let arrived_now = just_come && self.store.tail() == front.position.next();
-        if !arrived_now && self.deadline(&kept).is_some_and(|at| at <= now.mono_ms) {
+        if !arrived_now
+            && self.may_expire(front)
+            && self.deadline(&kept).is_some_and(|at| at <= now.mono_ms)
+        {
             self.kill_ready(front, &kept.message, DeathReason::Expired, now, effects);
             return Head::Dead;
         }
@@ -262,6 +274,7 @@ impl Queue {
             level: front.level,
             consumer,
             returned: front.returned.unwrap_or_default().count,
+            received: false,
             // No protocol has bodies of 4 GiB.
             body_bytes: u32::try_from(message.body().len()).unwrap_or(u32::MAX),
         })

@@ -2,6 +2,7 @@
 //!
 //! May import the queue's parts, `command::Now` and `message`.
 
+use super::ready::Front;
 use super::store::{Kept, Read};
 use super::{Effect, Queue, WhyDeleted};
 use crate::command::Now;
@@ -17,7 +18,7 @@ impl Queue {
         let head = self
             .timed
             .then(|| {
-                let heads = self.ready.heads();
+                let heads = self.ready.heads().filter(|front| self.may_expire(*front));
                 heads.filter_map(|f| self.deadline(&self.store.read(f.position).here()?)).min()
             })
             .flatten();
@@ -46,7 +47,8 @@ impl Queue {
             return;
         }
         for _ in 0..EXPIRE_BUDGET {
-            let due = self.ready.heads().find_map(|front| match self.store.read(front.position) {
+            let heads = self.ready.heads().filter(|front| self.may_expire(*front));
+            let due = { heads }.find_map(|front| match self.store.read(front.position) {
                 Read::Here(kept) => {
                     (self.deadline(&kept)? <= now.mono_ms).then_some((front, Some(kept)))
                 }
@@ -61,6 +63,12 @@ impl Queue {
                 None => return,
             }
         }
+    }
+
+    /// A session's message that was out was perhaps received, and its subscriber is owed the end of
+    /// that, however long it takes.
+    pub(super) fn may_expire(&self, front: Front) -> bool {
+        !self.kind.of_session || (front.returned.is_none() && !self.earlier.was_out(front.position))
     }
 
     /// The shorter of the message's own time and the queue's, from its arrival here (P55).

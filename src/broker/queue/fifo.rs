@@ -78,6 +78,25 @@ impl Fifo {
         }
     }
 
+    /// Removes one that has not come back; false when it is not there.
+    pub(crate) fn take_out(&mut self, at: Position) -> bool {
+        let place = self.fresh.partition_point(|run| run.to <= at);
+        let Some(run) = self.fresh.get_mut(place).filter(|run| run.from <= at) else {
+            return false;
+        };
+        let behind = Run { from: at.next(), to: run.to };
+        run.to = at;
+        let mut place = place + 1;
+        if run.from == run.to {
+            place -= 1;
+            self.fresh.remove(place);
+        }
+        if behind.from < behind.to {
+            self.fresh.insert(place, behind);
+        }
+        true
+    }
+
     /// Removes everything, as runs.
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Run> {
         let returned = std::mem::take(&mut self.returned);
@@ -109,6 +128,27 @@ mod tests {
         let mut fifo = Fifo::default();
         (0..1_000_000).for_each(|n| fifo.push(Run::one(Position::new(n))));
         assert_eq!(fifo.fresh.len(), 1);
+    }
+
+    #[test]
+    fn one_may_be_taken_out_of_the_middle() {
+        let fifo = || {
+            let mut fifo = Fifo::default();
+            (0..4).chain(6..8).for_each(|n| fifo.push(Run::one(Position::new(n))));
+            fifo
+        };
+        for (out, left) in [
+            (0, [1, 2, 3, 6, 7].as_slice()),
+            (2, &[0, 1, 3, 6, 7]),
+            (3, &[0, 1, 2, 6, 7]),
+            (7, &[0, 1, 2, 3, 6]),
+        ] {
+            let mut fifo = fifo();
+            assert!(fifo.take_out(Position::new(out)));
+            assert!(!fifo.take_out(Position::new(out)));
+            assert_eq!(drain(&mut fifo), left);
+        }
+        assert!(!fifo().take_out(Position::new(5)) && !fifo().take_out(Position::new(8)));
     }
 
     #[test]

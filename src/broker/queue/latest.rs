@@ -28,6 +28,7 @@ pub(crate) const TYPE: QueueType = QueueType {
     keeps_all: true,
     counts_as_queue: false,
     active_consumer_yields: false,
+    of_session: false,
 };
 
 fn check(

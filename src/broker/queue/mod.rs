@@ -19,7 +19,9 @@ pub(crate) mod memory;
 mod priority;
 mod quorum;
 mod ready;
+mod received;
 pub(crate) mod restore;
+pub(crate) mod session;
 mod settle;
 pub(crate) mod store;
 mod subscribe;
@@ -40,7 +42,7 @@ pub(crate) mod slow_store;
 #[cfg(test)]
 pub(crate) mod testing;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 pub(crate) use deliver::{Fetched, More, OutDelivery, Outlet, Taken};
@@ -95,10 +97,13 @@ pub(crate) struct QueueType {
     pub(crate) counts_as_queue: bool,
     /// Whether a single active consumer makes room for one of higher priority.
     active_consumer_yields: bool,
+    /// It belongs to a session, which alone makes it, consumes from it and deletes it.
+    pub(crate) of_session: bool,
 }
 
 /// Every type of queue there is.
-pub(crate) const QUEUE_TYPES: &[QueueType] = &[classic::TYPE, quorum::TYPE, latest::TYPE];
+pub(crate) const QUEUE_TYPES: &[QueueType] =
+    &[classic::TYPE, quorum::TYPE, session::TYPE, latest::TYPE];
 
 /// How a queue is declared.
 #[derive(Debug, Clone, Copy)]
@@ -213,6 +218,8 @@ pub(crate) struct Queue {
     store: Box<dyn Store>,
     ready: Ready,
     unsettled: UnsettledTable,
+    /// Messages that their consumer has received and that are not out.
+    received: BTreeSet<Position>,
     /// Delivered messages that died and wait to be read, since they go somewhere.
     dying: VecDeque<(Position, DeathReason)>,
     earlier: Earlier,
@@ -264,6 +271,7 @@ impl Queue {
             store,
             ready: Ready::new(kind.returns),
             unsettled: UnsettledTable::default(),
+            received: BTreeSet::new(),
             dying: VecDeque::new(),
             earlier: Earlier::default(),
             last_safe: Safe::Now,
@@ -437,6 +445,11 @@ impl Queue {
     /// As declared.
     pub(crate) const fn arguments(&self) -> &Table {
         &self.arguments
+    }
+
+    /// What is kept of a session has changed. Settings stay what they are.
+    pub(crate) fn set_arguments(&mut self, arguments: Table) {
+        self.arguments = arguments;
     }
 
     #[cfg_attr(

@@ -20,6 +20,7 @@ pub(crate) const TYPE: QueueType = QueueType {
     keeps_all: true,
     counts_as_queue: true,
     active_consumer_yields: true,
+    of_session: false,
 };
 
 /// R2, R3, P33.

@@ -112,6 +112,18 @@ impl Ready {
         }
     }
 
+    /// Removes one message, wherever it stands among those that have never come back; false: it is
+    /// not there. Its octets stay counted until the queue is empty.
+    pub(crate) fn take_out(&mut self, at: Position) -> bool {
+        let levels: Vec<Level> = self.levels.occupied().collect();
+        let mut found = false;
+        for level in levels {
+            self.levels.with(level, |row| found = found || row.take_out(at));
+        }
+        self.count = self.count.saturating_sub(u64::from(found));
+        found
+    }
+
     /// Removes all; tells what it was.
     pub(crate) fn take_all(&mut self) -> Vec<Run> {
         let mut runs: Vec<Run> = self.returns.drain(..).map(|(at, ..)| Run::one(at)).collect();

@@ -49,6 +49,11 @@ impl Earlier {
         was_out.then(|| Returned { count: count.unwrap_or(0) })
     }
 
+    /// It may have been out before the restart.
+    pub(super) fn was_out(&self, at: Position) -> bool {
+        at < self.redelivered_below
+    }
+
     fn forget(&mut self, at: Position) {
         // Looked through for none of a queue that has none, which is nearly every queue.
         if !self.counts.is_empty() {

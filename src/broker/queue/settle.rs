@@ -53,6 +53,9 @@ impl Queue {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> bool {
+        if outcome == Outcome::Received && self.kind.of_session {
+            return self.note_received(id);
+        }
         let Some(delivery) = self.unsettled.remove(id) else { return false };
         if let Some(consumer) = delivery.consumer {
             self.consumers.settled(consumer);
@@ -61,12 +64,15 @@ impl Queue {
             // Only queues of sessions know the difference.
             Outcome::Accept | Outcome::Received => self.store.settle(delivery.position),
             Outcome::Reject => self.kill(delivery.position, DeathReason::Rejected, now, effects),
+            Outcome::Requeue { .. } if delivery.received => {
+                self.received.insert(delivery.position);
+            }
             Outcome::Requeue { failed } => self.give_back(delivery, failed, now, effects),
         }
         true
     }
 
-    fn give_back(
+    pub(super) fn give_back(
         &mut self,
         delivery: Unsettled,
         failed: bool,

@@ -113,14 +113,12 @@ pub(crate) trait Store: Debug {
     /// The consumer has it and is not to be sent it again, but it is not done with. Known after a
     /// restart once that is safe; noting it again does no harm. A store that does not outlive the
     /// process has nothing to note.
-    #[cfg_attr(not(test), expect(dead_code, reason = "queues of sessions are still to come"))]
     fn received(&mut self, _at: Position) -> Safe {
         Safe::Now
     }
 
     /// After a restart: the positions of messages that were [`Store::received`] and are still there,
     /// ascending.
-    #[cfg_attr(not(test), expect(dead_code, reason = "queues of sessions are still to come"))]
     fn received_positions(&self) -> Vec<Position> {
         Vec::new()
     }
@@ -137,7 +135,6 @@ pub(crate) trait Store: Debug {
     }
 
     /// The numbers that are held.
-    #[cfg_attr(not(test), expect(dead_code, reason = "queues of sessions are still to come"))]
     fn receipts(&self) -> Vec<u16> {
         Vec::new()
     }

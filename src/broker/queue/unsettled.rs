@@ -9,7 +9,7 @@ use super::store::Position;
 use crate::ids::{ConsumerId, DeliveryId};
 
 /// Stands for a delivery that nobody will settle.
-pub(crate) const SETTLED_AT_ONCE: DeliveryId = DeliveryId(0);
+pub(crate) const SETTLED_AT_ONCE: DeliveryId = DeliveryId::SETTLED;
 
 /// Places kept when nothing is out; a table that grew beyond gives its memory back.
 const PLACES_KEPT_MAX: usize = 65_536;
@@ -25,6 +25,8 @@ pub(crate) struct Unsettled {
     pub(crate) returned: u32,
     /// Octets of its body, so that it need not be read when it comes back.
     pub(crate) body_bytes: u32,
+    /// Its consumer has it, and has still to say that it is done with.
+    pub(crate) received: bool,
 }
 
 #[derive(Debug)]
@@ -76,6 +78,24 @@ impl UnsettledTable {
         Some(DeliveryId((u64::from(stamp) << 32) | u64::from(index)))
     }
 
+    /// A delivery that is out, to be changed.
+    pub(crate) fn get_mut(&mut self, id: DeliveryId) -> Option<&mut Unsettled> {
+        let index = u32::try_from(id.0 & u64::from(u32::MAX)).ok()?;
+        match self.places.get_mut(index as usize)? {
+            Place::Taken { stamp, delivery } if u64::from(*stamp) == id.0 >> 32 => Some(delivery),
+            Place::Taken { .. } | Place::Free { .. } => None,
+        }
+    }
+
+    /// All that are out.
+    pub(crate) fn ids(&self) -> Vec<DeliveryId> {
+        let taken = self.places.iter().zip(0_u64..).filter_map(|(place, index)| match place {
+            Place::Taken { stamp, .. } => Some(DeliveryId((u64::from(*stamp) << 32) | index)),
+            Place::Free { .. } => None,
+        });
+        taken.collect()
+    }
+
     /// Takes a delivery out; `None` when it is not out (any more).
     pub(crate) fn remove(&mut self, id: DeliveryId) -> Option<Unsettled> {
         let index = u32::try_from(id.0 & u64::from(u32::MAX)).ok()?;
@@ -107,6 +127,7 @@ mod tests {
             consumer: None,
             returned: 0,
             body_bytes: 0,
+            received: false,
         }
     }
 

@@ -8,7 +8,7 @@ use crate::broker::mail::Reported;
 use crate::broker::queue::store::Safe;
 use crate::broker::storage::waits::Waiter;
 use crate::command::{Now, Outcome, Published};
-use crate::ids::{ChannelId, ConnectionId, DeliveryId, PublishSeq, QueueId, QueueRef};
+use crate::ids::{ChannelId, ConnectionId, DeliveryId, PublishSeq, QueueRef};
 
 impl Broker {
     /// See [`Broker::receive`].
@@ -43,16 +43,6 @@ impl Broker {
         let store = entry.queue.store_mut();
         let safe = if held { store.hold(number) } else { store.drop_receipt(number) };
         self.when_safe(safe, at, seq)
-    }
-
-    #[cfg(not(test))]
-    pub(in crate::broker) fn session_queue_of(&self, _connection: ConnectionId) -> Option<QueueId> {
-        None
-    }
-
-    #[cfg(test)]
-    pub(in crate::broker) fn session_queue_of(&self, connection: ConnectionId) -> Option<QueueId> {
-        self.session_queues.get(&connection).copied()
     }
 
     /// What a client hears of something that was noted for its session.

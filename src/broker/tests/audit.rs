@@ -61,6 +61,11 @@ impl Cluster {
         assert!(broker.early.is_empty() && broker.leaving.is_empty(), "{shard:?}");
         assert!(broker.effects.is_empty() && broker.effects_now.is_empty(), "{shard:?}");
         assert!(broker.dirty.is_empty() && broker.unneeded.is_empty(), "{shard:?}");
+        for (session, name, queue) in broker.sessions.all() {
+            let entry = queue.and_then(|queue| broker.queues.get(queue));
+            assert_eq!(queue.is_some(), entry.is_some(), "{name}");
+            assert!(entry.is_none_or(|e| e.session == Some(session) && e.queue.name() == name));
+        }
         for (id, entry) in broker.queues.iter() {
             for exchange in &entry.bound_to {
                 let bound = broker.exchanges.get(exchange).is_some_and(|e| {
@@ -79,6 +84,7 @@ impl Cluster {
             let shard = broker.shard;
             assert_eq!(broker.connections.len(), 0, "connections of {shard:?}");
             assert_eq!(broker.queues.len(), 0, "queues of {shard:?}");
+            assert_eq!(broker.sessions.all(), [], "sessions of {shard:?}");
             assert!(broker.vhosts.iter().all(|v| v.queues.is_empty()), "{shard:?}");
             assert!(broker.footprints.is_empty(), "{shard:?}: {:?}", broker.footprints);
             assert!(broker.replies.is_empty() && broker.paused.is_empty(), "{shard:?}");

@@ -174,7 +174,11 @@ impl Cluster {
     }
 
     pub(super) fn connect_as(&mut self, n: usize, who: &Identity) -> Client {
-        let shard = self.home(n);
+        self.connect_at(self.home(n), who)
+    }
+
+    /// A connection on just this shard.
+    pub(super) fn connect_at(&mut self, shard: ShardId, who: &Identity) -> Client {
         let broker = &mut self.brokers[usize::from(shard.0)];
         let at = broker.attach().unwrap();
         broker.enter(at.connection, who, VHOST).unwrap();
@@ -360,6 +364,7 @@ impl Cluster {
         }
         self.rest();
         self.audit();
+        self.forget_sessions();
         let admin = self.connect(0);
         let names: HashSet<Box<str>> =
             self.brokers.iter().flat_map(|b| b.vhosts[0].queues.keys().cloned()).collect();

@@ -8,17 +8,17 @@ use std::collections::BTreeMap;
 use ringmq_shards::sim::{Faults, SimDisk};
 
 use super::client::*;
-use super::cluster::{Cluster, Rng, Shape};
+use super::cluster::{Cluster, Rng, Shape, identity, on_every_node};
 use super::disk::on_seeds;
 use super::disk_machine::start;
+use super::subscriber::*;
 use crate::broker::Sizes;
-use crate::broker::queue::store::{Position, Read};
-use crate::command::{Event, Now, Published};
-use crate::ids::{DeliveryId, PublishSeq, QueueId, QueueRef};
-use crate::value::Value;
+use crate::command::{Answer, Command, Delivery, Event, Now, Outcome, Publish, Published};
+use crate::ids::PublishSeq;
+use crate::subscriber::{Lasts, OpenSession, OpenedSession};
 
 const SEEDS: u64 = 100;
-const SESSIONS: [&str; 3] = ["session0", "session1", "session2"];
+const SESSIONS: [&str; 3] = ["s0", "s1", "s2"];
 const NUMBERS: usize = 12;
 
 /// What something can be after a crash: what it was when that was last reported, or whatever it
@@ -59,16 +59,33 @@ impl Possible {
 enum About {
     Number(usize, u16),
     Message(usize, u64),
+    Publish(usize, u64),
 }
 
 /// A message of a session.
 #[derive(Debug, Clone, Default)]
 struct Sent {
+    confirmed: bool,
+    delivered: bool,
+    /// The subscriber said that it has it, and was told that this is durable.
     received: bool,
-    /// It was reported that it is.
     surely: bool,
     ended: bool,
     over: bool,
+}
+
+/// A session and its client.
+#[derive(Debug, Default)]
+struct Subscriber {
+    numbers: Vec<Possible>,
+    /// By the number that their bodies begin with.
+    messages: BTreeMap<u64, Sent>,
+    /// By position.
+    positions: BTreeMap<u64, u64>,
+    /// It was told that its session is open, and subscribed.
+    opened: bool,
+    client: Option<Client>,
+    held: Vec<Delivery>,
 }
 
 /// One node after the other on one disk.
@@ -77,8 +94,7 @@ struct History {
     disk: SimDisk,
     sizes: Sizes,
     now: Now,
-    numbers: Vec<Vec<Possible>>,
-    messages: Vec<BTreeMap<u64, Sent>>,
+    sessions: Vec<Subscriber>,
     asked: BTreeMap<u64, About>,
     seq: u64,
     reports: u64,
@@ -93,13 +109,14 @@ impl History {
             segment_bytes: 8 << 10,
             queue_memory_max: (4 << 10) << rng.below(4),
         };
+        let numbers = vec![Possible::only(false); NUMBERS];
+        let session = || Subscriber { numbers: numbers.clone(), ..Subscriber::default() };
         Self {
             disk: SimDisk::new(rng.next(), Faults::none()),
             rng,
             sizes,
             now: Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 },
-            numbers: vec![vec![Possible::only(false); NUMBERS]; SESSIONS.len()],
-            messages: vec![BTreeMap::new(); SESSIONS.len()],
+            sessions: SESSIONS.iter().map(|_| session()).collect(),
             asked: BTreeMap::new(),
             seq: 0,
             reports: 0,
@@ -138,86 +155,48 @@ impl History {
         PublishSeq(self.seq)
     }
 
-    /// What a node that has just started knows.
-    fn look(&mut self, c: &mut Cluster) {
-        for session in 0..SESSIONS.len() {
-            let (shard, queue) = place(c, session);
-            let store = c.brokers[shard].queues.get_mut(queue).unwrap().queue.store_mut();
-            let held = store.receipts();
-            assert!(held.iter().all(|number| usize::from(*number) < NUMBERS), "{held:?}");
-            for (number, possible) in self.numbers[session].iter_mut().enumerate() {
-                let there = held.contains(&u16::try_from(number).unwrap());
-                let shown = format!("{number} of session {session}: {possible:?}");
-                assert!(possible.found(there), "held: {there}, but {shown}");
+    /// Clients come back to their sessions. False: the process has ended.
+    fn open_all(&mut self, c: &mut Cluster) -> bool {
+        for (n, name) in SESSIONS.into_iter().enumerate() {
+            let open = session(name, Lasts::Forever);
+            let client = c.connect_at(c.session_home(&open), &identity(".*", ".*", ".*"));
+            let answer = ask(c, client, Command::OpenSession(Box::new(open)));
+            let Some(Answer::SessionOpened(opened)) = answer else { return false };
+            self.opened(n, &opened);
+            if opened.subscriptions.is_empty() {
+                let subscriptions = vec![subscription(name, EXACTLY)];
+                if ask(c, client, Command::Subscribe { subscriptions }).is_none() {
+                    return false;
+                }
             }
-            let received = store.received_positions();
-            assert!(received.is_sorted(), "{received:?}");
-            if self.map_all(c, session) {
-                self.look_at_messages(c, session, &received);
-            }
+            let of = &mut self.sessions[n];
+            (of.opened, of.client) = (true, Some(client));
+        }
+        true
+    }
+
+    fn opened(&mut self, n: usize, opened: &OpenedSession) {
+        let of = &mut self.sessions[n];
+        of.held.clear();
+        assert!(opened.resumed || !of.opened, "session {n} is gone");
+        let held = &opened.receipts;
+        assert!(held.iter().all(|number| usize::from(*number) < NUMBERS), "{held:?}");
+        for (number, possible) in of.numbers.iter_mut().enumerate() {
+            let there = held.contains(&u16::try_from(number).unwrap());
+            let shown = format!("{number} of session {n}: {possible:?}");
+            assert!(possible.found(there), "held: {there}, but {shown}");
         }
     }
 
-    /// What lies in segments is known when they are mapped. False: the process has ended.
-    fn map_all(&self, c: &mut Cluster, session: usize) -> bool {
-        let (shard, queue) = place(c, session);
-        for _ in 0..100 {
-            let store = c.brokers[shard].queues.get_mut(queue).unwrap().queue.store_mut();
-            let all = self.messages[session].keys();
-            let later = |at: &&u64| store.read(Position::new(**at)) == Read::Later;
-            if all.filter(later).count() == 0 {
-                return true;
-            }
-            c.touch(shard);
-            c.rest();
-            if c.is_cut() {
-                return false;
-            }
-        }
-        panic!("segments are never mapped");
-    }
-
-    fn look_at_messages(&mut self, c: &mut Cluster, session: usize, received: &[Position]) {
-        let (shard, queue) = place(c, session);
-        let store = c.brokers[shard].queues.get_mut(queue).unwrap().queue.store_mut();
-        for at in received {
-            assert!(self.messages[session].contains_key(&at.get()), "{at:?} was never sent");
-        }
-        for (at, sent) in &mut self.messages[session] {
-            let at = Position::new(*at);
-            let read = store.read(at);
-            assert_ne!(read, Read::Later);
-            let (there, noted) = (read != Read::Gone, received.contains(&at));
-            let shown = format!("{at:?} of session {session}: {sent:?}");
-            assert!(there || !noted, "what is gone counts as received: {shown}");
-            assert!(!noted || sent.received, "it was never received: {shown}");
-            assert!(!there || noted || !sent.surely, "it is sent again: {shown}");
-            assert!(!there || !sent.over, "it comes back: {shown}");
-            (sent.received, sent.surely) = (noted, noted);
-            (sent.ended, sent.over) = (!there, !there);
-        }
-    }
-
-    fn clients(c: &mut Cluster) -> Vec<Client> {
-        let mut clients = Vec::new();
-        for session in 0..SESSIONS.len() {
-            let (shard, queue) = place(c, session);
-            let client = c.connect(shard);
-            let connection = c.seats[client.0].at.connection;
-            c.broker_of(client).session_queues.insert(connection, queue);
-            clients.push(client);
-        }
-        clients
-    }
-
-    fn number(&mut self, c: &mut Cluster, client: Client, session: usize) {
+    fn number(&mut self, c: &mut Cluster, n: usize) {
         let number = self.rng.below(NUMBERS);
-        let possible = &mut self.numbers[session][number];
+        let possible = &mut self.sessions[n].numbers[number];
         // Now and then again what was said before.
         let held = if self.rng.below(6) == 0 { possible.now() } else { !possible.now() };
         let wire = u16::try_from(number).unwrap();
-        let seq = self.next(About::Number(session, wire));
-        self.numbers[session][number].becomes(seq.0, held);
+        let seq = self.next(About::Number(n, wire));
+        self.sessions[n].numbers[number].becomes(seq.0, held);
+        let client = self.sessions[n].client.unwrap();
         let connection = c.seats[client.0].at.connection;
         let broker = c.broker_of(client);
         let published = if held {
@@ -228,130 +207,161 @@ impl History {
         assert_eq!(published, Published::Pending);
     }
 
-    fn publish(&mut self, c: &mut Cluster, client: Client, session: usize) {
-        let (shard, queue) = place(c, session);
-        let entry = c.brokers[shard].queues.get_mut(queue).unwrap();
-        let at = entry.queue.store_mut().tail().get();
-        let body = "x".repeat(self.rng.below(1_500));
-        let mut publish = publish("", SESSIONS[session], &body);
-        publish.traits.persistent = true;
-        assert_eq!(c.send(client, &publish), Ok(Published::Stored));
-        self.messages[session].insert(at, Sent::default());
+    fn publish(&mut self, c: &mut Cluster, n: usize) {
+        let from = self.sessions[self.rng.below(SESSIONS.len())].client.unwrap();
+        let id = self.seq + 1;
+        let seq = self.next(About::Publish(n, id));
+        let filling = "x".repeat(self.rng.below(1_500));
+        let body = format!("{id} {filling}");
+        let publish = Publish { seq: Some(seq), ..kept(SESSIONS[n], &body) };
+        assert_eq!(c.send(from, &publish), Ok(Published::Pending));
+        self.sessions[n].messages.insert(id, Sent::default());
     }
 
-    /// A message that is not done with.
-    fn some_message(&mut self, session: usize) -> Option<u64> {
-        let only_surely = self.rng.below(2) == 0;
-        let there = self.messages[session].iter();
-        let there = there.filter(|(_, sent)| !sent.ended && (sent.surely || !only_surely));
-        let there: Vec<u64> = there.map(|(at, _)| *at).collect();
-        (!there.is_empty()).then(|| there[self.rng.below(there.len())])
-    }
-
-    fn receive(&mut self, c: &mut Cluster, client: Client, session: usize) {
-        let Some(at) = self.some_message(session) else { return };
-        let (shard, queue) = place(c, session);
-        let store = c.brokers[shard].queues.get_mut(queue).unwrap().queue.store_mut();
-        store.received(Position::new(at));
-        self.messages[session].get_mut(&at).unwrap().received = true;
-        let seq = self.next(About::Message(session, at));
-        let (connection, now) = (c.seats[client.0].at.connection, c.now);
-        let shard = c.seats[client.0].at.shard;
-        // The store was told by hand: this is a delivery that the queue does not know.
-        let which = (QueueRef { shard, queue }, DeliveryId(u64::MAX));
+    /// The subscriber says that it has one that it was sent.
+    fn receive(&mut self, c: &mut Cluster, n: usize) {
+        let of = &self.sessions[n];
+        let fresh = of.held.iter().filter(|d| !of.messages[&of.positions[&d.position]].received);
+        let fresh: Vec<Delivery> = fresh.cloned().collect();
+        if fresh.is_empty() {
+            return;
+        }
+        let delivery = &fresh[self.rng.below(fresh.len())];
+        let id = self.sessions[n].positions[&delivery.position];
+        let seq = self.next(About::Message(n, id));
+        let of = &mut self.sessions[n];
+        of.messages.get_mut(&id).unwrap().received = true;
+        let (client, now) = (of.client.unwrap(), c.now);
+        let connection = c.seats[client.0].at.connection;
+        let which = (delivery.queue, delivery.id);
         let broker = c.broker_of(client);
-        let published = broker.settle_received(connection, ONE, which, Some(seq), now);
+        let published = broker.settle_received(connection, ZERO, which, Some(seq), now);
         assert_eq!(published, Published::Pending);
     }
 
-    fn settle(&mut self, c: &mut Cluster, session: usize) {
-        let Some(at) = self.some_message(session) else { return };
-        let (shard, queue) = place(c, session);
-        let store = c.brokers[shard].queues.get_mut(queue).unwrap().queue.store_mut();
-        if self.rng.below(5) > 0 {
-            store.settle(Position::new(at));
-            self.messages[session].get_mut(&at).unwrap().ended = true;
-        } else {
-            let to = at + 1 + self.rng.below(4) as u64;
-            store.settle_run(Position::new(at), Position::new(to));
-            let gone = self.messages[session].range_mut(at..to);
-            gone.for_each(|(_, sent)| sent.ended = true);
-        }
-        c.touch(shard);
+    /// It lets go what it was told to let go.
+    fn accept(&mut self, c: &mut Cluster, n: usize) {
+        let of = &mut self.sessions[n];
+        let is_ready = |d: &Delivery| of.messages[&of.positions[&d.position]].surely;
+        let Some(place) = of.held.iter().position(is_ready) else { return };
+        let delivery = of.held.remove(place);
+        of.messages.get_mut(&of.positions[&delivery.position]).unwrap().ended = true;
+        c.settle(of.client.unwrap(), &delivery, Outcome::Accept);
     }
 
-    fn hear(&mut self, c: &mut Cluster, clients: &[Client]) {
-        for client in clients {
+    fn delivered(&mut self, n: usize, delivery: Delivery) {
+        let of = &mut self.sessions[n];
+        let id = if delivery.received {
+            *of.positions.get(&delivery.position).expect("it was sent before")
+        } else {
+            let body = String::from_utf8(delivery.message.body().to_vec()).unwrap();
+            let id = body.split(' ').next().unwrap().parse().unwrap();
+            let known = of.positions.insert(delivery.position, id);
+            assert!(known.is_none_or(|known| known == id), "it has another position");
+            id
+        };
+        let sent = of.messages.get_mut(&id).expect("it was sent");
+        let shown = format!("{id} of session {n}: {sent:?}");
+        assert!(!sent.over, "it comes back: {shown}");
+        assert!(delivery.received || !sent.surely, "it is sent again: {shown}");
+        assert!(!delivery.received || sent.received, "it was never received: {shown}");
+        (sent.delivered, sent.ended) = (true, false);
+        (sent.received, sent.surely) = (delivery.received, delivery.received);
+        of.held.push(delivery);
+    }
+
+    fn hear(&mut self, c: &mut Cluster) {
+        for n in 0..SESSIONS.len() {
+            let Some(client) = self.sessions[n].client else { continue };
             for event in std::mem::take(&mut c.seats[client.0].log) {
-                let Event::Stored { seq, accepted, .. } = event else { panic!("{event:?}") };
-                assert!(accepted);
-                self.reports += 1;
-                match self.asked.remove(&seq.0).expect("it is reported twice") {
-                    About::Number(session, number) => {
-                        self.numbers[session][usize::from(number)].reported(seq.0);
-                    }
-                    About::Message(session, at) => {
-                        self.messages[session].get_mut(&at).unwrap().surely = true;
-                    }
+                match event {
+                    Event::Delivery(delivery) => self.delivered(n, delivery),
+                    Event::Stored { seq, accepted: true, .. } => self.reported(seq),
+                    other => panic!("{other:?}"),
                 }
             }
         }
+    }
+
+    fn reported(&mut self, seq: PublishSeq) {
+        self.reports += 1;
+        match self.asked.remove(&seq.0).expect("it is reported twice") {
+            About::Number(n, number) => {
+                self.sessions[n].numbers[usize::from(number)].reported(seq.0);
+            }
+            About::Message(n, id) => {
+                self.sessions[n].messages.get_mut(&id).unwrap().surely = true;
+            }
+            About::Publish(n, id) => {
+                self.sessions[n].messages.get_mut(&id).unwrap().confirmed = true;
+            }
+        }
+    }
+
+    fn all_messages(&mut self) -> impl Iterator<Item = &mut Sent> {
+        self.sessions.iter_mut().flat_map(|of| of.messages.values_mut())
     }
 
     /// A node works until it ends somewhere.
     fn live(&mut self, c: &mut Cluster, acts: usize) {
-        self.look(c);
-        let clients = Self::clients(c);
-        for _ in 0..acts {
-            if c.is_cut() {
-                break;
-            }
-            let session = self.rng.below(SESSIONS.len());
-            let client = clients[session];
-            match self.rng.below(16) {
-                0 => c.pass(self.rng.below(80) as u64),
-                1..=3 => {
-                    for _ in 0..self.rng.below(40) {
-                        c.step();
-                    }
+        self.sessions.iter_mut().for_each(|of| of.client = None);
+        if self.open_all(c) {
+            self.hear(c);
+            for _ in 0..acts {
+                if c.is_cut() {
+                    break;
                 }
-                4 if self.rng.below(4) == 0 && c.settle_down() => {
-                    for sent in self.messages.iter_mut().flat_map(BTreeMap::values_mut) {
-                        sent.over = sent.ended;
-                    }
-                }
-                4..=6 => self.number(c, client, session),
-                7..=9 => self.receive(c, client, session),
-                10 | 11 => self.settle(c, session),
-                _ => self.publish(c, client, session),
+                self.act(c);
+                self.hear(c);
             }
-            self.hear(c, &clients);
         }
-        self.hear(c, &clients);
+        self.hear(c);
         self.now = c.now;
     }
-}
 
-/// The shard of a session, and its queue there.
-fn place(c: &Cluster, session: usize) -> (usize, QueueId) {
-    let name = SESSIONS[session];
-    let shard = usize::from(c.owner_of(name));
-    (shard, c.brokers[shard].vhosts[0].queues[name])
-}
-
-fn furnish(c: &mut Cluster) {
-    let client = c.connect(0);
-    for name in SESSIONS {
-        c.done(client, durable(queue(name, &[("x-queue-type", Value::text("quorum"))])));
+    fn act(&mut self, c: &mut Cluster) {
+        let n = self.rng.below(SESSIONS.len());
+        match self.rng.below(20) {
+            0 => c.pass(self.rng.below(80) as u64),
+            1..=3 => {
+                for _ in 0..self.rng.below(40) {
+                    c.step();
+                }
+            }
+            4 if self.rng.below(4) == 0 && c.settle_down() => {
+                self.hear(c);
+                self.all_messages().for_each(|sent| sent.over = sent.ended);
+            }
+            4..=7 => self.number(c, n),
+            8..=11 => self.receive(c, n),
+            12..=14 => self.accept(c, n),
+            _ => self.publish(c, n),
+        }
     }
-    c.drop_connection(client);
+}
+
+/// Executes a command; `None`: the process ended before the answer.
+pub(super) fn ask(c: &mut Cluster, client: Client, command: Command) -> Option<Answer> {
+    c.start(client, ZERO, command);
+    for _ in 0..1_000_000 {
+        let log = &mut c.seats[client.0].log;
+        if let Some(place) = log.iter().position(|e| matches!(e, Event::Answer { .. }))
+            && let Event::Answer { answer, .. } = log.remove(place)
+        {
+            return Some(answer);
+        }
+        if !c.step() {
+            assert!(c.is_cut(), "no answer comes");
+            return None;
+        }
+    }
+    panic!("no answer comes");
 }
 
 /// How many reports there were.
 pub(super) fn remember_and_crash(seed: u64) -> u64 {
     let mut history = History::new(seed);
     let mut c = history.start();
-    furnish(&mut c);
     for _ in 0..3 + history.rng.below(4) {
         if history.rng.below(2) == 0 {
             let count = 1 + history.rng.below(300) as u64;
@@ -372,16 +382,21 @@ pub(super) fn remember_and_crash(seed: u64) -> u64 {
         }
         history.disk.crash_at(u64::MAX);
     }
+    history.live(&mut c, 0);
     // All earlier files go, and nothing with them.
-    history.look(&mut c);
     assert!(c.settle_down());
+    history.hear(&mut c);
+    for sent in history.all_messages() {
+        assert!(sent.delivered || !sent.confirmed, "it is lost: {sent:?}");
+        sent.over |= sent.ended;
+    }
     history.now = c.now;
     history.disk.crash();
     let mut c = history.start();
-    for numbers in &mut history.numbers {
-        numbers.iter_mut().for_each(|possible| *possible = Possible::only(possible.now()));
+    for possible in history.sessions.iter_mut().flat_map(|of| &mut of.numbers) {
+        *possible = Possible::only(possible.now());
     }
-    history.look(&mut c);
+    history.live(&mut c, 0);
     history.reports
 }
 
@@ -393,42 +408,60 @@ fn what_was_reported_of_numbers_and_received_messages_outlives_any_crash() {
 }
 
 #[test]
+fn numbers_stay_with_a_session_that_lasts_and_go_with_it() {
+    on_every_node(1, |c| {
+        let (client, _) = c.open(&session("s", Lasts::Forever));
+        let connection = c.seats[client.0].at.connection;
+        for number in [7, 65_535] {
+            let held = c.broker_of(client).hold_receipt(connection, ONE, number, None);
+            assert_eq!(held, Published::Stored);
+        }
+        c.broker_of(client).drop_receipt(connection, ONE, 7, None);
+        c.drop_connection(client);
+        let (client, opened) = c.open(&session("s", Lasts::Forever));
+        assert_eq!(opened.receipts, [65_535]);
+        c.drop_connection(client);
+        let fresh = OpenSession { fresh: true, ..session("s", Lasts::Forever) };
+        assert!(c.open(&fresh).1.receipts.is_empty());
+        c.forget_sessions();
+    });
+}
+
+#[test]
 fn numbers_do_not_outlive_the_session_of_that_name() {
     let mut history = History::new(1);
     let mut c = history.start();
-    furnish(&mut c);
-    let clients = History::clients(&mut c);
-    let connection = c.seats[clients[0].0].at.connection;
-    let broker = c.broker_of(clients[0]);
-    assert_eq!(broker.hold_receipt(connection, ONE, 7, None), Published::Stored);
-    c.done(clients[0], delete_queue(SESSIONS[0]));
-    c.done(clients[0], durable(queue(SESSIONS[0], &[("x-queue-type", Value::text("quorum"))])));
+    assert!(history.open_all(&mut c));
+    let client = history.sessions[0].client.unwrap();
+    let connection = c.seats[client.0].at.connection;
+    assert_eq!(c.broker_of(client).hold_receipt(connection, ONE, 7, None), Published::Stored);
+    let fresh = OpenSession { fresh: true, ..session(SESSIONS[0], Lasts::Forever) };
+    assert!(c.open(&fresh).1.receipts.is_empty());
     assert!(c.settle_down());
     history.now = c.now;
     history.disk.crash();
     let mut c = history.start();
-    history.look(&mut c);
+    assert!(history.open_all(&mut c));
 }
 
 #[test]
-fn a_connection_without_a_session_that_lasts_waits_for_nothing() {
+fn a_session_that_does_not_last_waits_for_nothing() {
     let mut history = History::new(1);
     let mut c = history.start();
-    let client = c.connect(0);
-    c.done(client, queue("short", &[]));
-    let owner = usize::from(c.owner_of("short"));
-    let client = c.connect(owner);
+    let (client, _) = c.open(&session("s", Lasts::Connection));
     let connection = c.seats[client.0].at.connection;
-    let queue = c.brokers[owner].vhosts[0].queues["short"];
-    let broker = c.broker_of(client);
-    for known in [false, true] {
-        if known {
-            broker.session_queues.insert(connection, queue);
+    for subscribed in [false, true] {
+        if subscribed {
+            c.subscribe(client, "a", EXACTLY);
         }
-        let seq = Some(PublishSeq(1));
+        let (seq, broker) = (Some(PublishSeq(1)), c.broker_of(client));
         assert_eq!(broker.hold_receipt(connection, ONE, 7, seq), Published::Stored);
         assert_eq!(broker.drop_receipt(connection, ONE, 8, seq), Published::Stored);
     }
-    let store = broker.queues.get_mut(queue).unwrap().queue.store_mut();
-    assert_eq!(store.receipts(), [7]);
+    c.send(client, &kept("a", "1")).unwrap();
+    let got = c.take(client);
+    let (which, now) = ((got[0].queue, got[0].id), c.now);
+    let seq = Some(PublishSeq(2));
+    let received = c.broker_of(client).settle_received(connection, ZERO, which, seq, now);
+    assert_eq!(received, Published::Stored);
 }

@@ -1,3 +1,108 @@
-//! MQTT 3.1, 3.1.1 and 5.0. May import what `protocol` says.
+//! MQTT 3.1, 3.1.1 and 5.0.
+//!
+//! One session per connection: octets in, octets and calls of the broker out; no socket, no clock.
+//! May import `broker` (its public calls and the tree of filters), `command`, `message`,
+//! `properties`, `subscriber`, `value`, `ids`, `auth`, `limits`, `config`.
+//!
+//! | step | file |
+//! |---|---|
+//! | octets to packets and back | `wire/` |
+//! | phases of the connection; which packet goes where | `session`, `packet` |
+//! | CONNECT to CONNACK: login, the shard of the session | `connect` |
+//! | farewells | `closing` |
+//! | keep alive, rate of publishes | `liveness` |
+//! | PUBLISH in; its answers in order; QoS 2 from clients | `publish`, `receive`, `acks` |
+//! | PUBLISH out; what is out; how clients settle it | `deliver`, `outgoing`, `settle` |
+//! | SUBSCRIBE, UNSUBSCRIBE; what filters want of a message | `subscribe`, `interest` |
+//! | retained messages for new subscriptions | `retained` |
+//! | wills | `will` |
+//! | what a message carries in the broker; messages of other protocols | `block`, `foreign` |
+//! | topic aliases | `alias` |
+//! | refusals to reason codes | `reason` |
+//! | settings | `limits`; what was agreed with a client: `link` |
+//!
+//! # Decisions
+//!
+//! | what | the specification leaves | here |
+//! |---|---|---|
+//! | overlapping filters | one copy or several | one, with all subscription identifiers (H-22, H-23) |
+//! | PUBACK, PUBREC 0x10 | optional | always when nobody has subscribed (H-03) |
+//! | QoS 2 from clients | route at PUBLISH or at PUBREL | at PUBLISH; the packet id is kept (H-04) |
+//! | a publish that is not allowed, version 3 | acknowledge or close | 3.1.1 closes, 3.1 acknowledges (V-041) |
+//! | a filter that is refused, version 3.1 | no code for it | granted, and nothing comes (mqtt.md 2.2) |
+//! | PUBACK for QoS 2 and the like | | 0x82, closed (abuse row 70) |
+//! | a planned stop | | wills are not sent (H-35) |
+//! | enhanced authentication | optional | none: 0x8C |
 
+mod acks;
+mod alias;
+mod block;
+mod closing;
+mod connect;
+mod deliver;
+mod foreign;
+mod interest;
+mod limits;
+mod link;
+mod liveness;
+mod outgoing;
+mod packet;
+mod publish;
+mod reason;
+mod receive;
+mod retained;
+mod session;
+mod settle;
+mod subscribe;
+mod will;
 pub mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use crate::message::PropertyReader;
+use crate::protocol::{Protocol, Recognised};
+
+pub use block::TAG;
+
+/// See [`Protocol`].
+pub const PROTOCOL: Protocol = Protocol {
+    name: "mqtt",
+    tag: TAG,
+    port: |config| config.mqtt.port.unwrap_or(0),
+    recognises,
+    start: |peer| Box::new(session::Mqtt::new(peer)),
+    properties: PropertyReader {
+        headers: foreign::headers,
+        property: foreign::property,
+        neutral: foreign::neutral,
+    },
+};
+
+/// The fixed header of CONNECT and the protocol name behind it. A version that is not spoken is
+/// ours as well: it is answered (3.1.2-2).
+fn recognises(octets: &[u8]) -> Recognised {
+    const CONNECT: u8 = 0x10;
+    const NAMES: [&[u8]; 2] = [b"\x00\x04MQTT", b"\x00\x06MQIsdp"];
+    let Some((&first, rest)) = octets.split_first() else { return Recognised::NeedMore(1) };
+    if first != CONNECT {
+        return Recognised::No;
+    }
+    let length_bytes = rest.iter().take(4).position(|octet| octet & 0x80 == 0);
+    let Some(last) = length_bytes else {
+        let is_cut = rest.len() < 4;
+        let bytes_min = octets.len().saturating_add(1);
+        return if is_cut { Recognised::NeedMore(bytes_min) } else { Recognised::No };
+    };
+    let name = rest.get(last.saturating_add(1)..).unwrap_or_default();
+    if NAMES.iter().any(|known| name.starts_with(known)) {
+        return Recognised::Yes;
+    }
+    match NAMES.iter().find(|known| known.starts_with(name)) {
+        Some(known) => {
+            let missing = known.len().saturating_sub(name.len());
+            Recognised::NeedMore(octets.len().saturating_add(missing))
+        }
+        None => Recognised::No,
+    }
+}

@@ -81,6 +81,7 @@ pub trait Sink {
     }
 
     /// Properties behind their length.
+    #[inline]
     fn block<B: Block>(&mut self, block: &B)
     where
         Self: Sized,

@@ -111,7 +111,8 @@ impl<'a> MessageProperties<'a> {
 
     /// The properties that a broker hands on unaltered, in their order, as octets of MQTT 5.0 without
     /// a length. They are borrowed as they came unless something else stands between them; then they
-    /// are written to `scratch`, which is cleared for it.
+    /// are written to `scratch`, which is cleared for it. Only of properties that were read: those
+    /// that somebody has put together are written with [`Block::write`].
     #[must_use]
     pub fn forwarded<'b>(&self, scratch: &'b mut Vec<u8>) -> &'b [u8]
     where

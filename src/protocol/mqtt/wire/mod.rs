@@ -17,7 +17,8 @@
 //!
 //! Decisions where the specification leaves room or is not kept to:
 //! - Reserved header bits are not looked at where MQTT 3.1 clients use them: SUBSCRIBE, UNSUBSCRIBE,
-//!   PUBREL (mqtt.md 2.2), and DUP with QoS 0 is a violation from 3.1.1 on only.
+//!   PUBREL (mqtt.md 2.2); DUP with QoS 0 and reserved bits beside the QoS of a filter are violations
+//!   from 3.1.1 on only.
 //! - A user name or password that an MQTT 3.1 CONNECT announces may be missing at its end, as that
 //!   specification asks.
 //! - A property twice, or with a value that it cannot have, is a protocol error (0x82); an unknown

@@ -6,7 +6,7 @@ use super::auth::Auth;
 use super::connack::Connack;
 use super::connect::Connect;
 use super::disconnect::Disconnect;
-use super::encode::{Unsendable, put};
+use super::encode::{Block, Unsendable, put};
 use super::fault::Fault;
 use super::header::{Kind, Raw};
 use super::input::Input;
@@ -114,24 +114,27 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// Writes again what was read: what is forwarded stays as it is.
+/// Properties that were read and those that somebody has put together are written alike.
 fn put_publish(
     out: &mut Vec<u8>,
     packet: &Publish<'_>,
     version: Version,
     packet_bytes_max: u32,
 ) -> Result<(), Unsendable> {
-    let mut scratch = Vec::new();
     let ids: Vec<u32> = packet.properties.subscription_ids.iter().collect();
+    let mut message = packet.properties.message;
+    let expiry_s = message.expiry_s.take();
+    let mut forwarded = Vec::new();
+    message.write(&mut forwarded);
     let head = PublishHead {
         dup: packet.dup,
         retain: packet.retain,
         promise: packet.promise,
         topic: packet.topic,
         alias: packet.properties.topic_alias,
-        expiry_s: packet.properties.message.expiry_s,
+        expiry_s,
         subscription_ids: &ids,
-        forwarded: packet.properties.message.forwarded(&mut scratch),
+        forwarded: &forwarded,
     };
     head.put(out, version, packet.payload, packet_bytes_max)
 }

@@ -159,14 +159,17 @@ impl<'a> UserProperties<'a> {
         })
     }
 
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
+    /// Appends them.
+    #[inline]
+    pub(super) fn write<S: Sink>(&self, sink: &mut S) {
+        // Nearly always: an answer of 5.0 takes 10 ns without the loop and 25 ns with it.
+        if !self.block.is_empty() {
+            self.write_all(sink);
+        }
     }
 
-    /// Appends them.
-    pub(super) fn write<S: Sink>(&self, sink: &mut S) {
+    #[inline(never)]
+    fn write_all<S: Sink>(&self, sink: &mut S) {
         for (name, value) in self.iter() {
             sink.u8(table::USER_PROPERTY);
             sink.text(name);
@@ -250,22 +253,17 @@ impl<'a> Diagnostics<'a> {
         })?;
         Ok(found)
     }
-
-    /// Nothing to say.
-    #[must_use]
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.reason.is_none() && self.user_properties.is_empty()
-    }
 }
 
 impl Block for Diagnostics<'_> {
+    #[inline]
     fn write<S: Sink>(&self, sink: &mut S) {
         put_text(sink, table::REASON_STRING, self.reason);
         self.user_properties.write(sink);
     }
 }
 
+#[inline]
 pub(super) fn put_byte<S: Sink>(sink: &mut S, id: u8, value: Option<u8>) {
     if let Some(value) = value {
         sink.u8(id);
@@ -273,6 +271,7 @@ pub(super) fn put_byte<S: Sink>(sink: &mut S, id: u8, value: Option<u8>) {
     }
 }
 
+#[inline]
 pub(super) fn put_two<S: Sink>(sink: &mut S, id: u8, value: Option<u16>) {
     if let Some(value) = value {
         sink.u8(id);
@@ -280,6 +279,7 @@ pub(super) fn put_two<S: Sink>(sink: &mut S, id: u8, value: Option<u16>) {
     }
 }
 
+#[inline]
 pub(super) fn put_four<S: Sink>(sink: &mut S, id: u8, value: Option<u32>) {
     if let Some(value) = value {
         sink.u8(id);
@@ -287,6 +287,7 @@ pub(super) fn put_four<S: Sink>(sink: &mut S, id: u8, value: Option<u32>) {
     }
 }
 
+#[inline]
 pub(super) fn put_text<S: Sink>(sink: &mut S, id: u8, value: Option<&str>) {
     if let Some(value) = value {
         sink.u8(id);
@@ -294,6 +295,7 @@ pub(super) fn put_text<S: Sink>(sink: &mut S, id: u8, value: Option<&str>) {
     }
 }
 
+#[inline]
 pub(super) fn put_binary<S: Sink>(sink: &mut S, id: u8, value: Option<&[u8]>) {
     if let Some(value) = value {
         sink.u8(id);

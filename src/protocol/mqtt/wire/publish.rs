@@ -1,6 +1,6 @@
 //! PUBLISH. May import the words of `wire`.
 
-use super::encode::{Block, Count, Sink, Unsendable, lengths};
+use super::encode::{Block, Count, Sink, Unsendable, lengths, variable_bytes};
 use super::fault::Fault;
 use super::header::Kind;
 use super::input::Input;
@@ -141,9 +141,8 @@ impl PublishHead<'_> {
         body_bytes: usize,
         packet_bytes_max: u32,
     ) -> Result<usize, Unsendable> {
-        let mut count = Count(0);
-        self.write(&mut count, version);
-        lengths(count.0.saturating_add(body_bytes), packet_bytes_max).map(|(_, bytes)| bytes)
+        let (head_bytes, _) = self.counted(version);
+        lengths(head_bytes.saturating_add(body_bytes), packet_bytes_max).map(|(_, bytes)| bytes)
     }
 
     /// Appends everything but the body, which must follow.
@@ -158,14 +157,17 @@ impl PublishHead<'_> {
         body_bytes: usize,
         packet_bytes_max: u32,
     ) -> Result<(), Unsendable> {
-        let mut count = Count(0);
-        self.write(&mut count, version);
-        let (length, _) = lengths(count.0.saturating_add(body_bytes), packet_bytes_max)?;
+        let (head_bytes, property_bytes) = self.counted(version);
+        let (length, _) = lengths(head_bytes.saturating_add(body_bytes), packet_bytes_max)?;
         // The fixed header has five octets at most.
-        out.reserve(count.0.saturating_add(5));
+        out.reserve(head_bytes.saturating_add(5));
         out.push(self.first_octet());
         out.variable(length);
-        self.write(out, version);
+        self.write_start(out);
+        if version.is_v5() {
+            out.variable(property_bytes);
+            self.write(out);
+        }
         Ok(())
     }
 
@@ -193,14 +195,26 @@ impl PublishHead<'_> {
         Kind::Publish.first_octet(flags)
     }
 
+    /// Octets between fixed header and body, and of the properties among them.
     #[inline]
-    fn write<S: Sink>(&self, sink: &mut S, version: Version) {
+    fn counted(&self, version: Version) -> (usize, u32) {
+        let mut start = Count(0);
+        self.write_start(&mut start);
+        if !version.is_v5() {
+            return (start.0, 0);
+        }
+        let mut properties = Count(0);
+        self.write(&mut properties);
+        let property_bytes = properties.as_u32();
+        let length_bytes = variable_bytes(property_bytes);
+        (start.0.saturating_add(length_bytes).saturating_add(properties.0), property_bytes)
+    }
+
+    #[inline]
+    fn write_start<S: Sink>(&self, sink: &mut S) {
         sink.text(self.topic);
         if let Some(id) = self.promise.packet_id() {
             sink.packet_id(id);
-        }
-        if version.is_v5() {
-            sink.block(self);
         }
     }
 }

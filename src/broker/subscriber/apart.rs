@@ -1,0 +1,47 @@
+//! Queues of sessions are for their sessions: clients may look at them and purge them, and that
+//! is all (mqtt.md X-06).
+//!
+//! May import `owner` and the queue's rules.
+
+use crate::auth::Access;
+use crate::broker::Broker;
+use crate::broker::queue::arguments::QUEUE_TYPE;
+use crate::broker::queue::{Queue, QueueSpec};
+use crate::command::{Entity, Refusal};
+use crate::ids::{ChannelRef, QueueId, VhostId};
+
+impl Broker {
+    /// [`Self::usable`] for what only a session does with its queue.
+    pub(in crate::broker) fn ordinary(
+        &self,
+        at: ChannelRef,
+        vhost: VhostId,
+        name: &str,
+        access: Access,
+    ) -> Result<QueueId, Refusal> {
+        let id = self.usable(at, vhost, name)?;
+        if self.queues.get(id).is_some_and(|entry| entry.queue.kind().of_session) {
+            let (access, entity, name) = (access.name(), Entity::Queue, name.into());
+            return Err(Refusal::AccessRefused { access, entity, name });
+        }
+        Ok(id)
+    }
+
+    /// Whether a client may declare a new queue so.
+    pub(in crate::broker) fn check_ordinary(
+        &self,
+        spec: &QueueSpec<'_>,
+        vhost: VhostId,
+    ) -> Result<(), Refusal> {
+        match Queue::rules(spec, &self.defaults_in(vhost)) {
+            Ok((kind, _)) if kind.of_session => Err(Refusal::InvalidArgument {
+                entity: Entity::Queue,
+                name: spec.name.into(),
+                argument: QUEUE_TYPE.into(),
+                reason: "queues of this type come with their sessions".into(),
+            }),
+            // What is wrong otherwise says who makes it.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! A message for a session: straight to its connection, or into its queue until the subscriber has
+//! said that it has it.
+//!
+//! May import `session`, `open`, and of the broker `deliver`, `connections`, `queue`.
+
+use super::open::CHANNEL;
+use super::session::SessionId;
+use crate::broker::Broker;
+use crate::broker::connections::window_bytes;
+use crate::broker::deliver::SETTLED;
+use crate::broker::queue::{Enqueued, More};
+use crate::command::{Delivery, Event, Now};
+use crate::ids::{ConsumerKey, QueueId, QueueRef};
+use crate::message::Message;
+
+impl Broker {
+    /// What its publisher does not want to be kept, or the subscriber does not, is not stored
+    /// anywhere. Whether a subscriber gets a message is no concern of its publisher: it counts as
+    /// stored whatever becomes of it.
+    pub(in crate::broker) fn put_in_session(
+        &mut self,
+        (queue, id): (QueueId, SessionId),
+        message: Message,
+        now: Now,
+    ) -> Enqueued {
+        let Some(session) = self.sessions.get(id) else { return Enqueued::Stored };
+        if !message.traits().persistent || !session.subscriptions.store_it(&message) {
+            self.pass_on((queue, id), message);
+            return Enqueued::Stored;
+        }
+        if self.has_place((queue, id), now) {
+            self.store(queue, message, now)
+        } else {
+            self.sessions.dropped += 1;
+            Enqueued::Stored
+        }
+    }
+
+    /// To the connection, if that takes it now.
+    fn pass_on(&mut self, (queue, id): (QueueId, SessionId), message: Message) {
+        let connection = self.sessions.get(id).and_then(|session| session.listener());
+        let entry = connection.and_then(|connection| self.connections.get_mut(connection));
+        let (Some(connection), Some(entry)) = (connection, entry.filter(|e| e.window.has_room()))
+        else {
+            self.sessions.dropped += 1;
+            return;
+        };
+        entry.window.in_flight += window_bytes(&message);
+        let delivery = Delivery {
+            channel: CHANNEL,
+            consumer: Some(ConsumerKey(0)),
+            queue: QueueRef { shard: self.shard, queue },
+            id: SETTLED,
+            redelivered: false,
+            delivery_count: None,
+            position: 0,
+            received: false,
+            message,
+        };
+        self.tell(connection, Event::Delivery(delivery));
+    }
+
+    /// Whether one more message may wait; the oldest makes room if the session wants it so.
+    fn has_place(&mut self, (queue, id): (QueueId, SessionId), now: Now) -> bool {
+        let Some(session) = self.sessions.get(id) else { return false };
+        let limits = session.limits;
+        let max = if session.connection.is_some() { limits.online_max } else { limits.offline_max };
+        let Some(max) = max else { return true };
+        let ready = |broker: &Self| broker.queues.get(queue).map_or(0, |e| e.queue.ready());
+        // What its subscriber can take at once does not wait.
+        while ready(self) >= max && ready(self) > 0 && self.deliver_pass(queue, now) == More::Yes {}
+        if ready(self) < max {
+            return true;
+        }
+        let Some(entry) = self.queues.get_mut(queue) else { return false };
+        let before = entry.queue.memory_bytes();
+        entry.queue.on_time(now, &mut self.effects_now);
+        let mut has_place = entry.queue.ready() < max;
+        if !has_place && limits.drop_oldest && max > 0 {
+            has_place = entry.queue.drop_oldest(&mut self.effects_now);
+            self.sessions.dropped += u64::from(has_place);
+        }
+        self.memory.moved(before, entry.queue.memory_bytes());
+        self.queue_effects(queue);
+        has_place
+    }
+
+    /// Messages that subscribers of this shard did not get since they were slow, away or had too
+    /// many waiting.
+    pub fn messages_dropped(&self) -> u64 {
+        self.sessions.dropped
+    }
+}

@@ -1,0 +1,75 @@
+//! Sessions that a restart finds: each durable queue of the type is one, with what the arguments of
+//! its definition and of its bindings say.
+//!
+//! May import `session`, `keep`, `subscribe`, and of the broker `binding`.
+
+use super::session::{Options, Session, Subscriptions};
+use crate::broker::Broker;
+use crate::broker::calls::Then;
+use crate::broker::exchange::Destination;
+use crate::broker::mail::BindingSpec;
+use crate::command::Now;
+use crate::ids::{QueueId, VhostId};
+use crate::subscriber::{FILTERS, FilterName};
+
+impl Broker {
+    /// After queues and bindings are there. Sessions whose clients were there when the process died
+    /// count from now.
+    pub(in crate::broker) fn restore_sessions(&mut self, now: Now) {
+        let all = self.queues.iter().filter(|(_, entry)| entry.queue.kind().of_session);
+        let all: Vec<QueueId> = all.map(|(id, _)| id).collect();
+        for queue in all {
+            let Some(entry) = self.queues.get(queue) else { continue };
+            let mut session = Session::new(entry.vhost, entry.queue.name());
+            session.read_arguments(entry.queue.arguments());
+            session.left_wall_ms.get_or_insert(now.wall_ms);
+            session.queue = Some(queue);
+            let (subscriptions, twice) = self.restored_subscriptions(queue, session.vhost);
+            session.subscriptions = subscriptions;
+            self.drop_restored(queue, twice);
+            let Some(id) = self.sessions.insert(session) else { continue };
+            let Some(session) = self.sessions.get(id) else { continue };
+            let arguments = session.arguments();
+            if let Some(entry) = self.queues.get_mut(queue) {
+                entry.session = Some(id);
+                // The first checkpoint says so; a crash before that counts from the next start.
+                entry.queue.set_arguments(arguments);
+            }
+            self.await_client(id, now);
+        }
+    }
+
+    /// And what stood there twice as the process died between the new one and the end of the old.
+    fn restored_subscriptions(
+        &self,
+        queue: QueueId,
+        vhost: VhostId,
+    ) -> (Subscriptions, Vec<BindingSpec>) {
+        let (mut subscriptions, mut twice) = (Subscriptions::default(), Vec::new());
+        let id = self.exchange_id(vhost, FILTERS);
+        let filters = id.and_then(|id| Some((id, self.exchanges.get(&id)?)));
+        let Some((exchange, filters)) = filters else { return (subscriptions, twice) };
+        for bound in filters.bindings.bindings_of(Destination::Queue(queue)) {
+            let name = FilterName { group: None, filter: bound.key.into() };
+            if subscriptions.get(&name).is_some() {
+                let (key, arguments) = (bound.key.into(), bound.arguments.clone());
+                twice.push(BindingSpec { exchange, key, arguments });
+            } else {
+                subscriptions.insert(&name, Options::read(bound.arguments));
+            }
+        }
+        (subscriptions, twice)
+    }
+
+    fn drop_restored(&mut self, queue: QueueId, bindings: Vec<BindingSpec>) {
+        if bindings.is_empty() {
+            return;
+        }
+        if let Some(call) = self.open_call(Then::Nothing) {
+            for binding in bindings {
+                self.take_binding(queue, &binding, call);
+            }
+            self.release(call, true);
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! What a shard knows of a session: whose it is, how long it lasts, what it has subscribed to.
+//!
+//! One per client whose session lives here. May import `slots`, `topic_tree`, `message`,
+//! `properties` and `crate::subscriber`.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::broker::slots::{SlotId, Slots};
+use crate::broker::topic_tree::{Syntax, TopicTree};
+use crate::ids::{ConnectionId, ConsumerId, QueueId, VhostId};
+use crate::message::Message;
+use crate::properties::{is_by_topic, topic_of_key};
+use crate::subscriber::{Assurance, FilterName, Lasts, SessionLimits, Subscription};
+
+/// A session in the table of its shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(in crate::broker) struct SessionId {
+    index: u32,
+    generation: u32,
+}
+
+impl SlotId for SessionId {
+    fn make(index: u32, generation: u32) -> Self {
+        Self { index, generation }
+    }
+    fn place(self) -> usize {
+        self.index as usize
+    }
+    fn age(self) -> u32 {
+        self.generation
+    }
+}
+
+/// What a subscriber wants of a filter: a [`Subscription`] without its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Options {
+    pub(super) assurance: Assurance,
+    pub(super) not_own: bool,
+    pub(super) as_published: bool,
+    pub(super) number: u32,
+}
+
+impl Options {
+    pub(super) const fn of(subscription: &Subscription) -> Self {
+        let Subscription { name: _, assurance, not_own, as_published, number } = subscription;
+        Self {
+            assurance: *assurance,
+            not_own: *not_own,
+            as_published: *as_published,
+            number: *number,
+        }
+    }
+
+    /// Whether messages are stored for it.
+    const fn stores(self) -> bool {
+        match self.assurance {
+            Assurance::AtMostOnce => false,
+            Assurance::AtLeastOnce | Assurance::ExactlyOnce => true,
+        }
+    }
+}
+
+/// What a session has subscribed to.
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions {
+    all: BTreeMap<FilterName, Options>,
+    /// How many filters without a group are stored for.
+    storing: usize,
+    /// How many filters have no group.
+    plain: usize,
+    /// Those that are stored for; there while some are and some are not.
+    stored: Option<Box<TopicTree<()>>>,
+}
+
+impl Subscriptions {
+    pub(super) fn get(&self, name: &FilterName) -> Option<Options> {
+        self.all.get(name).copied()
+    }
+
+    /// Adds or replaces one.
+    pub(super) fn insert(&mut self, name: &FilterName, options: Options) {
+        self.remove(name);
+        self.all.insert(name.clone(), options);
+        if name.group.is_some() {
+            return;
+        }
+        self.plain += 1;
+        self.storing += usize::from(options.stores());
+        if let Some(stored) = self.stored.as_mut().filter(|_| options.stores()) {
+            stored.update(&name.filter, |()| {});
+        }
+        self.mind_the_tree();
+    }
+
+    pub(super) fn remove(&mut self, name: &FilterName) -> Option<Options> {
+        let options = self.all.remove(name)?;
+        if name.group.is_none() {
+            self.plain -= 1;
+            self.storing -= usize::from(options.stores());
+            if let Some(stored) = self.stored.as_mut().filter(|_| options.stores()) {
+                stored.remove(&name.filter);
+            }
+            self.mind_the_tree();
+        }
+        Some(options)
+    }
+
+    /// With one level of assurance for all there is nothing to look up.
+    fn mind_the_tree(&mut self) {
+        let mixed = self.storing > 0 && self.storing < self.plain;
+        if !mixed {
+            self.stored = None;
+        } else if self.stored.is_none() {
+            let mut tree = TopicTree::new(Syntax::SLASHES);
+            for (name, options) in &self.all {
+                if name.group.is_none() && options.stores() {
+                    tree.update(&name.filter, |()| {});
+                }
+            }
+            self.stored = Some(Box::new(tree));
+        }
+    }
+
+    /// Whether a message that asks for it is stored.
+    pub(super) fn store_it(&self, message: &Message) -> bool {
+        let Some(tree) = &self.stored else { return self.storing > 0 };
+        if is_by_topic(message) {
+            return any(tree, message.routing_key());
+        }
+        topic_of_key(message.routing_key()).is_some_and(|topic| any(tree, &topic))
+    }
+
+    pub(super) fn to_vec(&self) -> Vec<Subscription> {
+        let all = self.all.iter().map(|(name, options)| Subscription {
+            name: name.clone(),
+            assurance: options.assurance,
+            not_own: options.not_own,
+            as_published: options.as_published,
+            number: options.number,
+        });
+        all.collect()
+    }
+}
+
+fn any(tree: &TopicTree<()>, topic: &str) -> bool {
+    let mut found = false;
+    tree.matching(topic, |()| found = true);
+    found
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) vhost: VhostId,
+    /// The name of its queue.
+    pub(super) name: Box<str>,
+    /// Its queue; one that does not last has none before its first subscription.
+    pub(super) queue: Option<QueueId>,
+    /// Its queue is durable.
+    pub(super) durable: bool,
+    /// The connection that has it.
+    pub(super) connection: Option<ConnectionId>,
+    /// That was told so: deliveries may follow.
+    pub(super) open: bool,
+    /// As which the connection gets what is stored.
+    pub(super) consumer: Option<ConsumerId>,
+    pub(super) window: u32,
+    pub(super) limits: SessionLimits,
+    pub(super) lasts: Lasts,
+    /// When its client left, milliseconds since 1970-01-01 UTC.
+    pub(super) left_wall_ms: Option<u64>,
+    /// When it ends if its client does not come back, monotonic milliseconds.
+    pub(super) ends_ms: Option<u64>,
+    /// The earliest deadline a timer stands for.
+    pub(super) timer_ms: Option<u64>,
+    pub(super) subscriptions: Subscriptions,
+}
+
+impl Session {
+    /// One that lasts and has nothing yet.
+    pub(super) fn new(vhost: VhostId, name: &str) -> Self {
+        Self {
+            vhost,
+            name: name.into(),
+            queue: None,
+            durable: true,
+            connection: None,
+            open: false,
+            consumer: None,
+            window: 0,
+            limits: SessionLimits { online_max: None, offline_max: None, drop_oldest: false },
+            lasts: Lasts::Connection,
+            left_wall_ms: None,
+            ends_ms: None,
+            timer_ms: None,
+            subscriptions: Subscriptions::default(),
+        }
+    }
+
+    /// The connection that takes messages now.
+    pub(super) fn listener(&self) -> Option<ConnectionId> {
+        self.connection.filter(|_| self.open)
+    }
+}
+
+/// The sessions of a shard.
+#[derive(Debug, Default)]
+pub(in crate::broker) struct Sessions {
+    table: Slots<SessionId, Session>,
+    names: HashMap<(VhostId, Box<str>), SessionId, ahash::RandomState>,
+    /// Messages that subscribers did not get since they were slow, away or had too many waiting.
+    pub(super) dropped: u64,
+}
+
+impl Sessions {
+    pub(super) fn get(&self, id: SessionId) -> Option<&Session> {
+        self.table.get(id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.table.get_mut(id)
+    }
+
+    /// The session whose queue has this name.
+    pub(super) fn named(&self, vhost: VhostId, name: &str) -> Option<SessionId> {
+        self.names.get(&(vhost, name.into())).copied()
+    }
+
+    pub(super) fn insert(&mut self, session: Session) -> Option<SessionId> {
+        let name = (session.vhost, session.name.clone());
+        let id = self.table.insert(session)?;
+        self.names.insert(name, id);
+        Some(id)
+    }
+
+    pub(super) fn remove(&mut self, id: SessionId) -> Option<Session> {
+        let gone = self.table.remove(id)?;
+        self.names.remove(&(gone.vhost, gone.name.clone()));
+        Some(gone)
+    }
+}
+
+#[cfg(test)]
+impl Sessions {
+    /// Every session with the name and the place of its queue.
+    pub(in crate::broker) fn all(&self) -> Vec<(SessionId, String, Option<QueueId>)> {
+        self.table.iter().map(|(id, s)| (id, s.name.to_string(), s.queue)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::queue::testing::message;
+    use crate::message::Body;
+    use crate::properties::TOPICS;
+    use crate::subscriber::FILTERS;
+
+    fn name(filter: &str) -> FilterName {
+        FilterName { group: None, filter: filter.into() }
+    }
+
+    impl Subscriptions {
+        fn store(&self, topic: &str) -> bool {
+            let traits = message("").traits();
+            let to = |exchange: &str, key: &str| {
+                Message::new(exchange.into(), key, traits, b"", Body::Slice(b""), 0).unwrap()
+            };
+            let stored = self.store_it(&to(FILTERS, topic));
+            assert_eq!(stored, self.store_it(&to(TOPICS, &topic.replace('/', "."))));
+            stored
+        }
+    }
+
+    fn with(assurance: Assurance) -> Options {
+        Options { assurance, ..Options::default() }
+    }
+
+    #[test]
+    fn what_is_stored_follows_the_filters_that_match() {
+        let mut all = Subscriptions::default();
+        assert!(!all.store("a/b"));
+        all.insert(&name("a/#"), with(Assurance::AtMostOnce));
+        assert!(!all.store("a/b"));
+        all.insert(&name("a/+"), with(Assurance::ExactlyOnce));
+        assert!(all.store("a/b") && !all.store("a/b/c"));
+        all.insert(&name("a/b/c"), with(Assurance::AtLeastOnce));
+        assert!(all.store("a/b/c") && !all.store("a/b/d"));
+        all.insert(&name("a/+"), with(Assurance::AtMostOnce));
+        assert!(!all.store("a/b") && all.store("a/b/c"));
+        all.remove(&name("a/b/c"));
+        assert!(!all.store("a/b/c") && all.stored.is_none());
+    }
+
+    #[test]
+    fn one_level_for_all_needs_no_tree() {
+        let mut all = Subscriptions::default();
+        for filter in ["a", "b/+", "c/#"] {
+            all.insert(&name(filter), with(Assurance::AtLeastOnce));
+        }
+        assert!(all.store("whatever led here") && all.stored.is_none());
+        all.insert(&name("d"), Options::default());
+        assert!(all.stored.is_some());
+        all.remove(&name("d"));
+        assert!(all.stored.is_none());
+    }
+}

@@ -1,0 +1,174 @@
+//! How a connection begins, moves to another shard and ends.
+//!
+//! May import `hub`, `protocol`, `transport`, `config`, `ringmq_shards`.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::Rc;
+
+use ringmq_shards::{Output, ReadBuffer, ShardId, Socket, Stream};
+
+use super::{Connection, Phase};
+use crate::command::Now;
+use crate::config::Main;
+use crate::hub::{Arrival, Hub, Luggage};
+use crate::protocol::{Context, Endpoint, ListenAt, Next, Peer, Session};
+use crate::transport::{Chosen, Front, Request, WebSocket, Wire};
+
+/// Serves a connection until it is over, or lives on another shard.
+pub(crate) async fn serve(hub: Rc<Hub>, arrival: Arrival) {
+    let listener = arrival.listener;
+    let Some(mut connection) = Connection::begin(hub.clone(), arrival) else {
+        return hub.failed(listener);
+    };
+    poll_fn(|task| connection.poll(task)).await;
+    if let Phase::Leaving { to } = connection.phase {
+        connection.leave(to);
+    } else {
+        connection.end();
+    }
+}
+
+/// Both ends of a connection; `None` if it is gone.
+fn ends(socket: &Socket, listens_at: &ListenAt) -> Option<(Endpoint, Endpoint)> {
+    match listens_at {
+        ListenAt::Tcp(_) => {
+            Some((socket.peer_addr().ok()?.into(), socket.local_addr().ok()?.into()))
+        }
+        ListenAt::Unix { path, .. } => {
+            let end = Endpoint::Unix(path.to_string_lossy().into());
+            Some((end.clone(), end))
+        }
+    }
+}
+
+/// Options that the kernel refuses leave its defaults; the connection works without them.
+fn set_options(socket: &Socket, main: &Main) {
+    let _ = socket.set_nodelay(main.tcp_nodelay);
+    if let Some(alive) = main.tcp_keepalive {
+        let _ = socket.set_keepalive(alive.idle_s, alive.interval_s, alive.probes);
+        // Octets that nobody acknowledges are given up as soon as silence is (abuse row 44).
+        let patience_s = alive.interval_s.saturating_mul(alive.probes).saturating_add(alive.idle_s);
+        let _ = socket.set_user_timeout_ms(Some(patience_s.saturating_mul(1000)));
+    }
+    if !main.tcp_congestion.is_empty() {
+        let _ = socket.set_congestion_control(&main.tcp_congestion);
+    }
+}
+
+impl Connection {
+    /// `None`: it is gone already, or there is no place for it.
+    fn begin(hub: Rc<Hub>, arrival: Arrival) -> Option<Self> {
+        let Arrival { socket, listener, accepted_ms, moved } = arrival;
+        let settings = hub.listener(listener)?.clone();
+        let (remote, local) = ends(&socket, &settings.at)?;
+        if moved.is_none() {
+            set_options(&socket, &hub.config.main);
+        }
+        let id = hub.broker.borrow_mut().attach()?;
+        let is_moved = moved.is_some();
+        let Luggage { unread, unsent, web } = moved.unwrap_or_default();
+        let mut input = ReadBuffer::new(hub.shard.buffers());
+        let mut output = Output::new(hub.shard.buffers());
+        input.put(&unread);
+        output.put(&unsent);
+        let peer = Peer {
+            id,
+            remote,
+            local,
+            listener: settings.clone(),
+            accepted_ms,
+            moved: is_moved,
+            config: hub.config.clone(),
+            logins: hub.logins.clone(),
+        };
+        let (wire, session) = match web {
+            None if settings.web_path.is_some() => {
+                let chosen = Chosen::default();
+                let front = Front::new(peer.clone(), hub.listeners(), chosen.clone());
+                let session: Box<dyn Session> = Box::new(front);
+                (Wire::Request(Box::new(Request { chosen, peer })), session)
+            }
+            None => (Wire::Plain, (settings.protocol.start)(peer)),
+            Some(incoming) => {
+                let mut web = WebSocket::new(incoming, hub.shard.buffers());
+                web.framed.append(&mut output);
+                (Wire::WebSocket(web), (settings.protocol.start)(peer))
+            }
+        };
+        Some(Self {
+            session,
+            wire,
+            stream: Stream::from_socket(socket),
+            input,
+            output,
+            events: VecDeque::new(),
+            backlog: 0,
+            id,
+            listener,
+            accepted_ms,
+            moved: is_moved,
+            phase: Phase::Open { next: Next::Read { bytes_min: 1 } },
+            unwritten: false,
+            stuck_since_ms: None,
+            told_stop: false,
+            hub,
+        })
+    }
+
+    /// Gives back what is left.
+    fn end(mut self) {
+        let now = self.hub.now();
+        let mut broker = self.hub.broker.borrow_mut();
+        let lost = if let Phase::Over { lost } = &mut self.phase { lost.take() } else { None };
+        let why = lost.unwrap_or_else(|| "closed".into());
+        let mut context = Context { broker: &mut broker, out: &mut self.output, now };
+        self.session.on_lost(&why, &mut context);
+        // Deliveries among what it has not seen go back to their queues.
+        for event in self.events.drain(..) {
+            self.session.on_event(event, &mut context);
+        }
+        broker.detach(self.id.connection, now);
+        drop(broker);
+        self.vacate(now);
+    }
+
+    /// Goes to another shard, where a new session is shown the same octets. The one that was here
+    /// has left nothing behind and is told nothing.
+    fn leave(mut self, to: ShardId) {
+        let now = self.hub.now();
+        self.hub.broker.borrow_mut().detach(self.id.connection, now);
+        self.vacate(now);
+        self.wrap();
+        let (web, mut output) = match self.wire {
+            Wire::Plain | Wire::Request(_) => (None, self.output),
+            Wire::WebSocket(web) => {
+                let (incoming, framed) = web.into_parts();
+                (Some(incoming), framed)
+            }
+        };
+        let mut unsent = Vec::new();
+        while !output.is_empty() {
+            let count = output.front().len();
+            unsent.extend_from_slice(output.front());
+            output.consume(count);
+        }
+        let moved = Some(Luggage { unread: self.input.filled().to_vec(), unsent, web });
+        // Nothing is in flight: what the stream has asked of the kernel is only to be told when
+        // there is something to read.
+        match self.stream.into_socket() {
+            Ok(socket) => {
+                let (listener, accepted_ms) = (self.listener, self.accepted_ms);
+                self.hub.send_connection(to, Arrival { socket, listener, accepted_ms, moved });
+            }
+            Err(error) => tracing::warn!(%error, "a connection that was to move is closed"),
+        }
+    }
+
+    /// Gives back its place.
+    fn vacate(&self, now: Now) {
+        self.hub.leave_seat(self.id.connection);
+        self.hub.left(self.listener);
+        self.hub.end_turn(now);
+    }
+}

@@ -1,0 +1,158 @@
+//! The property block of a message: what the broker carries for this protocol and never reads
+//! (X-09). Records on disk have it, so its layout is fixed for ever. May import `message`,
+//! `subscriber`, `wire`.
+//!
+//! ```text
+//! 1 octet   bits 0-1 assurance of its publisher, bit 2 retained mark, bit 3 will
+//! 8 octets  hash of its publisher's virtual host and client id; 0: unknown
+//! rest      the properties that are forwarded unaltered, as version 5 writes them
+//! ```
+
+use crate::message::{Message, ProtocolTag};
+use crate::subscriber::Assurance;
+
+/// The mark of property blocks in this layout.
+pub const TAG: ProtocolTag = ProtocolTag(1);
+
+const ASSURANCE: u8 = 0b11;
+const RETAIN: u8 = 0b100;
+const WILL: u8 = 0b1000;
+
+/// Octets before the properties.
+const HEAD_BYTES: usize = 9;
+
+/// See the module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Block<'a> {
+    /// How surely its publisher sent it.
+    pub(super) assurance: Assurance,
+    /// Its publisher marked it as one to be retained.
+    pub(super) retain: bool,
+    /// It was left behind by a connection that broke.
+    pub(super) will: bool,
+    /// Who published it.
+    pub(super) publisher: u64,
+    /// Properties that are forwarded unaltered.
+    pub(super) forwarded: &'a [u8],
+}
+
+impl<'a> Block<'a> {
+    /// What a message says of itself. One of another protocol says only whether it asks to survive
+    /// a restart (X-09).
+    pub(super) fn of(message: &'a Message) -> Self {
+        let traits = message.traits();
+        if traits.protocol == TAG
+            && let Some(block) = Self::read(message.properties())
+        {
+            return block;
+        }
+        let assurance =
+            if traits.persistent { Assurance::AtLeastOnce } else { Assurance::AtMostOnce };
+        Self { assurance, retain: false, will: false, publisher: 0, forwarded: &[] }
+    }
+
+    /// `None`: these octets are no such block.
+    pub(super) fn read(block: &'a [u8]) -> Option<Self> {
+        let (head, forwarded) = block.split_first_chunk::<HEAD_BYTES>()?;
+        let [flags, publisher @ ..] = *head;
+        Some(Self {
+            assurance: assurance_of(flags & ASSURANCE)?,
+            retain: flags & RETAIN != 0,
+            will: flags & WILL != 0,
+            publisher: u64::from_be_bytes(publisher),
+            forwarded,
+        })
+    }
+
+    /// Appends the block.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.reserve(HEAD_BYTES.saturating_add(self.forwarded.len()));
+        out.extend_from_slice(&self.head());
+        out.extend_from_slice(self.forwarded);
+    }
+
+    /// The whole block if there are no properties, as with most messages: it needs no memory.
+    pub(super) fn short(&self) -> Option<[u8; HEAD_BYTES]> {
+        self.forwarded.is_empty().then(|| self.head())
+    }
+
+    fn head(&self) -> [u8; HEAD_BYTES] {
+        let mut flags = level(self.assurance);
+        if self.retain {
+            flags |= RETAIN;
+        }
+        if self.will {
+            flags |= WILL;
+        }
+        let [a, b, c, d, e, f, g, h] = self.publisher.to_be_bytes();
+        [flags, a, b, c, d, e, f, g, h]
+    }
+}
+
+/// An assurance as the wire has it.
+pub(super) const fn level(assurance: Assurance) -> u8 {
+    match assurance {
+        Assurance::AtMostOnce => 0,
+        Assurance::AtLeastOnce => 1,
+        Assurance::ExactlyOnce => 2,
+    }
+}
+
+/// The other way round; `None` for 3 and above.
+pub(super) const fn assurance_of(level: u8) -> Option<Assurance> {
+    match level {
+        0 => Some(Assurance::AtMostOnce),
+        1 => Some(Assurance::AtLeastOnce),
+        2 => Some(Assurance::ExactlyOnce),
+        _ => None,
+    }
+}
+
+/// What stands for a client in the messages that it publishes: never 0. FNV-1a, since messages on
+/// disk keep it.
+pub(super) fn publisher(vhost: &str, client: &str) -> u64 {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+    let octets = vhost.bytes().chain([0]).chain(client.bytes());
+    octets.fold(OFFSET, |hash, octet| (hash ^ u64::from(octet)).wrapping_mul(PRIME)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_read_as_it_was_written() {
+        for (n, assurance) in
+            [Assurance::AtMostOnce, Assurance::AtLeastOnce, Assurance::ExactlyOnce]
+                .into_iter()
+                .enumerate()
+        {
+            for bits in 0..4 {
+                let block = Block {
+                    assurance,
+                    retain: bits & 1 != 0,
+                    will: bits & 2 != 0,
+                    publisher: publisher("/", "c"),
+                    forwarded: b"xyz",
+                };
+                let mut octets = Vec::new();
+                block.write(&mut octets);
+                assert_eq!(usize::from(octets[0] & 3), n);
+                assert_eq!(Block::read(&octets), Some(block));
+            }
+        }
+    }
+
+    #[test]
+    fn octets_that_are_no_block_are_none() {
+        assert_eq!(Block::read(&[0; 8]), None);
+        assert_eq!(Block::read(&[3; 9]), None);
+    }
+
+    #[test]
+    fn publishers_of_two_virtual_hosts_are_two() {
+        assert_ne!(publisher("a", "bc"), publisher("ab", "c"));
+        assert_ne!(publisher("", ""), 0);
+    }
+}

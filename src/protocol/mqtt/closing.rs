@@ -1,0 +1,115 @@
+//! How connections end: on the client's wish, for an error, because another connection has the
+//! session (3.14, 4.8, 4.13; H-11 to H-14, H-35). May import the files of this folder, `broker`.
+
+use crate::protocol::Context;
+use crate::subscriber::Lasts;
+
+use super::connect::lasts_of;
+use super::session::{Mqtt, Phase};
+use super::wire::Version;
+use super::wire::connack::{Connack, ConnackProperties};
+use super::wire::disconnect::Disconnect;
+use super::wire::encode::put_explained;
+use super::wire::fault::Fault;
+use super::wire::properties::Diagnostics;
+use super::wire::reason_code::ReasonCode;
+
+impl Mqtt {
+    /// Ends the connection for an error. Its will is published: only a farewell of the client takes
+    /// it back.
+    pub(super) fn fail(&mut self, fault: Fault, cx: &mut Context<'_>) {
+        if matches!(self.phase, Phase::Closed) {
+            return;
+        }
+        tracing::info!(
+            peer = %self.link.peer.remote,
+            client = &*self.link.client,
+            vhost = &*self.link.vhost,
+            code = fault.code.octet(),
+            reason = fault.text,
+            "connection closed by the broker"
+        );
+        if self.is_open() {
+            self.put_disconnect(fault.code, fault.text, cx);
+        }
+        self.phase = Phase::Closed;
+    }
+
+    /// Says why (3.14.0-1: only after CONNACK). Before version 5 there is no way to say it.
+    fn put_disconnect(&self, code: ReasonCode, text: &str, cx: &mut Context<'_>) {
+        if self.link.version == Version::V5 {
+            let packet = Disconnect::new(code, Some(text));
+            let max = self.link.packet_bytes_max;
+            // A client that takes not even this is closed without a word.
+            let _ = put_explained(cx.out.buffer(), &packet, self.link.version, max);
+        }
+    }
+
+    /// Refuses a CONNECT. Before version 5 some reasons cannot be said (3.2.2-6).
+    pub(super) fn refuse(&mut self, code: ReasonCode, cx: &mut Context<'_>) {
+        self.refuse_because(code, None, cx);
+    }
+
+    /// The same with words.
+    pub(super) fn refuse_because(
+        &mut self,
+        code: ReasonCode,
+        reason: Option<&str>,
+        cx: &mut Context<'_>,
+    ) {
+        tracing::info!(
+            peer = %self.link.peer.remote,
+            client = &*self.link.client,
+            code = code.octet(),
+            reason,
+            "CONNECT refused"
+        );
+        let diagnostics = Diagnostics { reason, ..Diagnostics::default() };
+        let properties = ConnackProperties { diagnostics, ..ConnackProperties::default() };
+        let packet = Connack { session_present: false, code, properties };
+        let (version, max) = (self.link.version, self.link.packet_bytes_max);
+        let _ = put_explained(cx.out.buffer(), &packet, version, max);
+        self.phase = Phase::Closed;
+    }
+
+    /// DISCONNECT from the client (3.14.4-3; H-14).
+    pub(super) fn on_disconnect(
+        &mut self,
+        disconnect: &Disconnect<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Fault> {
+        let connection = self.link.id();
+        if let Some(expiry_s) = disconnect.session_expiry_s {
+            if self.link.expiry_s == 0 && expiry_s != 0 {
+                let text = "a session expiry interval where CONNECT had none";
+                return Err(Fault::protocol(text));
+            }
+            let capped = expiry_s.min(self.link.limits.session_expiry_s_max);
+            let lasts: Lasts = lasts_of(capped);
+            cx.broker.set_lasts(connection, lasts, cx.now);
+        }
+        if disconnect.code == ReasonCode::Success {
+            cx.broker.set_will(connection, None, cx.now);
+        }
+        tracing::debug!(
+            peer = %self.link.peer.remote,
+            client = &*self.link.client,
+            code = disconnect.code.octet(),
+            "connection closed by the client"
+        );
+        self.phase = Phase::Closed;
+        Ok(())
+    }
+
+    /// Another connection has the session (3.1.4-2; in version 5 3.1.4-3).
+    pub(super) fn on_taken_over(&mut self, cx: &mut Context<'_>) {
+        let is_suppressed = self.link.limits.suppress_will_on_takeover;
+        // A will that waits for the client to come back has seen it come back. Had the session been
+        // begun anew, the broker would have published it by now (H-12).
+        if self.is_open() && (is_suppressed || self.link.will_is_delayed) {
+            cx.broker.set_will(self.link.id(), None, cx.now);
+        }
+        let text = "another connection has the client identifier";
+        self.fail(Fault::new(ReasonCode::SessionTakenOver, text), cx);
+    }
+}

@@ -1,0 +1,373 @@
+//! CONNECT to CONNACK: who it is, where its session lives, how it goes on (3.1, 3.2; H-11, H-16,
+//! H-17, X-01, X-06; abuse rows 56 to 62, 75 to 79). May import the files of this folder, `auth`,
+//! `broker`, `limits`.
+
+use crate::auth::{Identity, LoginRefused};
+use crate::command::{Answer, Command};
+use crate::ids::ShardId;
+use crate::limits::LOGIN_REFUSAL_DELAY_MS;
+use crate::protocol::Context;
+use crate::subscriber::{Lasts, OpenSession, OpenedSession};
+
+use super::alias::Outbound;
+use super::block::{assurance_of, publisher};
+use super::publish::check_topic;
+use super::reason::connect_code_of;
+use super::session::{Flow, Mqtt, Phase, SESSION};
+use super::will::{LastWords, Testament};
+use super::wire::connack::{Connack, ConnackProperties};
+use super::wire::connect::{Connect, ConnectFault, Will};
+use super::wire::header::Raw;
+use super::wire::reason_code::ReasonCode;
+use super::wire::{Sender, Version};
+
+/// A session expiry interval that never ends.
+const FOREVER_S: u32 = u32::MAX;
+
+/// Client ids that are drawn at most to find one whose session lives here (arbitrary: with 256
+/// shards one in 60 connections moves).
+const DRAWS_MAX: u32 = 1024;
+
+/// What CONNECT said that counts once the session is open.
+#[derive(Debug)]
+pub(super) struct Greeting {
+    keep_alive_s: u16,
+    /// Told to the client because it differs from what it asked for.
+    server_keep_alive_s: Option<u16>,
+    session_expiry_s: Option<u32>,
+    id_is_assigned: bool,
+    topic_alias_max: u16,
+    will: Option<Testament>,
+}
+
+/// Where a client belongs.
+struct Place<'a> {
+    vhost: &'a str,
+    user: Option<&'a str>,
+    /// Its own id, or one that was made up.
+    client: Box<str>,
+    is_assigned: bool,
+    home: ShardId,
+}
+
+/// The name of the queue that is a client's session.
+fn queue_name(client: &str) -> Box<str> {
+    format!("mqtt-subscription-{client}qos1").into()
+}
+
+/// How long a session with that expiry interval is remembered.
+pub(super) fn lasts_of(expiry_s: u32) -> Lasts {
+    match expiry_s {
+        0 => Lasts::Connection,
+        FOREVER_S => Lasts::Forever,
+        seconds => Lasts::Ms(u64::from(seconds).saturating_mul(1000)),
+    }
+}
+
+impl Mqtt {
+    /// The first packet.
+    pub(super) fn on_connect(&mut self, raw: &Raw<'_>, cx: &mut Context<'_>) -> Flow {
+        let connect = match Connect::decode(raw.body) {
+            Ok(connect) => connect,
+            Err(ConnectFault { fault, answer }) => {
+                let may_say = answer.is_some_and(Version::is_v5)
+                    || fault.code == ReasonCode::UnsupportedProtocolVersion;
+                match answer.filter(|_| may_say) {
+                    Some(version) => {
+                        self.link.version = version;
+                        self.refuse_because(fault.code, Some(fault.text), cx);
+                    }
+                    // A malformed one has no answer before version 5 (3.1.4-1).
+                    None => self.fail(fault, cx),
+                }
+                return Flow::Go;
+            }
+        };
+        self.link.version = connect.version;
+        self.link.is_bridge = connect.is_bridge;
+        if connect.version.is_v5() {
+            let max = connect.properties.packet_bytes_max;
+            self.link.packet_bytes_max = max.unwrap_or(self.link.packet_bytes_max);
+        }
+        if let Err(fault) = raw.header.check(connect.version, Sender::Client) {
+            self.fail(fault, cx);
+            return Flow::Go;
+        }
+        let (config, listener) = (self.link.peer.config.clone(), self.link.peer.listener.clone());
+        let usual = listener.mountpoint.as_deref().unwrap_or(&config.mqtt.default_vhost);
+        match self.place(&connect, usual, cx) {
+            Ok(place) if place.home != self.link.peer.id.shard && !self.link.peer.moved => {
+                Flow::Move(place.home)
+            }
+            Ok(place) => {
+                self.let_in(&connect, &place, cx);
+                Flow::Go
+            }
+            Err(code) => {
+                self.refuse(code, cx);
+                Flow::Go
+            }
+        }
+    }
+
+    /// Where the client belongs, as far as can be told before it has proved who it is.
+    fn place<'a>(
+        &self,
+        connect: &Connect<'a>,
+        usual_vhost: &'a str,
+        cx: &Context<'_>,
+    ) -> Result<Place<'a>, ReasonCode> {
+        let limits = &self.link.limits;
+        let version = connect.version;
+        let level = version.level() | if connect.is_bridge { 0x80 } else { 0 };
+        let is_spoken =
+            limits.versions.contains(level) || (version.is_v5() && limits.versions.contains(5));
+        if !is_spoken {
+            return Err(ReasonCode::UnsupportedProtocolVersion);
+        }
+        let client = connect.client_id;
+        if client.len() > limits.client_id_bytes_max {
+            return Err(ReasonCode::ClientIdentifierNotValid);
+        }
+        // In version 5 any client may leave it to us; before only one that leaves nothing behind,
+        // and in 3.1 none (3.1.3-6 to 3.1.3-8 of 3.1.1, 3.1.3-6 of 5.0).
+        let may_be_empty = match version {
+            Version::V3 => false,
+            Version::V4 => connect.clean_start,
+            Version::V5 => true,
+        };
+        if client.is_empty() && !may_be_empty {
+            return Err(ReasonCode::ClientIdentifierNotValid);
+        }
+        if connect.properties.auth_method.is_some() {
+            return Err(ReasonCode::BadAuthenticationMethod);
+        }
+        let (vhost, user) = match connect.user_name.and_then(|name| name.rsplit_once(':')) {
+            //
+            Some((vhost, name)) if limits.vhost_in_username => (vhost, Some(name)),
+            Some(_) | None => (usual_vhost, connect.user_name),
+        };
+        let unknown = ReasonCode::BadUserNameOrPassword;
+        if !client.is_empty() {
+            let home = cx.broker.session_home(vhost, &queue_name(client)).ok_or(unknown)?;
+            let client = client.into();
+            return Ok(Place { vhost, user, client, is_assigned: false, home });
+        }
+        let here = self.link.peer.id.shard;
+        let mut seed = [0_u8; 16];
+        getrandom::fill(&mut seed).map_err(|_| ReasonCode::ServerUnavailable)?;
+        let seed = u128::from_be_bytes(seed);
+        let mut drawn = None;
+        for n in 0..DRAWS_MAX {
+            let client: Box<str> = format!("auto-{:032x}", seed.wrapping_add(n.into())).into();
+            let home = cx.broker.session_home(vhost, &queue_name(&client)).ok_or(unknown)?;
+            drawn = Some((client, home));
+            if home == here {
+                break;
+            }
+        }
+        let (client, home) = drawn.ok_or(ReasonCode::ServerUnavailable)?;
+        Ok(Place { vhost, user, client, is_assigned: true, home })
+    }
+
+    /// A client whose session lives here, or nowhere it could go to.
+    fn let_in(&mut self, connect: &Connect<'_>, place: &Place<'_>, cx: &mut Context<'_>) {
+        self.link.vhost = place.vhost.into();
+        self.link.client = place.client.clone();
+        self.link.publisher = publisher(place.vhost, &place.client);
+        let identity = match self.login(connect, place.user, cx.now.mono_ms) {
+            Ok(identity) => identity,
+            Err(code) => {
+                let delay_ms = self.refusal_delay_ms(cx.now.mono_ms);
+                let until_ms = cx.now.mono_ms.saturating_add(delay_ms);
+                self.phase = Phase::Refusing { code, until_ms };
+                return;
+            }
+        };
+        if let Err(refusal) = cx.broker.enter(self.link.id(), &identity, place.vhost) {
+            tracing::info!(peer = %self.link.peer.remote, user = identity.name(), ?refusal, "refused");
+            return self.refuse(connect_code_of(&refusal), cx);
+        }
+        if let Some(will) = &connect.will
+            && let Err(code) = check_topic(will.topic, &self.link)
+        {
+            return self.refuse(code, cx);
+        }
+        self.open(connect, place.is_assigned, cx);
+    }
+
+    /// The time after which a refusal is told: never quite the same, so that it tells nothing of
+    /// the work behind it (abuse row 48).
+    fn refusal_delay_ms(&self, now_ms: u64) -> u64 {
+        let port = u64::from(self.link.peer.remote.port());
+        LOGIN_REFUSAL_DELAY_MS.saturating_add(port.wrapping_mul(31).wrapping_add(now_ms) % 256)
+    }
+
+    /// Who this is. The reason of a refusal goes to the log only.
+    fn login(
+        &self,
+        connect: &Connect<'_>,
+        user: Option<&str>,
+        now_ms: u64,
+    ) -> Result<Identity, ReasonCode> {
+        let peer = &self.link.peer.remote;
+        let mut logins = self.link.peer.logins.borrow_mut();
+        if let Err(error) = logins.limiter.admit(peer.ip(), now_ms) {
+            tracing::warn!(%peer, %error, "login refused");
+            return Err(ReasonCode::BadUserNameOrPassword);
+        }
+        let Some(user) = user else {
+            let nameless = logins.users.nameless();
+            if nameless.is_none() {
+                tracing::info!(%peer, "login refused: no user name");
+            }
+            return nameless.ok_or(ReasonCode::NotAuthorized);
+        };
+        let password = connect.password.unwrap_or_default();
+        match logins.users.login(user, password, peer.ip()) {
+            Ok(identity) => Ok(identity),
+            Err(LoginRefused { reason }) => {
+                logins.limiter.failed(peer.ip(), now_ms);
+                tracing::warn!(%peer, user, reason = reason.name(), "login refused");
+                Err(ReasonCode::BadUserNameOrPassword)
+            }
+        }
+    }
+
+    /// Asks the broker for the session.
+    fn open(&mut self, connect: &Connect<'_>, id_is_assigned: bool, cx: &mut Context<'_>) {
+        let limits = &self.link.limits;
+        let is_v5 = connect.version.is_v5();
+        let asked_s = connect.properties.session_expiry_s;
+        let expiry_s = asked_s.min(limits.session_expiry_s_max);
+        let lasts = match (is_v5, connect.clean_start) {
+            (true, _) => lasts_of(expiry_s),
+            (false, true) => Lasts::Connection,
+            (false, false) => limits.session_lasts,
+        };
+        let window = if is_v5 {
+            connect.properties.receive_max.min(limits.receive_max_out)
+        } else if limits.inflight_max == 0 {
+            u16::MAX
+        } else {
+            limits.inflight_max
+        };
+        let max_s = limits.keep_alive_s_max;
+        let asks_more = connect.keep_alive_s == 0 || connect.keep_alive_s > max_s;
+        let is_capped = is_v5 && max_s > 0 && asks_more;
+        let keep_alive_s = if is_capped { max_s } else { connect.keep_alive_s };
+        self.link.window = window;
+        self.link.expiry_s = if is_v5 { asked_s } else { 0 };
+        let will = connect.will.as_ref().map(|will| self.testament(will, expiry_s));
+        let greeting = Greeting {
+            keep_alive_s,
+            server_keep_alive_s: is_capped.then_some(max_s),
+            session_expiry_s: (expiry_s != asked_s).then_some(expiry_s),
+            id_is_assigned,
+            topic_alias_max: connect.properties.topic_alias_max,
+            will,
+        };
+        self.phase = Phase::Opening(Box::new(greeting));
+        let command = Command::OpenSession(Box::new(OpenSession {
+            client: self.link.client.clone(),
+            queue: queue_name(&self.link.client),
+            fresh: connect.clean_start,
+            lasts,
+            window: window.into(),
+            limits: self.link.limits.session,
+        }));
+        let answer = cx.broker.execute(self.link.id(), SESSION, command, cx.now);
+        if let Some(answer) = answer {
+            self.on_opened(answer, cx);
+        }
+    }
+
+    fn testament(&self, will: &Will<'_>, expiry_s: u32) -> Testament {
+        let mut scratch = Vec::new();
+        let properties = &will.properties.message;
+        // The session's end is the latest time for it (3.1.3.2.2 of 5.0, H-13).
+        let delay_s = will.properties.delay_s.min(expiry_s);
+        Testament::of(LastWords {
+            topic: will.topic,
+            assurance: assurance_of(will.qos.bits()).unwrap_or_default(),
+            retain: will.retain,
+            expiry_s: properties.expiry_s,
+            forwarded: properties.forwarded(&mut scratch),
+            body: will.payload,
+            delay_ms: u64::from(delay_s)
+                .saturating_mul(1000)
+                .min(self.link.limits.will_delay_ms_max),
+            publisher: self.link.publisher,
+        })
+    }
+
+    /// The broker has opened the session, or refuses to.
+    pub(super) fn on_opened(&mut self, answer: Answer, cx: &mut Context<'_>) {
+        let opened = match answer {
+            Answer::SessionOpened(opened) => opened,
+            Answer::Refused(refusal) => {
+                tracing::warn!(peer = %self.link.peer.remote, ?refusal, "no session");
+                return self.refuse(connect_code_of(&refusal), cx);
+            }
+            Answer::Done
+            | Answer::QueueDeclared { .. }
+            | Answer::Removed { .. }
+            | Answer::Consuming { .. }
+            | Answer::ReplyTo { .. }
+            | Answer::Got { .. }
+            | Answer::Empty
+            | Answer::Subscribed(_)
+            | Answer::Unsubscribed(_)
+            | Answer::RetainedRead { .. } => return self.refuse(ReasonCode::ServerUnavailable, cx),
+        };
+        let Phase::Opening(greeting) = std::mem::replace(&mut self.phase, Phase::Open) else {
+            return;
+        };
+        let OpenedSession { resumed, subscriptions, receipts } = *opened;
+        for subscription in subscriptions {
+            self.interest.insert(subscription);
+        }
+        if !receipts.is_empty() {
+            self.incoming.get_or_insert_default().receipts.extend(receipts);
+        }
+        if let Some(will) = &greeting.will {
+            self.link.will_is_delayed = will.is_delayed();
+            cx.broker.set_will(self.link.id(), Some(&will.as_will()), cx.now);
+        }
+        let max = greeting.topic_alias_max.min(self.link.limits.topic_alias_max_out);
+        if self.link.version.is_v5() && max > 0 {
+            self.aliases.get_or_insert_default().outbound = Outbound::new(max);
+        }
+        self.live.agree(greeting.keep_alive_s, cx.now.mono_ms);
+        self.put_connack(&greeting, resumed, cx);
+    }
+
+    fn put_connack(&mut self, greeting: &Greeting, resumed: bool, cx: &mut Context<'_>) {
+        let limits = &self.link.limits;
+        let is_limited = limits.packet_bytes_max < super::wire::PACKET_BYTES_MAX;
+        let properties = ConnackProperties {
+            session_expiry_s: greeting.session_expiry_s,
+            receive_max: limits.receive_max_in,
+            packet_bytes_max: is_limited.then_some(limits.packet_bytes_max),
+            assigned_client_id: greeting.id_is_assigned.then_some(&*self.link.client),
+            topic_alias_max: limits.topic_alias_max_in,
+            server_keep_alive_s: greeting.server_keep_alive_s,
+            ..ConnackProperties::default()
+        };
+        let packet = Connack { session_present: resumed, code: ReasonCode::Success, properties };
+        if self.link.put(&packet, cx).is_err() {
+            // A client that takes not even this cannot be talked to.
+            tracing::info!(peer = %self.link.peer.remote, "the client takes no CONNACK");
+            self.phase = Phase::Closed;
+            return;
+        }
+        tracing::info!(
+            peer = %self.link.peer.remote,
+            client = &*self.link.client,
+            vhost = &*self.link.vhost,
+            version = self.link.version.level(),
+            resumed,
+            "connection opened"
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! Messages of other protocols' publishers, made into ones of this protocol when they are delivered,
+//! and ours in neutral words (mqtt.md and the table of 5.3). May import `message`,
+//! `properties`, `value`, `wire` and the table of protocols.
+
+use std::rc::Rc;
+
+use crate::message::{Body, Message};
+use crate::properties::{self, Properties, as_text, topic_of_key};
+use crate::protocol::neutral_properties;
+use crate::subscriber::{Assurance, FILTERS};
+use crate::value::{Table, Value};
+
+use super::block::{Block, TAG};
+use super::wire::encode::{Block as _, TEXT_BYTES_MAX};
+use super::wire::message_properties::MessageProperties;
+use super::wire::properties::{UserProperties, put_user_property};
+use super::wire::topic::check_name;
+
+/// The same message as a publisher of this protocol would have written it; `None`: its key is no
+/// topic.
+pub(super) fn translated(message: &Message) -> Option<Message> {
+    let topic = if properties::is_by_topic(message) {
+        message.routing_key().to_owned()
+    } else {
+        topic_of_key(message.routing_key())?
+    };
+    check_name(&topic).ok()?;
+    let neutral = neutral_properties(message);
+    let traits = message.traits();
+    let usual = if traits.persistent { Assurance::AtLeastOnce } else { Assurance::AtMostOnce };
+    let forwarded = forwarded(&neutral);
+    let mut block = Vec::new();
+    Block {
+        assurance: neutral.assurance.unwrap_or(usual),
+        retain: neutral.retain,
+        will: false,
+        publisher: 0,
+        forwarded: &forwarded,
+    }
+    .write(&mut block);
+    let exchange = if properties::is_by_topic(message) { message.exchange() } else { FILTERS };
+    let body = match message.body_apart() {
+        Some(body) => Body::Owned(body.clone()),
+        None => Body::Slice(message.body()),
+    };
+    let traits = crate::message::Traits { protocol: TAG, ..traits };
+    Message::new(Rc::from(exchange), &topic, traits, &block, body, message.received_ms())
+}
+
+/// What is forwarded of neutral properties, as version 5 writes it. What does not fit there is left
+/// out.
+fn forwarded(neutral: &Properties) -> Vec<u8> {
+    let is_text = |text: &str| text.len() <= TEXT_BYTES_MAX && !text.contains('\0');
+    let content_type = neutral.content_type.as_deref();
+    let content_type = content_type.and_then(|octets| std::str::from_utf8(octets).ok());
+    let response_topic = neutral.response_topic.as_deref();
+    let correlation = neutral.correlation.as_deref();
+    let mut pairs = Vec::new();
+    for (name, value) in &neutral.pairs {
+        if let Some(value) = as_text(value)
+            && is_text(name)
+            && is_text(&value)
+        {
+            put_user_property(&mut pairs, name, &value);
+        }
+    }
+    let mut octets = Vec::new();
+    let mut properties = MessageProperties::default();
+    properties.is_text = neutral.is_text.then_some(true);
+    properties.content_type = content_type.filter(|text| is_text(text));
+    properties.response_topic = response_topic.filter(|topic| check_name(topic).is_ok());
+    properties.correlation = correlation.filter(|octets| octets.len() <= TEXT_BYTES_MAX);
+    properties.user_properties = UserProperties::written(&pairs);
+    properties.write(&mut octets);
+    octets
+}
+
+/// A block of this protocol in neutral words.
+pub(super) fn neutral(block: &[u8]) -> Properties {
+    let Some(block) = Block::read(block) else { return Properties::default() };
+    let read = MessageProperties::read(block.forwarded).unwrap_or_default();
+    let pairs = read.user_properties.iter();
+    Properties {
+        topic: None,
+        assurance: Some(block.assurance),
+        retain: block.retain,
+        is_text: read.is_text == Some(true),
+        content_type: read.content_type.map(|text| text.as_bytes().into()),
+        response_topic: read.response_topic.map(Into::into),
+        correlation: read.correlation.map(Into::into),
+        pairs: pairs.map(|(name, value)| (name.into(), Value::text(value))).collect(),
+    }
+}
+
+/// User properties as headers, for exchanges that ask for them.
+pub(super) fn headers(block: &[u8]) -> Table {
+    let Some(block) = Block::read(block) else { return Table::default() };
+    let read = MessageProperties::read(block.forwarded).unwrap_or_default();
+    let pairs = read.user_properties.iter();
+    Table(pairs.map(|(name, value)| (name.into(), Value::text(value))).collect())
+}
+
+/// A property by its neutral name.
+pub(super) fn property(block: &[u8], name: &str) -> Option<Value> {
+    let block = Block::read(block)?;
+    let read = MessageProperties::read(block.forwarded).ok()?;
+    match name {
+        "content_type" => read.content_type.map(Value::text),
+        "correlation_id" => read.correlation.map(|octets| Value::Text(octets.into())),
+        "reply_to" => {
+            let topic = read.response_topic?;
+            Some(Value::text(&properties::key_of_topic(topic)))
+        }
+        "delivery_mode" => {
+            Some(Value::U8(if block.assurance > Assurance::AtMostOnce { 2 } else { 1 }))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,118 @@
+//! What the settings and the nature of the protocol allow. One per connection, taken from the
+//! settings when it begins. May import `config`, `protocol`,
+//! `subscriber`.
+
+use crate::config::{QueueOrder, Versions};
+use crate::protocol::Peer;
+use crate::subscriber::{Lasts, SessionLimits};
+
+/// Octets of the first packet: nobody is known yet (abuse rows 56 and 59).
+pub(super) const CONNECT_BYTES_MAX: u32 = 64 * 1024;
+
+/// SUBSCRIBE and UNSUBSCRIBE that wait for one before them; then nothing more is read (arbitrary).
+pub(super) const REQUESTS_WAITING_MAX: usize = 64;
+
+/// Filters of one SUBSCRIBE or UNSUBSCRIBE (abuse row 83; arbitrary).
+pub(super) const FILTERS_PER_PACKET_MAX: usize = 1_000;
+
+/// Answers to PUBLISH and PUBREL that may be owed: there are no more packet ids.
+pub(super) const ANSWERS_OWED_MAX: usize = 65_535;
+
+/// See the module.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// From accept to CONNECT, milliseconds (V-040).
+    pub(super) connect_ms_max: u64,
+    /// What is spoken (V-095).
+    pub(super) versions: Versions,
+    /// A user name `vhost:user` names the virtual host.
+    pub(super) vhost_in_username: bool,
+    /// Octets of a client id (V-022).
+    pub(super) client_id_bytes_max: usize,
+    /// Octets of a packet from the client.
+    pub(super) packet_bytes_max: u32,
+    /// Octets of a body from the client; 0: any that fit a packet (V-024).
+    pub(super) message_bytes_max: usize,
+    /// Longest keep alive, seconds; 0: any (H-16).
+    pub(super) keep_alive_s_max: u16,
+    /// Longest session expiry interval, seconds; `u32::MAX`: for ever (abuse row 81).
+    pub(super) session_expiry_s_max: u32,
+    /// How long sessions of version 3 are remembered that ask for it (V-023).
+    pub(super) session_lasts: Lasts,
+    /// Publishes of a client that may be unanswered, as version 5 agrees it (V-039).
+    pub(super) receive_max_in: u16,
+    /// Deliveries to a client of version 5 that may be unanswered (V-039).
+    pub(super) receive_max_out: u16,
+    /// The same for version 3 (V-026).
+    pub(super) inflight_max: u16,
+    /// What a session holds (V-027, V-028).
+    pub(super) session: SessionLimits,
+    /// Aliases that a client may use (V-038).
+    pub(super) topic_alias_max_in: u16,
+    /// Aliases that we use (V-038).
+    pub(super) topic_alias_max_out: u16,
+    /// Unanswered deliveries are sent again on the same connection of version 3 (V-030).
+    pub(super) retry_ms: Option<u64>,
+    /// Deliveries have the QoS of the subscription, even if published with a lower one (V-031).
+    pub(super) upgrade_outgoing_qos: bool,
+    /// No will when another connection takes the session (V-036).
+    pub(super) suppress_will_on_takeover: bool,
+    /// Longest will delay, milliseconds (V-037).
+    pub(super) will_delay_ms_max: u64,
+    /// Publishes in a second; 0: any number (V-025).
+    pub(super) messages_per_second_max: u32,
+    /// Filters of a session; 0: any number (V-040).
+    pub(super) subscriptions_max: usize,
+    /// Levels of a topic or filter (V-040).
+    pub(super) levels_max: usize,
+    /// A publish that is not allowed closes connections of version 3.1 as well (V-041).
+    pub(super) disconnect_on_unauthorized_publish_v3: bool,
+}
+
+impl Limits {
+    /// What the settings say.
+    pub(super) fn of(peer: &Peer) -> Self {
+        let mqtt = &peer.config.mqtt;
+        let seconds = |s: Option<u64>| s.map_or(u64::MAX, |s| s.saturating_mul(1000));
+        let size = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+        let expiry_s_max = mqtt.session_expiry_max_s.unwrap_or(u64::MAX);
+        Self {
+            connect_ms_max: mqtt.connect_timeout_ms,
+            versions: peer.listener.allowed_versions,
+            vhost_in_username: mqtt.vhost_in_username,
+            client_id_bytes_max: mqtt.client_id_bytes_max.into(),
+            packet_bytes_max: mqtt.packet_bytes_max,
+            message_bytes_max: size(mqtt.message_bytes_max),
+            keep_alive_s_max: mqtt.keepalive_max_s,
+            session_expiry_s_max: u32::try_from(expiry_s_max).unwrap_or(u32::MAX),
+            session_lasts: match mqtt.persistent_client_expiration_s {
+                None => Lasts::Forever,
+                Some(s) => Lasts::Ms(s.saturating_mul(1000).max(1)),
+            },
+            receive_max_in: mqtt.receive_max_broker.max(1),
+            receive_max_out: mqtt.receive_max_client.max(1),
+            inflight_max: mqtt.inflight_messages_max,
+            session: SessionLimits {
+                online_max: mqtt.online_messages_max,
+                offline_max: mqtt.offline_messages_max,
+                drop_oldest: mqtt.queue_type == QueueOrder::Lifo,
+            },
+            topic_alias_max_in: mqtt.topic_alias_max_client,
+            topic_alias_max_out: mqtt.topic_alias_max_broker,
+            retry_ms: Some(u64::from(mqtt.retry_interval_s).saturating_mul(1000))
+                .filter(|ms| *ms > 0),
+            upgrade_outgoing_qos: mqtt.upgrade_outgoing_qos,
+            suppress_will_on_takeover: mqtt.suppress_lwt_on_session_takeover,
+            will_delay_ms_max: seconds(mqtt.last_will_delay_max_s),
+            messages_per_second_max: mqtt.message_rate_max,
+            subscriptions_max: size(mqtt.subscriptions_per_client_max),
+            levels_max: mqtt.topic_depth_max.into(),
+            disconnect_on_unauthorized_publish_v3: mqtt.disconnect_on_unauthorized_publish_v3,
+        }
+    }
+
+    /// Whether a topic or filter has no more levels than allowed.
+    pub(super) fn allows_levels(&self, topic: &str) -> bool {
+        topic.bytes().filter(|octet| *octet == b'/').count() < self.levels_max
+    }
+}

@@ -1,0 +1,87 @@
+//! What all parts of a session share: who the client is, and what was agreed with it. One per
+//! connection. May import `protocol`, `wire`, `limits`.
+
+use crate::ids::ConnectionId;
+use crate::protocol::{Context, Peer};
+
+use super::limits::Limits;
+use super::wire::ack::{Ack, AckKind};
+use super::wire::encode::{Encode, Unsendable, put};
+use super::wire::reason_code::ReasonCode;
+use super::wire::{PACKET_BYTES_MAX, PacketId, Version};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) peer: Peer,
+    pub(super) limits: Limits,
+    /// Known from CONNECT on, like all below.
+    pub(super) version: Version,
+    /// The client is another broker (mqtt.md 2.2).
+    pub(super) is_bridge: bool,
+    pub(super) client: Box<str>,
+    pub(super) vhost: Box<str>,
+    /// What stands for the client in the messages that it publishes.
+    pub(super) publisher: u64,
+    /// Octets of a packet that the client takes.
+    pub(super) packet_bytes_max: u32,
+    /// Deliveries that may be unanswered.
+    pub(super) window: u16,
+    /// Session expiry interval that the client asked for, seconds.
+    pub(super) expiry_s: u32,
+    /// The broker has a will that waits for the client to come back.
+    pub(super) will_is_delayed: bool,
+}
+
+impl Link {
+    pub(super) fn new(peer: Peer) -> Self {
+        Self {
+            limits: Limits::of(&peer),
+            peer,
+            version: Version::V4,
+            is_bridge: false,
+            client: Box::default(),
+            vhost: Box::default(),
+            publisher: 0,
+            packet_bytes_max: PACKET_BYTES_MAX,
+            window: 0,
+            expiry_s: 0,
+            will_is_delayed: false,
+        }
+    }
+
+    /// The connection, as the broker calls it.
+    pub(super) const fn id(&self) -> ConnectionId {
+        self.peer.id.connection
+    }
+
+    /// When CONNECT must have come.
+    pub(super) const fn connect_deadline_ms(&self) -> u64 {
+        self.peer.accepted_ms.saturating_add(self.limits.connect_ms_max)
+    }
+
+    /// How long a delivery may be unanswered before it is sent again: never in version 5 (4.4.0-1).
+    pub(super) fn retry_ms(&self) -> Option<u64> {
+        self.limits.retry_ms.filter(|_| self.version != Version::V5)
+    }
+
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP.
+    #[inline]
+    pub(super) fn put_ack(
+        &self,
+        kind: AckKind,
+        packet_id: u16,
+        code: ReasonCode,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(packet_id) = PacketId::new(packet_id) else { return };
+        // Five octets at most: a client that takes not even those hears nothing (3.1.2-24).
+        let _ = self.put(&Ack::new(kind, packet_id, code), cx);
+    }
+
+    /// Appends a packet, unless the client takes none so large (3.1.2-24, 3.1.2-25): the one place
+    /// where packets other than PUBLISH are written.
+    pub(super) fn put(&self, packet: &impl Encode, cx: &mut Context<'_>) -> Result<(), Unsendable> {
+        put(cx.out.buffer(), packet, self.version, self.packet_bytes_max)
+    }
+}

@@ -1,0 +1,233 @@
+//! PUBLISH from the client (3.3; V-041, H-24, H-28). May import the files of this folder, `broker`,
+//! `command`, `message`.
+
+use std::rc::Rc;
+
+use crate::command::{self, Published, Refusal};
+use crate::ids::{ChannelId, PublishSeq};
+use crate::message::{Body, Traits};
+use crate::protocol::Context;
+use crate::subscriber::{Assurance, FILTERS};
+
+use super::acks::Owed;
+use super::block::{Block, TAG};
+use super::reason::code_of;
+use super::session::{Flow, Mqtt, ONCE, TWICE};
+use super::wire::PacketId;
+use super::wire::fault::Fault;
+use super::wire::publish::{Promise, Publish};
+use super::wire::reason_code::ReasonCode;
+
+/// Topics that are the broker's, up to the first slash (H-28).
+const RESERVED: [&str; 7] = ["$SYS", "$share", "$queue", "$delayed", "$exclusive", "$q", "$s"];
+
+/// Whether a client may publish to this topic, as far as the name tells.
+pub(super) fn check_topic(topic: &str, link: &super::link::Link) -> Result<(), ReasonCode> {
+    if topic.starts_with('$') {
+        let first = topic.split('/').next().unwrap_or_default();
+        if RESERVED.contains(&first) {
+            return Err(ReasonCode::NotAuthorized);
+        }
+    }
+    if link.limits.allows_levels(topic) { Ok(()) } else { Err(ReasonCode::TopicNameInvalid) }
+}
+
+/// The assurance of a publish.
+const fn assurance(promise: Promise) -> Assurance {
+    match promise {
+        Promise::AtMostOnce => Assurance::AtMostOnce,
+        Promise::AtLeastOnce(_) => Assurance::AtLeastOnce,
+        Promise::ExactlyOnce(_) => Assurance::ExactlyOnce,
+    }
+}
+
+impl Mqtt {
+    /// Whether a publish has to wait.
+    pub(super) fn holds_publish(&mut self, cx: &mut Context<'_>) -> bool {
+        if cx.broker.publish_paused(self.link.id()) {
+            self.is_paused = true;
+            return true;
+        }
+        let max = self.link.limits.messages_per_second_max;
+        if max > 0 {
+            self.held_until_ms = self.live.count_publish(max, cx.now.mono_ms);
+        }
+        self.held_until_ms.is_some()
+    }
+
+    /// A publish that need not wait.
+    #[inline]
+    pub(super) fn on_publish(
+        &mut self,
+        publish: &Publish<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<Flow, Fault> {
+        let bytes_max = self.link.limits.message_bytes_max;
+        if bytes_max > 0 && publish.payload.len() > bytes_max {
+            return Err(Fault::new(ReasonCode::PacketTooLarge, "the payload is too large"));
+        }
+        let aliased = self.resolve(publish)?;
+        let topic = aliased.as_deref().unwrap_or(publish.topic);
+        match publish.promise {
+            Promise::AtMostOnce => {
+                match self.hand_over(topic, publish, ONCE, None, cx) {
+                    // Nobody waits for it (H-31).
+                    Ok(_) => {}
+                    Err(code) => tracing::debug!(
+                        peer = %self.link.peer.remote,
+                        code = code.octet(),
+                        "a publish was refused"
+                    ),
+                }
+            }
+            Promise::AtLeastOnce(id) => self.publish_once(topic, publish, id, cx)?,
+            Promise::ExactlyOnce(id) => self.publish_twice(topic, publish, id, cx)?,
+        }
+        Ok(Flow::Go)
+    }
+
+    /// The topic that an alias stands for (3.3.2-7 to 3.3.2-12).
+    #[inline]
+    fn resolve(&mut self, publish: &Publish<'_>) -> Result<Option<Rc<str>>, Fault> {
+        let Some(alias) = publish.properties.topic_alias else { return Ok(None) };
+        let max = self.link.limits.topic_alias_max_in;
+        if alias == 0 || alias > max {
+            let text = "a topic alias above the maximum";
+            return Err(Fault::new(ReasonCode::TopicAliasInvalid, text));
+        }
+        let inbound = &mut self.aliases.get_or_insert_default().inbound;
+        if publish.topic.is_empty() {
+            let text = "a topic alias that stands for nothing";
+            return match inbound.get(alias) {
+                Some(topic) => Ok(Some(topic)),
+                None => Err(Fault::protocol(text)),
+            };
+        }
+        if inbound.set(alias, publish.topic) {
+            return Ok(None);
+        }
+        Err(Fault::new(ReasonCode::QuotaExceeded, "too many octets of topics with aliases"))
+    }
+
+    fn publish_once(
+        &mut self,
+        topic: &str,
+        publish: &Publish<'_>,
+        id: PacketId,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Fault> {
+        let seq = self.begin()?.once.next();
+        let result = self.hand_over(topic, publish, ONCE, Some(PublishSeq(seq)), cx);
+        let owed = match result {
+            Ok(published) => self.owed(published, ReasonCode::Success)?,
+            Err(code) => self.refused(code)?,
+        };
+        self.incoming.get_or_insert_default().once.push(id.get(), owed);
+        self.answer_publishes(cx);
+        Ok(())
+    }
+
+    fn publish_twice(
+        &mut self,
+        topic: &str,
+        publish: &Publish<'_>,
+        id: PacketId,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Fault> {
+        let incoming = self.incoming.get_or_insert_default();
+        if incoming.receipts.contains(&id.get()) {
+            // A repetition (4.3.3-2; in version 5 4.3.3-10). If PUBREC still waits, it is under way.
+            if !incoming.twice.has(id.get()) {
+                incoming.twice.push(id.get(), Owed::Known(ReasonCode::Success));
+            }
+            self.answer_publishes(cx);
+            return Ok(());
+        }
+        if publish.dup && incoming.twice.has(id.get()) {
+            return Ok(());
+        }
+        let seq = self.begin()?.twice.next();
+        let result = self.hand_over(topic, publish, TWICE, Some(PublishSeq(seq)), cx);
+        let (owed, kept) = match result {
+            Ok(Published::Stored) => (Owed::Waiting, Some(ReasonCode::Success)),
+            Ok(Published::Unroutable) => (Owed::Waiting, Some(ReasonCode::NoMatchingSubscribers)),
+            Ok(published) => (self.owed(published, ReasonCode::Success)?, None),
+            Err(code) => (self.refused(code)?, None),
+        };
+        self.incoming.get_or_insert_default().twice.push(id.get(), owed);
+        if let Some(code) = kept {
+            self.keep_number(seq, code, cx);
+        }
+        self.answer_publishes(cx);
+        Ok(())
+    }
+
+    /// Counts a publish that is answered (3.3.4-7, H-09).
+    fn begin(&mut self) -> Result<&mut super::receive::Incoming, Fault> {
+        let incoming = self.incoming.get_or_insert_default();
+        let is_within = incoming.begin(self.link.limits.receive_max_in);
+        if is_within || !self.link.version.is_v5() {
+            return Ok(incoming);
+        }
+        let text = "more unanswered publishes than the receive maximum";
+        Err(Fault::new(ReasonCode::ReceiveMaximumExceeded, text))
+    }
+
+    /// To the broker.
+    #[inline]
+    fn hand_over(
+        &self,
+        topic: &str,
+        publish: &Publish<'_>,
+        channel: ChannelId,
+        seq: Option<PublishSeq>,
+        cx: &mut Context<'_>,
+    ) -> Result<Published, ReasonCode> {
+        check_topic(topic, &self.link)?;
+        let assurance = assurance(publish.promise);
+        let properties = &publish.properties.message;
+        let mut scratch = Vec::new();
+        let block = Block {
+            assurance,
+            retain: publish.retain,
+            will: false,
+            publisher: self.link.publisher,
+            forwarded: properties.forwarded(&mut scratch),
+        };
+        let is_surer = assurance > Assurance::AtMostOnce;
+        let traits = Traits {
+            protocol: TAG,
+            persistent: is_surer || self.link.limits.upgrade_outgoing_qos,
+            priority: None,
+            expiration_ms: properties.expiry_s.map(|s| u64::from(s).saturating_mul(1000)),
+        };
+        let mut long = Vec::new();
+        let short = block.short();
+        let octets = match &short {
+            Some(short) => &short[..],
+            None => {
+                block.write(&mut long);
+                &long[..]
+            }
+        };
+        let message = command::Publish {
+            exchange: FILTERS,
+            routing_key: topic,
+            extra_keys: &[],
+            hidden_keys: &[],
+            // Who hears of it wants to know whether anybody took it (H-03).
+            mandatory: is_surer && self.link.version.is_v5(),
+            traits,
+            properties: octets,
+            body: Body::Slice(publish.payload),
+            seq,
+        };
+        let id = self.link.id();
+        cx.broker.publish_topic(id, channel, &message, publish.retain, cx.now).map_err(
+            |refusal: Refusal| {
+                tracing::debug!(peer = %self.link.peer.remote, ?refusal, "publish refused");
+                code_of(&refusal)
+            },
+        )
+    }
+}

@@ -1,0 +1,232 @@
+//! What becomes of the client's publishes: PUBACK, PUBREC, PUBREL, PUBCOMP (3.3.4-1, 4.3.2, 4.3.3,
+//! 4.6.0; H-03 to H-06). May import the files of this folder, `broker`.
+//!
+//! A message with QoS 2 is routed when it comes. Its packet id is kept once it is stored wherever it
+//! belongs, and PUBREC follows when that is durable: had the id been kept first, a crash between the
+//! two would lose the message, since its repetition would be taken for one.
+
+use std::collections::BTreeSet;
+
+use crate::command::Published;
+use crate::ids::{ChannelId, PublishSeq};
+use crate::protocol::Context;
+
+use super::acks::{Acks, Owed};
+use super::limits::ANSWERS_OWED_MAX;
+use super::session::{DROP, HOLD, Mqtt, ONCE, RECEIVED, TWICE};
+use super::wire::ack::AckKind;
+use super::wire::fault::Fault;
+use super::wire::reason_code::ReasonCode;
+use super::wire::{PacketId, Version};
+
+/// Publishes of a client that are not dealt with. Only for clients that publish so.
+#[derive(Debug, Default)]
+pub(super) struct Incoming {
+    /// PUBACK that are owed.
+    pub(super) once: Acks,
+    /// PUBREC that are owed.
+    pub(super) twice: Acks,
+    /// PUBCOMP that are owed.
+    pub(super) complete: Acks,
+    /// Packet ids that PUBREC was, or may be, sent for: a PUBLISH with one of them is a repetition.
+    pub(super) receipts: BTreeSet<u16>,
+    /// Nobody takes the message that the broker says next to be stored, per QoS.
+    nobody_once: bool,
+    nobody_twice: bool,
+    /// Publishes that count against the receive maximum (4.9.0-1).
+    open: u16,
+}
+
+impl Incoming {
+    /// Nothing more can be answered before something is.
+    pub(super) fn is_full(&self) -> bool {
+        let owed = self.once.len().max(self.twice.len()).max(self.complete.len());
+        owed >= ANSWERS_OWED_MAX
+    }
+
+    /// Counts a publish; `false`: one too many.
+    pub(super) const fn begin(&mut self, max: u16) -> bool {
+        self.open = self.open.saturating_add(1);
+        self.open <= max
+    }
+
+    const fn end(&mut self) {
+        self.open = self.open.saturating_sub(1);
+    }
+}
+
+impl Mqtt {
+    /// What an answer will be after a publish.
+    pub(super) fn owed(&self, result: Published, code: ReasonCode) -> Result<Owed, Fault> {
+        match result {
+            Published::Stored => Ok(Owed::Known(code)),
+            Published::Unroutable => Ok(Owed::Known(ReasonCode::NoMatchingSubscribers)),
+            Published::Overflowed => self.refused(ReasonCode::QuotaExceeded),
+            Published::Pending => Ok(Owed::Waiting),
+        }
+    }
+
+    /// The answer to a publish that is refused (3.3.5-2; V-041, H-31).
+    pub(super) fn refused(&self, code: ReasonCode) -> Result<Owed, Fault> {
+        let is_forbidden = matches!(code, ReasonCode::NotAuthorized | ReasonCode::TopicNameInvalid);
+        match self.link.version {
+            Version::V5 => Ok(Owed::Known(code)),
+            Version::V3
+                if is_forbidden && !self.link.limits.disconnect_on_unauthorized_publish_v3 =>
+            {
+                Ok(Owed::Known(ReasonCode::Success))
+            }
+            Version::V3 | Version::V4 if is_forbidden => {
+                Err(Fault::new(code, "a publish that is not allowed"))
+            }
+            // The client will send it again later.
+            Version::V3 | Version::V4 => Ok(Owed::Never),
+        }
+    }
+
+    /// A publish, a kept number or one that is let go is stored.
+    pub(super) fn on_stored(
+        &mut self,
+        channel: ChannelId,
+        number: u64,
+        accepted: bool,
+        cx: &mut Context<'_>,
+    ) {
+        if !self.is_open() {
+            return;
+        }
+        let done = match channel {
+            ONCE => self.on_once_stored(number, accepted),
+            TWICE => self.on_twice_stored(number, accepted, cx),
+            HOLD => {
+                if let Some(incoming) = &mut self.incoming {
+                    incoming.twice.done(number, accepted);
+                }
+                Ok(())
+            }
+            DROP => {
+                if let Some(incoming) = &mut self.incoming {
+                    incoming.complete.done(number, accepted);
+                }
+                Ok(())
+            }
+            RECEIVED => {
+                self.release(number, cx);
+                Ok(())
+            }
+            ChannelId(_) => Ok(()),
+        };
+        match done {
+            Ok(()) => self.answer_publishes(cx),
+            Err(fault) => self.fail(fault, cx),
+        }
+    }
+
+    fn on_once_stored(&mut self, number: u64, accepted: bool) -> Result<(), Fault> {
+        let Some(incoming) = &mut self.incoming else { return Ok(()) };
+        let nobody = std::mem::take(&mut incoming.nobody_once);
+        let owed = match (accepted, nobody) {
+            (true, true) => Owed::Known(ReasonCode::NoMatchingSubscribers),
+            (true, false) => Owed::Known(ReasonCode::Success),
+            (false, _) => self.refused(ReasonCode::QuotaExceeded)?,
+        };
+        if let Some(incoming) = &mut self.incoming {
+            incoming.once.settle(number, owed);
+        }
+        Ok(())
+    }
+
+    fn on_twice_stored(
+        &mut self,
+        number: u64,
+        accepted: bool,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Fault> {
+        let Some(incoming) = &mut self.incoming else { return Ok(()) };
+        let nobody = std::mem::take(&mut incoming.nobody_twice);
+        if accepted {
+            let code = if nobody { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
+            self.keep_number(number, code, cx);
+            return Ok(());
+        }
+        let owed = self.refused(ReasonCode::QuotaExceeded)?;
+        if let Some(incoming) = &mut self.incoming {
+            incoming.twice.settle(number, owed);
+        }
+        Ok(())
+    }
+
+    /// A message with QoS 2 is stored: its packet id is kept, then PUBREC follows.
+    pub(super) fn keep_number(&mut self, number: u64, code: ReasonCode, cx: &mut Context<'_>) {
+        let connection = self.link.id();
+        let Some(incoming) = &mut self.incoming else { return };
+        let Some(packet_id) = incoming.twice.packet_id(number) else { return };
+        incoming.receipts.insert(packet_id);
+        let seq = Some(PublishSeq(number));
+        let owed = match cx.broker.hold_receipt(connection, HOLD, packet_id, seq) {
+            Published::Stored | Published::Unroutable => Owed::Known(code),
+            Published::Pending => Owed::Soon(code),
+            Published::Overflowed => Owed::Never,
+        };
+        incoming.twice.settle(number, owed);
+    }
+
+    /// The broker gives a message back: nobody takes the one that it says next to be stored.
+    pub(super) fn on_returned(&mut self, channel: ChannelId) {
+        let Some(incoming) = &mut self.incoming else { return };
+        match channel {
+            ONCE => incoming.nobody_once = true,
+            TWICE => incoming.nobody_twice = true,
+            ChannelId(_) => {}
+        }
+    }
+
+    /// PUBREL: the client will not repeat that message (4.3.3-2; in version 5 4.3.3-11).
+    pub(super) fn on_pubrel(&mut self, packet_id: PacketId, cx: &mut Context<'_>) {
+        let connection = self.link.id();
+        let incoming = self.incoming.get_or_insert_default();
+        let number = packet_id.get();
+        let mut owed = Owed::Known(ReasonCode::PacketIdentifierNotFound);
+        if incoming.receipts.remove(&number) {
+            let seq = Some(PublishSeq(incoming.complete.next()));
+            owed = match cx.broker.drop_receipt(connection, DROP, number, seq) {
+                Published::Stored | Published::Unroutable => Owed::Known(ReasonCode::Success),
+                Published::Pending => Owed::Soon(ReasonCode::Success),
+                Published::Overflowed => Owed::Never,
+            };
+        }
+        incoming.complete.push(number, owed);
+        self.answer_publishes(cx);
+    }
+
+    /// Sends what is owed and known.
+    pub(super) fn answer_publishes(&mut self, cx: &mut Context<'_>) {
+        if !self.is_open() {
+            return;
+        }
+        let Some(incoming) = &mut self.incoming else { return };
+        let link = &self.link;
+        while let Some((id, code)) = incoming.once.pop() {
+            incoming.end();
+            if let Some(code) = code {
+                link.put_ack(AckKind::Puback, id, code, cx);
+            }
+        }
+        while let Some((id, code)) = incoming.twice.pop() {
+            if code.is_none_or(ReasonCode::is_failure) {
+                incoming.end();
+            }
+            if let Some(code) = code {
+                link.put_ack(AckKind::Pubrec, id, code, cx);
+            }
+        }
+        while let Some((id, code)) = incoming.complete.pop() {
+            if code != Some(ReasonCode::PacketIdentifierNotFound) {
+                incoming.end();
+            }
+            if let Some(code) = code {
+                link.put_ack(AckKind::Pubcomp, id, code, cx);
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Retained messages for new subscriptions (3.3.1-6; in version 5 3.3.1-9 to 3.3.1-11; H-19, H-20;
+//! abuse row 67). May import the files of this folder, `broker`, `command`.
+//!
+//! One filter is read at a time, page by page: the next page is asked for when the client has taken
+//! what came of the last. What needs no answer of the client is written at once, everything else
+//! goes through the session's queue, so that it survives a lost connection.
+
+use crate::command::{Answer, Command};
+use crate::message::Message;
+use crate::protocol::Context;
+use crate::subscriber::{Assurance, RetainedCursor, Subscription};
+
+use super::block::{Block, TAG};
+use super::deliver::{Plan, rest_of_life};
+use super::foreign;
+use super::session::{Mqtt, RETAINED};
+
+/// Octets of a page, about.
+const PAGE_BYTES: u32 = 16 * 1024;
+
+/// Output that may wait before the next page is asked for.
+const OUTPUT_BYTES_MAX: usize = 256 * 1024;
+
+/// What was put into the queue and does not come out (it was full) is not waited for longer.
+const REPLAY_MS_MAX: u64 = 1_000;
+
+/// A subscription that is to be shown what is retained.
+#[derive(Debug)]
+pub(super) struct Read {
+    filter: Box<str>,
+    assurance: Assurance,
+    not_own: bool,
+    number: u32,
+    from: RetainedCursor,
+}
+
+impl Read {
+    pub(super) fn of(subscription: Subscription) -> Self {
+        let Subscription { name, assurance, not_own, number, .. } = subscription;
+        Self { filter: name.filter, assurance, not_own, number, from: RetainedCursor::default() }
+    }
+}
+
+/// How far the reading is.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    /// A page was asked for.
+    is_asked: bool,
+    /// Messages of the last page are on their way through the queue; until when that is waited for.
+    replayed_until_ms: Option<u64>,
+}
+
+impl Reading {
+    pub(super) const fn deadline_ms(&self) -> Option<u64> {
+        self.replayed_until_ms
+    }
+}
+
+impl Mqtt {
+    /// Asks for the next page if the client is ready for it.
+    pub(super) fn read_on(&mut self, is_tick: bool, cx: &mut Context<'_>) {
+        // Each round asks for a page; those that are answered at once are bounded by the output.
+        while self.is_open() && cx.out.len() < OUTPUT_BYTES_MAX {
+            let is_busy = self.outgoing.len() >= self.window();
+            let Some(requests) = &mut self.requests else { return };
+            let reading = &mut requests.reading;
+            let now_ms = cx.now.mono_ms;
+            if is_tick && reading.replayed_until_ms.is_some_and(|until_ms| until_ms <= now_ms) {
+                reading.replayed_until_ms = None;
+            }
+            if reading.is_asked || reading.replayed_until_ms.is_some() || is_busy {
+                return;
+            }
+            let Some(read) = requests.reads.front() else { return };
+            reading.is_asked = true;
+            let command = Command::ReadRetained {
+                filter: read.filter.clone(),
+                from: read.from,
+                bytes_max: PAGE_BYTES,
+            };
+            match cx.broker.execute(self.link.id(), RETAINED, command, cx.now) {
+                Some(answer) => self.end_page(&answer),
+                None => return,
+            }
+        }
+    }
+
+    /// A page is complete.
+    pub(super) fn on_retained_read(&mut self, answer: &Answer, cx: &mut Context<'_>) {
+        self.end_page(answer);
+        self.read_on(false, cx);
+    }
+
+    fn end_page(&mut self, answer: &Answer) {
+        let Some(requests) = &mut self.requests else { return };
+        requests.reading.is_asked = false;
+        if let Answer::RetainedRead { next: Some(next) } = answer {
+            if let Some(read) = requests.reads.front_mut() {
+                read.from = *next;
+            }
+            return;
+        }
+        if let Answer::Refused(refusal) = answer {
+            tracing::info!(client = &*self.link.client, ?refusal, "retained messages not read");
+        }
+        requests.reads.pop_front();
+    }
+
+    /// A retained message for the subscription that is read.
+    pub(super) fn on_retained(&mut self, message: &Message, cx: &mut Context<'_>) {
+        if !self.is_open() {
+            return;
+        }
+        let Some(read) = self.requests.as_ref().and_then(|r| r.reads.front()) else { return };
+        let (assurance, not_own, number) = (read.assurance, read.not_own, read.number);
+        let translated;
+        let message = if message.traits().protocol == TAG {
+            message
+        } else {
+            let Some(own) = foreign::translated(message) else { return };
+            translated = own;
+            &translated
+        };
+        let block = Block::of(message);
+        if not_own && block.publisher == self.link.publisher {
+            return;
+        }
+        let is_upgraded = self.link.limits.upgrade_outgoing_qos;
+        let assurance = if is_upgraded { assurance } else { block.assurance.min(assurance) };
+        if assurance > Assurance::AtMostOnce {
+            let until_ms = cx.now.mono_ms.saturating_add(REPLAY_MS_MAX);
+            if let Some(requests) = &mut self.requests {
+                requests.reading.replayed_until_ms = Some(until_ms);
+            }
+            cx.broker.replay(self.link.id(), message, cx.now);
+            return;
+        }
+        let Some(expiry_s) = rest_of_life(message, cx.now.wall_ms) else { return };
+        self.numbers.clear();
+        self.numbers.extend((number != 0).then_some(number));
+        let plan = Plan { assurance, retain: true, expiry_s };
+        self.put_publish(message, plan, None, false, cx);
+    }
+
+    /// Something comes out of the queue: what the last page put in is on its way.
+    #[inline]
+    pub(super) fn note_replay(&mut self, is_replay: bool) {
+        if is_replay && let Some(requests) = &mut self.requests {
+            requests.reading.replayed_until_ms = None;
+        }
+    }
+
+    /// Deliveries that may be unanswered.
+    fn window(&self) -> usize {
+        self.link.window.into()
+    }
+}

@@ -1,0 +1,326 @@
+//! SUBSCRIBE and UNSUBSCRIBE (3.8 to 3.11; H-19, H-22, H-32; abuse rows 64 to 67, 82, 83). May import
+//! the files of this folder, `broker`, `command`, `subscriber`.
+//!
+//! One request is with the broker at a time, so answers come in order; packets behind it are dealt
+//! with meanwhile. What is asked for holds from the moment it is asked: a message may come before
+//! the answer.
+
+use std::collections::VecDeque;
+
+use crate::command::{Answer, Command, Refusal};
+use crate::protocol::Context;
+use crate::subscriber::{FilterName, Subscription};
+
+use super::block::{assurance_of, level};
+use super::limits::{FILTERS_PER_PACKET_MAX, REQUESTS_WAITING_MAX};
+use super::reason::code_of;
+use super::retained::{Read, Reading};
+use super::session::{Flow, Mqtt, SESSION};
+use super::wire::fault::Fault;
+use super::wire::reason_code::ReasonCode;
+use super::wire::suback::{AnswerKind, Suback};
+use super::wire::subscribe::{RetainHandling, Subscribe};
+use super::wire::topic::check_filter;
+use super::wire::unsubscribe::Unsubscribe;
+use super::wire::{PacketId, Version};
+
+/// A filter of a SUBSCRIBE.
+#[derive(Debug)]
+struct Wish {
+    subscription: Subscription,
+    handling: RetainHandling,
+    /// What it was before.
+    before: Option<Subscription>,
+    /// It was refused without asking the broker.
+    refused: Option<ReasonCode>,
+}
+
+/// What waits for the broker.
+#[derive(Debug)]
+enum Request {
+    Subscribe { packet_id: PacketId, wishes: Vec<Wish> },
+    Unsubscribe { packet_id: PacketId, filters: Vec<Result<FilterName, ReasonCode>> },
+}
+
+/// Requests of a client about its subscriptions. Only for clients that make some.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    /// The first is with the broker if `is_asked`.
+    waiting: VecDeque<Request>,
+    is_asked: bool,
+    /// Retained messages that new subscriptions are still to be shown.
+    pub(super) reads: VecDeque<Read>,
+    pub(super) reading: Reading,
+}
+
+impl Requests {
+    /// Nothing more can be asked before something is answered.
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting.len() >= REQUESTS_WAITING_MAX
+    }
+
+    pub(super) const fn deadline_ms(&self) -> Option<u64> {
+        self.reading.deadline_ms()
+    }
+}
+
+impl Mqtt {
+    /// SUBSCRIBE.
+    pub(super) fn on_subscribe(
+        &mut self,
+        subscribe: &Subscribe<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<Flow, Fault> {
+        let mut wishes = Vec::new();
+        for (text, options) in subscribe.filters.iter() {
+            if wishes.len() >= FILTERS_PER_PACKET_MAX {
+                return Err(Fault::new(ReasonCode::QuotaExceeded, "too many filters in a packet"));
+            }
+            let (name, refused) = match check_filter(text) {
+                Ok(filter) => {
+                    let name = FilterName {
+                        group: filter.group.map(Into::into),
+                        filter: filter.filter.into(),
+                    };
+                    let is_deep = !self.link.limits.allows_levels(filter.filter);
+                    (name, is_deep.then_some(ReasonCode::TopicFilterInvalid))
+                }
+                Err(fault) => {
+                    (FilterName { group: None, filter: Box::default() }, Some(fault.code))
+                }
+            };
+            let subscription = Subscription {
+                name,
+                assurance: assurance_of(options.qos.bits()).unwrap_or_default(),
+                // A bridge has what it sends already (mqtt.md 2.2).
+                not_own: options.no_local || self.link.is_bridge,
+                as_published: options.retain_as_published,
+                number: subscribe.subscription_id.unwrap_or(0),
+            };
+            let handling = options.retain_handling;
+            wishes.push(Wish { subscription, handling, before: None, refused });
+        }
+        let packet_id = subscribe.packet_id;
+        let requests = self.requests.get_or_insert_default();
+        requests.waiting.push_back(Request::Subscribe { packet_id, wishes });
+        self.ask(cx);
+        Ok(Flow::Go)
+    }
+
+    /// UNSUBSCRIBE.
+    pub(super) fn on_unsubscribe(
+        &mut self,
+        unsubscribe: &Unsubscribe<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<Flow, Fault> {
+        let mut filters = Vec::new();
+        for text in unsubscribe.filters.iter() {
+            if filters.len() >= FILTERS_PER_PACKET_MAX {
+                return Err(Fault::new(ReasonCode::QuotaExceeded, "too many filters in a packet"));
+            }
+            filters.push(match check_filter(text) {
+                Ok(filter) => Ok(FilterName {
+                    group: filter.group.map(Into::into),
+                    filter: filter.filter.into(),
+                }),
+                Err(fault) => Err(fault.code),
+            });
+        }
+        let packet_id = unsubscribe.packet_id;
+        let requests = self.requests.get_or_insert_default();
+        requests.waiting.push_back(Request::Unsubscribe { packet_id, filters });
+        self.ask(cx);
+        Ok(Flow::Go)
+    }
+
+    /// Asks the broker for what waits, as long as it answers at once.
+    fn ask(&mut self, cx: &mut Context<'_>) {
+        // Each round answers one request, so this ends.
+        while self.is_open() {
+            let Some(requests) = self.requests.as_mut().filter(|r| !r.is_asked) else { return };
+            let Some(first) = requests.waiting.front_mut() else { return };
+            requests.is_asked = true;
+            let command = match first {
+                Request::Subscribe { wishes, .. } => {
+                    let max = self.link.limits.subscriptions_max;
+                    let mut subscriptions = Vec::new();
+                    for wish in wishes.iter_mut().filter(|wish| wish.refused.is_none()) {
+                        let name = &wish.subscription.name;
+                        if max > 0 && self.interest.len() >= max && !self.interest.has(name) {
+                            wish.refused = Some(ReasonCode::QuotaExceeded);
+                            continue;
+                        }
+                        wish.before = self.interest.insert(wish.subscription.clone());
+                        subscriptions.push(wish.subscription.clone());
+                    }
+                    if subscriptions.is_empty() {
+                        None
+                    } else {
+                        Some(Command::Subscribe { subscriptions })
+                    }
+                }
+                Request::Unsubscribe { filters, .. } => {
+                    let filters: Vec<_> = filters.iter().flatten().cloned().collect();
+                    if filters.is_empty() { None } else { Some(Command::Unsubscribe { filters }) }
+                }
+            };
+            let answer = match command {
+                Some(command) => cx.broker.execute(self.link.id(), SESSION, command, cx.now),
+                None => Some(Answer::Done),
+            };
+            let Some(answer) = answer else { return };
+            self.answer_request(answer, cx);
+        }
+    }
+
+    /// The broker has answered the first request.
+    pub(super) fn on_request_answered(&mut self, answer: Answer, cx: &mut Context<'_>) {
+        if !self.is_open() {
+            return;
+        }
+        self.answer_request(answer, cx);
+        self.ask(cx);
+    }
+
+    fn answer_request(&mut self, answer: Answer, cx: &mut Context<'_>) {
+        let Some(requests) = &mut self.requests else { return };
+        if !std::mem::take(&mut requests.is_asked) {
+            return;
+        }
+        match requests.waiting.pop_front() {
+            Some(Request::Subscribe { packet_id, wishes }) => {
+                let results = subscribed(answer, wishes.len());
+                self.put_suback(packet_id, wishes, results, cx);
+            }
+            Some(Request::Unsubscribe { packet_id, filters }) => {
+                self.put_unsuback(packet_id, &filters, &unsubscribed(answer), cx);
+            }
+            None => {}
+        }
+    }
+
+    fn put_suback(
+        &mut self,
+        packet_id: PacketId,
+        wishes: Vec<Wish>,
+        results: Vec<Result<bool, Refusal>>,
+        cx: &mut Context<'_>,
+    ) {
+        let mut codes = Vec::with_capacity(wishes.len());
+        let mut results = results.into_iter();
+        let mut reads = Vec::new();
+        for wish in wishes {
+            let result = match wish.refused {
+                Some(code) => Err(code),
+                None => match results.next() {
+                    Some(Ok(is_new)) => Ok(is_new),
+                    Some(Err(refusal)) => Err(self.take_back(&wish, &refusal)),
+                    None => Err(ReasonCode::UnspecifiedError),
+                },
+            };
+            let granted = level(wish.subscription.assurance);
+            codes.push(match result {
+                Ok(_) => granted,
+                // There is no way to refuse it: granted, and nothing comes of it (mqtt.md 2.2).
+                Err(_) if self.link.version == Version::V3 => granted,
+                Err(code) => code.octet(),
+            });
+            let is_shown = match (result, wish.handling) {
+                (Ok(_), RetainHandling::Always) => true,
+                (Ok(is_new), RetainHandling::IfNew) => is_new,
+                (Ok(_), RetainHandling::Never) | (Err(_), _) => false,
+            };
+            if is_shown && wish.subscription.name.group.is_none() {
+                reads.push(Read::of(wish.subscription));
+            }
+        }
+        let diagnostics = super::wire::properties::Diagnostics::default();
+        let packet = Suback { kind: AnswerKind::Suback, packet_id, diagnostics, codes: &codes };
+        let _ = self.link.put(&packet, cx);
+        if !reads.is_empty() {
+            self.requests.get_or_insert_default().reads.extend(reads);
+            self.read_on(false, cx);
+        }
+    }
+
+    /// A subscription that the broker refuses; what is said of it.
+    fn take_back(&mut self, wish: &Wish, refusal: &Refusal) -> ReasonCode {
+        tracing::info!(
+            client = &*self.link.client,
+            filter = &*wish.subscription.name.filter,
+            ?refusal,
+            "a subscription was refused"
+        );
+        match &wish.before {
+            Some(before) => {
+                self.interest.insert(before.clone());
+            }
+            None => self.interest.remove(&wish.subscription.name),
+        }
+        code_of(refusal)
+    }
+
+    fn put_unsuback(
+        &mut self,
+        packet_id: PacketId,
+        filters: &[Result<FilterName, ReasonCode>],
+        results: &Result<Vec<bool>, ReasonCode>,
+        cx: &mut Context<'_>,
+    ) {
+        let mut found = results.as_ref().map(|all| all.iter()).ok();
+        let mut codes = Vec::with_capacity(filters.len());
+        for filter in filters {
+            let code = match (filter, results) {
+                (Err(code), _) | (Ok(_), Err(code)) => *code,
+                (Ok(name), Ok(_)) => {
+                    self.interest.remove(name);
+                    if found.as_mut().and_then(Iterator::next) == Some(&true) {
+                        ReasonCode::Success
+                    } else {
+                        ReasonCode::NoSubscriptionExisted
+                    }
+                }
+            };
+            codes.push(code.octet());
+        }
+        let diagnostics = super::wire::properties::Diagnostics::default();
+        let packet = Suback { kind: AnswerKind::Unsuback, packet_id, diagnostics, codes: &codes };
+        let _ = self.link.put(&packet, cx);
+    }
+}
+
+/// What became of each subscription.
+fn subscribed(answer: Answer, count: usize) -> Vec<Result<bool, Refusal>> {
+    match answer {
+        Answer::Subscribed(results) => results,
+        Answer::Refused(refusal) => vec![Err(refusal); count],
+        Answer::Done
+        | Answer::QueueDeclared { .. }
+        | Answer::Removed { .. }
+        | Answer::Consuming { .. }
+        | Answer::ReplyTo { .. }
+        | Answer::Got { .. }
+        | Answer::Empty
+        | Answer::SessionOpened(_)
+        | Answer::Unsubscribed(_)
+        | Answer::RetainedRead { .. } => Vec::new(),
+    }
+}
+
+/// Which subscriptions there were.
+fn unsubscribed(answer: Answer) -> Result<Vec<bool>, ReasonCode> {
+    match answer {
+        Answer::Unsubscribed(found) => Ok(found),
+        Answer::Refused(refusal) => Err(code_of(&refusal)),
+        Answer::Done
+        | Answer::QueueDeclared { .. }
+        | Answer::Removed { .. }
+        | Answer::Consuming { .. }
+        | Answer::ReplyTo { .. }
+        | Answer::Got { .. }
+        | Answer::Empty
+        | Answer::SessionOpened(_)
+        | Answer::Subscribed(_)
+        | Answer::RetainedRead { .. } => Ok(Vec::new()),
+    }
+}

@@ -1,0 +1,7 @@
+//! Ways to the broker other than a TCP connection to a port of its own.
+
+mod bridge;
+mod listeners;
+mod unix;
+mod web;
+mod websocket;

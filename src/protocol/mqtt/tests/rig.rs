@@ -92,8 +92,6 @@ fn broker() -> Broker {
             prefetch_default: 65_535,
             consumer_timeout_ms: None,
             durability: crate::durability::Durability::Sync,
-            retained_max: crate::limits::RETAINED_MAX,
-            retained_bytes_max: crate::limits::RETAINED_BYTES_MAX,
         },
     })
 }

@@ -10,8 +10,10 @@ use super::Broker;
 use super::mail::MoreKeys;
 use super::publish::Report;
 use super::storage::delayed::{Lasting, Logged};
+use super::storage::entry::PARKED;
 use super::storage::waits::Put;
 use super::subscriber::session::SessionId;
+use super::subscriber::wills::KeptWill;
 use crate::command::Now;
 use crate::ids::{ExchangeId, QueueId};
 use crate::message::Message;
@@ -30,7 +32,12 @@ pub(super) enum Alarm {
     Retained,
 }
 
-/// A message that waits for its time, kept by the shard that owns its exchange's group.
+/// Deadlines of messages that do not wait any more, kept until they come or there are more of them
+/// than of others.
+const STALE_MAX: usize = 1_024;
+
+/// A message that waits for its time, kept by the shard that owns its exchange's group; a will by
+/// that of its session.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) due_wall_ms: u64,
@@ -39,6 +46,8 @@ pub(super) struct Waiting {
     pub(super) message: Message,
     /// Where the log has it, if it outlives the process.
     pub(super) logged: Option<Logged>,
+    /// It is one; while its client is connected it is due at [`PARKED`].
+    pub(super) will: Option<Box<KeptWill>>,
 }
 
 /// The delayed messages of a shard, all in memory.
@@ -60,6 +69,12 @@ pub(super) struct Delayed {
 }
 
 impl Delayed {
+    /// How many times are kept.
+    #[cfg(test)]
+    pub(super) fn deadlines(&self) -> usize {
+        self.times.len()
+    }
+
     /// Without it.
     fn remove(&mut self, number: u64) -> Option<Waiting> {
         let gone = self.waiting.remove(&number)?;
@@ -97,10 +112,31 @@ impl Broker {
             self.delayed.logged_bytes += logged.bytes;
             self.delayed.files.entry(logged.file).or_default().push(number);
         }
-        let due_wall_ms = waiting.due_wall_ms;
-        self.delayed.times.push(Reverse((due_wall_ms, number)));
+        if let Some(will) = &waiting.will {
+            self.wills.insert(number, will);
+        }
         self.delayed.waiting.insert(number, waiting);
-        self.arm_delayed(due_wall_ms, now);
+        self.await_due(number, now);
+    }
+
+    /// Something in the table has got its time.
+    pub(super) fn await_due(&mut self, number: u64, now: Now) {
+        let Some(waiting) = self.delayed.waiting.get(&number) else { return };
+        let due_wall_ms = waiting.due_wall_ms;
+        if due_wall_ms < PARKED || waiting.will.is_none() {
+            self.delayed.times.push(Reverse((due_wall_ms, number)));
+            self.arm_delayed(due_wall_ms, now);
+        }
+    }
+
+    /// What was to be published is not. Its deadline is left behind, but not for ever: clients may
+    /// come and go often before any of theirs is reached.
+    pub(super) fn withdraw(&mut self, number: u64) {
+        self.delayed_gone(number);
+        let Delayed { times, waiting, .. } = &mut self.delayed;
+        if times.len() > STALE_MAX.saturating_add(waiting.len().saturating_mul(2)) {
+            times.retain(|Reverse((_, number))| waiting.contains_key(number));
+        }
     }
 
     fn arm_delayed(&mut self, due_wall_ms: u64, now: Now) {
@@ -130,6 +166,9 @@ impl Broker {
 
     fn drop_waiting(&mut self, number: u64) -> Option<Waiting> {
         let gone = self.delayed.remove(number)?;
+        if let Some(will) = &gone.will {
+            self.wills.remove(number, will);
+        }
         self.memory.moved(gone.message.memory_bytes() as u64, 0);
         Some(gone)
     }
@@ -166,14 +205,25 @@ impl Broker {
 
     /// One that the log has stays in the table until it is stored elsewhere: until then a crash
     /// must find it, and a file of the log that is left must not go without it.
-    fn publish_waiting(&mut self, number: u64, now: Now) {
-        let Some(due) = self.delayed.waiting.get(&number) else { return };
+    pub(super) fn publish_waiting(&mut self, number: u64, now: Now) {
+        let Some(due) = self.delayed.waiting.get_mut(&number) else { return };
+        let will = due.will.as_mut().map(|will| {
+            self.wills.remove(number, will);
+            (will.vhost, will.retain, std::mem::replace(&mut will.published, true))
+        });
         let (exchange, message, keys) = (due.exchange, due.message.clone(), due.keys.clone());
-        let wanted = match due.logged {
-            Some(_) => self.await_stored(Report::Delayed(number)),
-            None => None,
-        };
-        self.publish_internal(exchange, &message, keys.as_deref(), wanted, now);
+        let is_logged = due.logged.is_some();
+        if will.is_some_and(|(_, _, published)| published) {
+            // Its session has ended before its time came.
+            return;
+        }
+        let wanted = if is_logged { self.await_stored(Report::Delayed(number)) } else { None };
+        match will {
+            Some((vhost, retain, _)) => {
+                self.publish_will((vhost, exchange), &message, retain, wanted, now);
+            }
+            None => self.publish_internal(exchange, &message, keys.as_deref(), wanted, now),
+        }
         match wanted {
             // What is stored on this shard stands before the settlement in its log.
             Some(wanted) => self.stored(wanted, true, true),

@@ -33,6 +33,7 @@ mod receive;
 mod record;
 mod reply;
 mod retained;
+mod rights;
 mod route;
 mod settle;
 mod shared_credit;
@@ -69,6 +70,7 @@ use self::queue::{Effect, QueueDefaults};
 use self::route::{RouteCache, Scratch};
 use self::slots::Slots;
 use self::subscriber::session::Sessions;
+use self::subscriber::wills::Wills;
 use self::topology::{ExchangeEntry, KEEPER};
 use self::vhost::Vhost;
 use crate::auth::{self, Access, Resource};
@@ -80,6 +82,7 @@ use crate::ids::{
 };
 use crate::limits;
 use crate::message::PropertyReader;
+use crate::subscriber::FILTERS;
 use crate::value::Value;
 
 /// What a broker is made with; the same on every shard but for its number.
@@ -182,6 +185,7 @@ pub struct Broker {
     delayed: clockwork::Delayed,
     sessions: Sessions,
     retained: retained::Retained,
+    wills: Wills,
 
     dirty: Vec<QueueId>,
     effects: VecDeque<(QueueId, VhostId, Effect)>,
@@ -257,6 +261,7 @@ impl Broker {
             timers: Timers::default(),
             delayed: clockwork::Delayed::default(),
             sessions: Sessions::default(),
+            wills: Wills::default(),
             dirty: Vec::new(),
             effects: VecDeque::new(),
             effects_now: Vec::new(),
@@ -296,6 +301,9 @@ impl Broker {
         let Some(entered) = self.connections.get(connection).and_then(|c| c.entered.clone()) else {
             return Some(Answer::Refused(Refusal::Unavailable("no virtual host".into())));
         };
+        if let Command::OpenSession(open) = &command {
+            self.know_client(connection, &open.client);
+        }
         if let Err(refusal) = self.permit_command(&entered, &command) {
             return Some(Answer::Refused(refusal));
         }
@@ -372,6 +380,10 @@ impl Broker {
         name: &str,
     ) -> Result<(), Refusal> {
         let vhost = &*entered.vhost_name;
+        // Whoever has a session is asked for each topic instead: `permit_topic`.
+        if entered.topics.is_some() && access == Access::Write && name == FILTERS {
+            return Ok(());
+        }
         let resource = match entity {
             Entity::Exchange => Resource::Exchange { vhost, name },
             Entity::Queue => Resource::Queue { vhost, name },
@@ -451,6 +463,7 @@ impl Broker {
             Command::Cancel { .. }
             | Command::ConsumeReplies { .. }
             | Command::OpenSession(_)
+            // Filter by filter, so that each has its answer: `permit_filter`.
             | Command::Subscribe { .. }
             | Command::Unsubscribe { .. }
             | Command::ReadRetained { .. }

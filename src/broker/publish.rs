@@ -421,7 +421,8 @@ impl Broker {
         let keys = more_keys(publish);
         let due_wall_ms = now.wall_ms.saturating_add(delay_ms);
         if owner == self.shard {
-            let waiting = Waiting { due_wall_ms, exchange, keys, message, logged: None };
+            let waiting =
+                Waiting { due_wall_ms, exchange, keys, message, logged: None, will: None };
             let put = self.delay(waiting, lasting, now);
             return self.published(put, (connection, channel), publish);
         }

@@ -150,7 +150,8 @@ impl Broker {
             }
             Mail::Delay { exchange, lasting, due_wall_ms, keys, parcel, wanted } => {
                 let Some(message) = self.unpack(bytes, parcel) else { return };
-                let waiting = Waiting { due_wall_ms, exchange, keys, message, logged: None };
+                let waiting =
+                    Waiting { due_wall_ms, exchange, keys, message, logged: None, will: None };
                 let put = self.delay(waiting, lasting, now);
                 self.report(from, wanted, put, true);
             }

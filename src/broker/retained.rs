@@ -6,7 +6,7 @@
 //! when it gets its first message. So the log, segments, memory and restarts with other numbers of
 //! shards are those of queues. No table of names has these queues: nobody can reach one by name.
 //!
-//! `part`: the topics of one part. `page`: what a reader is given at once. `read`: readers, what they
+//! `part`: the topics of one part. `superseded`: what is not the latest any more. `page`: what a reader is given at once. `read`: readers, what they
 //! wait for, what is done in turns.
 //!
 //! May import `subscriber` and the broker's parts.
@@ -14,6 +14,7 @@
 mod page;
 mod part;
 mod read;
+mod superseded;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -83,6 +84,8 @@ pub(super) struct Retained {
     refused: u64,
     /// Parts in which something can go on.
     awake: Vec<QueueId>,
+    /// Parts in which something waits for the log.
+    settling: Vec<QueueId>,
     readers: read::Readers,
     /// The deadline that a timer stands for.
     timer_ms: Option<u64>,
@@ -102,6 +105,7 @@ impl Retained {
             parts: HashMap::default(),
             refused: 0,
             awake: Vec::new(),
+            settling: Vec::new(),
             readers: read::Readers::default(),
             timer_ms: None,
             sweep_ms: None,
@@ -219,7 +223,7 @@ impl Broker {
         Put::DONE
     }
 
-    fn part_of(&self, vhost: VhostId, topic: &str) -> u16 {
+    pub(super) fn part_of(&self, vhost: VhostId, topic: &str) -> u16 {
         let vhost = self.vhosts.get(vhost.0 as usize).map(|vhost| &*vhost.name);
         // Groups are fixed with the data directory, so a topic stays in its part.
         self.placement.group(vhost.unwrap_or_default(), topic) % PARTS
@@ -273,6 +277,9 @@ impl Broker {
         if part.unreadable > lost {
             let (queue, count) = (entry.queue.name(), part.unreadable - lost);
             tracing::error!(queue, count, "retained messages cannot be read back");
+        }
+        if part.is_settling() && !self.retained.settling.contains(&queue) {
+            self.retained.settling.push(queue);
         }
         self.memory.moved(before, entry.queue.memory_bytes());
         Some(result)

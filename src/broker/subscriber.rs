@@ -10,6 +10,7 @@ mod receipts;
 mod restore;
 pub(in crate::broker) mod session;
 mod subscribe;
+pub(in crate::broker) mod wills;
 
 use super::Broker;
 use crate::command::{Now, Published};
@@ -65,9 +66,10 @@ impl Broker {
     }
 
     /// What is published when the connection goes, or the node dies, before this is called with
-    /// `None`. Published with the connection's rights at that time.
+    /// `None`. Whether the connection may publish it is judged now; the connection has opened its
+    /// session. It is logged without anybody waiting for the disk.
     pub fn set_will(&mut self, connection: ConnectionId, will: Option<&Will<'_>>, now: Now) {
-        let _ = (connection, will, now);
+        self.keep_will(connection, will, now);
     }
 
     /// Changes how long the connection's session is remembered. One that was opened to last as long

@@ -15,7 +15,7 @@ use crate::broker::definitions::Definition;
 use crate::broker::entry::{self, Saying};
 
 /// The kinds of records, and what people call them.
-pub(super) const KINDS: [(u16, &str); 9] = [
+pub(super) const KINDS: [(u16, &str); 10] = [
     (entry::MESSAGE, "messages"),
     (entry::AGAIN, "copies"),
     (entry::SETTLED, "settlements"),
@@ -25,6 +25,7 @@ pub(super) const KINDS: [(u16, &str); 9] = [
     (entry::DELAYED, "delayed"),
     (entry::RECEIVED, "received"),
     (entry::RECEIPTS, "receipts"),
+    (entry::WILL, "wills"),
 ];
 
 /// The log files of one shard and boot.
@@ -180,9 +181,11 @@ impl Checking {
 fn is_understood(record: &Record<'_>) -> bool {
     let group = u16::try_from(record.head.group).unwrap_or(u16::MAX);
     match entry::read(record.head.kind, group, record.payload) {
-        Some(Saying::Message { message, .. } | Saying::Delayed { message, .. }) => {
-            entry::read_message(message, &mut |name| Rc::from(name)).is_some()
-        }
+        Some(
+            Saying::Message { message, .. }
+            | Saying::Delayed { message, .. }
+            | Saying::Will { message, .. },
+        ) => entry::read_message(message, &mut |name| Rc::from(name)).is_some(),
         Some(Saying::Definition(octets)) => Definition::read(octets).is_some(),
         Some(
             Saying::Again { .. }

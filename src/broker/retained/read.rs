@@ -166,6 +166,10 @@ impl Broker {
 
     /// Once per turn: loads, sweeps and answers a little.
     pub(in crate::broker) fn retained_turn(&mut self, now: Now) {
+        // Who has more that waits comes into the list again.
+        for queue in std::mem::take(&mut self.retained.settling) {
+            self.with_part(queue, now, |part, hold| part.settle_due(hold));
+        }
         for queue in std::mem::take(&mut self.retained.awake) {
             self.load_part(queue, now);
         }

@@ -14,16 +14,17 @@ use bytes::Bytes;
 use ringmq_shards::log::LogFile;
 use ringmq_shards::log::ids::{BOOT_SHIFT, COUNT_MAX};
 
-use super::entry::{self, DELAYED_UID, Delayed, SettledRun};
+use super::entry::{self, DELAYED_UID, Delayed, PARKED, Parked, SettledRun};
 use super::leave::earlier_boots;
 use super::waits::Put;
 use super::{Broker, LAZY_MS};
 use crate::broker::clockwork::Waiting;
 use crate::broker::definitions::ExchangeUid;
 use crate::broker::queue::store::Safe;
+use crate::broker::subscriber::wills::KeptWill;
 use crate::broker::topology::ExchangeEntry;
 use crate::command::Now;
-use crate::ids::ExchangeId;
+use crate::ids::{ExchangeId, VhostId};
 
 /// Octets of waiting messages that are written again in one turn.
 const CARRIED_BYTES_PER_TURN: u64 = 512 * 1024;
@@ -34,6 +35,14 @@ const CARRIED_BYTES_PER_TURN: u64 = 512 * 1024;
 pub(crate) struct Lasting {
     exchange: ExchangeUid,
     group: u16,
+}
+
+/// A will that recovery found.
+#[derive(Debug)]
+pub(crate) struct FoundWill {
+    pub(crate) will: Parked,
+    /// For [`entry::read_message`].
+    pub(crate) octets: Bytes,
 }
 
 /// Where the log has a waiting message.
@@ -98,15 +107,48 @@ impl Broker {
         let mut bytes = 0;
         let which = (position, waiting.due_wall_ms);
         let keys = waiting.keys.as_deref().unwrap_or_default();
-        let lsn = shelf.log.append(u32::from(lasting.group), entry::DELAYED, 0, |out| {
+        let will = self.parked(waiting, position);
+        let kind = if will.is_some() { entry::WILL } else { entry::DELAYED };
+        let lsn = shelf.log.append(u32::from(lasting.group), kind, 0, |out| {
             let start = out.len();
-            entry::write_delayed(which, lasting.exchange, keys, &waiting.message, out);
+            match &will {
+                Some(will) => entry::write_will(will, &waiting.message, out),
+                None => entry::write_delayed(which, lasting.exchange, keys, &waiting.message, out),
+            }
             bytes = (out.len() - start) as u64;
         });
         shelf.sync_within(Some(LAZY_MS));
         let file = shelf.log.file_of_open_batch();
         waiting.logged = Some(Logged { lasting, position, file, bytes });
         Some(Safe::Synced(lsn))
+    }
+
+    /// What the log is told of a will.
+    fn parked(&self, waiting: &Waiting, position: u64) -> Option<Parked> {
+        let will = waiting.will.as_ref()?;
+        let vhost = self.vhosts.get(will.vhost.0 as usize)?;
+        Some(Parked {
+            position,
+            due_wall_ms: waiting.due_wall_ms,
+            delay_ms: will.delay_ms,
+            retain: will.retain,
+            vhost: (&*vhost.name).into(),
+            session: will.session.clone(),
+        })
+    }
+
+    /// Logs a will that is about to be kept. Without space for it only this process has it: nobody
+    /// was promised more.
+    pub(in crate::broker) fn log_will(&self, waiting: &mut Waiting) {
+        let Some(will) = &waiting.will else { return };
+        let Some(vhost) = self.vhosts.get(will.vhost.0 as usize) else { return };
+        let group = self.placement.group(&vhost.name, &will.session);
+        let lasting = Lasting { exchange: ExchangeUid::PREDECLARED, group };
+        if self.check_storage().is_ok()
+            && let Some(position) = self.delayed_position()
+        {
+            self.append_delayed(waiting, lasting, position);
+        }
     }
 
     /// A waiting message is done with.
@@ -133,20 +175,28 @@ impl Broker {
                 listed.remove();
                 continue;
             };
-            left = left.saturating_sub(self.carry_delayed(number));
+            // A will that has changed stands in a later file, too.
+            let logged = self.delayed.waiting.get(&number).and_then(|waiting| waiting.logged);
+            if logged.is_some_and(|logged| logged.file <= file) {
+                left = left.saturating_sub(self.carry_delayed(number));
+            }
         }
         true
     }
 
     /// Writes a waiting message again. Octets written.
-    fn carry_delayed(&mut self, number: u64) -> u64 {
+    pub(in crate::broker) fn carry_delayed(&mut self, number: u64) -> u64 {
         let Some(mut waiting) = self.delayed.waiting.remove(&number) else { return 0 };
-        if let Some(Logged { lasting, position, .. }) = waiting.logged {
+        let mut before = 0;
+        if let Some(Logged { lasting, position, bytes, .. }) = waiting.logged {
+            before = bytes;
             self.append_delayed(&mut waiting, lasting, position);
         }
         let mut bytes = 0;
         if let Some(logged) = waiting.logged {
+            let known = &mut self.delayed.logged_bytes;
             bytes = logged.bytes;
+            *known = known.saturating_sub(before).saturating_add(bytes);
             self.delayed.files.entry(logged.file).or_default().push(number);
         }
         self.delayed.waiting.insert(number, waiting);
@@ -199,6 +249,51 @@ impl Broker {
         };
         let Delayed { due_wall_ms, keys, .. } = delayed;
         let keys = (!keys.is_empty()).then(|| keys.into_boxed_slice());
-        Some(Waiting { due_wall_ms, exchange, keys, message, logged: Some(logged) })
+        let logged = Some(logged);
+        Some(Waiting { due_wall_ms, exchange, keys, message, logged, will: None })
+    }
+
+    /// Takes the wills that recovery found: one whose client was connected when the process ended
+    /// waits its delay from now on.
+    pub(super) fn restore_wills(&mut self, found: Vec<FoundWill>, now: Now) {
+        let mut homeless = 0_u64;
+        for found in found {
+            match self.will_again(found, now) {
+                Some(waiting) => self.keep_waiting(waiting, now),
+                None => homeless += 1,
+            }
+        }
+        if homeless > 0 {
+            tracing::error!(
+                homeless,
+                "wills are left out: their virtual host is not there, or they are not understood"
+            );
+        }
+    }
+
+    fn will_again(&self, FoundWill { will, octets }: FoundWill, now: Now) -> Option<Waiting> {
+        let storage = self.storage.as_ref()?;
+        let message = storage.shelf.borrow_mut().read_message(&octets)?;
+        let Parked { position, due_wall_ms, delay_ms, retain, vhost, session } = will;
+        let group = self.placement.group(&vhost, &session);
+        let index = self.vhosts.iter().position(|known| *known.name == *vhost)?;
+        let vhost = VhostId(u32::try_from(index).ok()?);
+        let (exchange, _) = self.filters_of(vhost)?;
+        let due_wall_ms = match due_wall_ms {
+            // Its session ended with the process.
+            PARKED if !self.has_session(vhost, &session) => now.wall_ms,
+            PARKED => now.wall_ms.saturating_add(delay_ms).min(PARKED - 1),
+            due => due,
+        };
+        let logged = Some(Logged {
+            lasting: Lasting { exchange: ExchangeUid::PREDECLARED, group },
+            position,
+            file: earlier_boots(storage.boot),
+            bytes: octets.len() as u64,
+        });
+        let will =
+            KeptWill { vhost, session, delay_ms, retain, connection: None, published: false };
+        let will = Some(Box::new(will));
+        Some(Waiting { due_wall_ms, exchange, keys: None, message, logged, will })
     }
 }

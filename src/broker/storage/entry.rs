@@ -32,8 +32,14 @@ pub(crate) const RECEIVED: u16 = 8;
 /// Numbers of messages that a session's client has published: uid, whether they are held (1) or let
 /// go (0), any number of numbers.
 pub(crate) const RECEIPTS: u16 = 9;
+/// A will, again each time it changes: position, due ([`PARKED`]: its client is connected), delay,
+/// whether it is retained (1), virtual host and session, the message.
+pub(crate) const WILL: u16 = 10;
 
-/// Whose positions those of waiting messages are in a [`SETTLED`]: no queue has this uid, and no
+/// When a will is due whose client is connected.
+pub(crate) const PARKED: u64 = u64::MAX;
+
+/// Whose positions those of waiting messages and of wills are in a [`SETTLED`]: no queue has this uid, and no
 /// two messages of a data directory have the same position.
 pub(crate) const DELAYED_UID: QueueUid = QueueUid(u64::MAX);
 
@@ -74,6 +80,23 @@ pub(crate) struct Delayed {
     pub(crate) keys: Vec<Box<str>>,
 }
 
+/// A will.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Parked {
+    /// Its number, of [`DELAYED_UID`].
+    pub(crate) position: u64,
+    /// When it is due, milliseconds since 1970, or [`PARKED`].
+    pub(crate) due_wall_ms: u64,
+    /// How long it waits when its client is gone.
+    pub(crate) delay_ms: u64,
+    /// It becomes the retained message of its topic.
+    pub(crate) retain: bool,
+    /// The virtual host.
+    pub(crate) vhost: Box<str>,
+    /// The name of the queue of its client's session.
+    pub(crate) session: Box<str>,
+}
+
 /// What a record says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Saying<'a> {
@@ -95,6 +118,8 @@ pub(crate) enum Saying<'a> {
     Received { queue: QueueUid, positions: Vec<u64> },
     /// See [`RECEIPTS`].
     Receipts { queue: QueueUid, held: bool, numbers: Vec<u16> },
+    /// See [`WILL`]; `message` is for [`read_message`].
+    Will { will: Parked, message: &'a [u8] },
 }
 
 fn put_place(place: Place, out: &mut Vec<u8>) {
@@ -163,6 +188,26 @@ pub(crate) fn write_receipts((queue, held): (QueueUid, bool), numbers: &[u16], o
     numbers.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
 }
 
+/// Writes a [`WILL`].
+pub(crate) fn write_will(will: &Parked, message: &Message, out: &mut Vec<u8>) {
+    let Parked { position, due_wall_ms, delay_ms, retain, vhost, session } = will;
+    for number in [position, due_wall_ms, delay_ms] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    out.push(u8::from(*retain));
+    record::write_keys(&[vhost.clone(), session.clone()], out);
+    record::write_whole(message, out);
+}
+
+fn read_will<'a>(cursor: &mut Cursor<'a>) -> Option<Saying<'a>> {
+    let (position, due_wall_ms, delay_ms) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
+    let retain = cursor.bool()?;
+    let (names, message) = record::read_keys(cursor.0)?;
+    let [vhost, session] = names.try_into().ok()?;
+    let will = Parked { position, due_wall_ms, delay_ms, retain, vhost, session };
+    Some(Saying::Will { will, message })
+}
+
 /// Reads any of them. `None`: no record of ours, which the caller reports.
 pub(crate) fn read(kind: u16, group: u16, payload: &[u8]) -> Option<Saying<'_>> {
     let mut cursor = Cursor(payload);
@@ -203,6 +248,7 @@ pub(crate) fn read(kind: u16, group: u16, payload: &[u8]) -> Option<Saying<'_>> 
             }
             Saying::Received { queue, positions }
         }
+        WILL => return read_will(&mut cursor),
         RECEIPTS => {
             let queue = QueueUid(cursor.u64()?);
             let held = cursor.bool()?;
@@ -291,6 +337,26 @@ mod tests {
         for cut in 0..out.len() {
             let message = match read(DELAYED, 0, &out[..cut]) {
                 Some(Saying::Delayed { message, .. }) => message,
+                Some(other) => panic!("{other:?}"),
+                None => continue,
+            };
+            assert_eq!(read_message(message, &mut |n| n.into()), None, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_will_comes_back_with_its_session_and_never_when_cut() {
+        let original = message("hello");
+        let (vhost, session) = ("/".into(), "of a client".into());
+        let (position, due_wall_ms) = (1 << 44, PARKED);
+        let will = Parked { position, due_wall_ms, delay_ms: 9, retain: true, vhost, session };
+        let mut out = Vec::new();
+        write_will(&will, &original, &mut out);
+        let Some(Saying::Will { will: back, message }) = read(WILL, 0, &out) else { panic!() };
+        assert_eq!((back, read_message(message, &mut |n| n.into())), (will, Some(original)));
+        for cut in 0..out.len() {
+            let message = match read(WILL, 0, &out[..cut]) {
+                Some(Saying::Will { message, .. }) => message,
                 Some(other) => panic!("{other:?}"),
                 None => continue,
             };

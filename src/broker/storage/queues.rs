@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use ringmq_shards::log::QueueUid;
 
-use super::delayed::FoundDelayed;
+use super::delayed::{FoundDelayed, FoundWill};
 use super::durable::Keeps;
 use super::recovery::Remains;
 use super::restore::Restored;
@@ -26,6 +26,8 @@ pub struct ShardRemains {
     pub(crate) queues: HashMap<QueueUid, Remains, ahash::RandomState>,
     /// Messages that wait for their time, in the order in which they came.
     pub(crate) delayed: Vec<FoundDelayed>,
+    /// Wills, likewise.
+    pub(crate) wills: Vec<FoundWill>,
 }
 
 /// A store for a new queue.
@@ -148,6 +150,7 @@ impl Broker {
         storage.adopt(earlier);
         self.storage = Some(storage);
         self.restore_delayed(remains.delayed, now);
+        self.restore_wills(remains.wills, now);
         for (_, id) in restored.queues {
             self.adopt_part(id, now);
             self.arm(id, now);

@@ -22,7 +22,7 @@ use ringmq_shards::log::{
     Report, Run, SegmentId, SegmentSummary, Settled, paths, record, recover, run_job,
 };
 
-use super::delayed::FoundDelayed;
+use super::delayed::{FoundDelayed, FoundWill};
 use super::entry::{self, DELAYED_UID, Saying};
 use super::queues::ShardRemains;
 use crate::broker::definitions::catalogue::{Catalogue, Replay};
@@ -87,6 +87,8 @@ pub struct Recovery {
     pub(crate) queues: HashMap<QueueUid, Remains, ahash::RandomState>,
     /// Messages that wait for their time, by position.
     pub(crate) delayed: BTreeMap<u64, FoundDelayed>,
+    /// Wills, by position.
+    pub(crate) wills: BTreeMap<u64, FoundWill>,
     /// What there is to say about it.
     pub report: RecoveryReport,
     /// Directories of queues that no definition names.
@@ -210,6 +212,12 @@ impl Recovery {
                 part.delayed.push(found);
             }
         }
+        for found in std::mem::take(&mut self.wills).into_values() {
+            let owner = placement.owner(&found.will.vhost, &found.will.session);
+            if let Some(part) = parts.get_mut(usize::from(owner.0)) {
+                part.wills.push(found);
+            }
+        }
         (catalogue, parts)
     }
 
@@ -303,11 +311,7 @@ impl Recovery {
             Some(Saying::Settled(runs)) => {
                 for run in runs {
                     if run.queue == DELAYED_UID {
-                        let gone: Vec<u64> =
-                            self.delayed.range(run.from..run.to).map(|(at, _)| *at).collect();
-                        for at in gone {
-                            self.delayed.remove(&at);
-                        }
+                        self.forget_delayed(run.from, run.to);
                     } else {
                         self.remains(run.queue).settle(run.from, run.to);
                     }
@@ -328,6 +332,10 @@ impl Recovery {
                 let octets = image.slice_ref(message);
                 self.delayed.insert(delayed.position, FoundDelayed { delayed, octets });
             }
+            Some(Saying::Will { will, message }) => {
+                let octets = image.slice_ref(message);
+                self.wills.insert(will.position, FoundWill { will, octets });
+            }
             Some(Saying::Received { queue, positions }) => {
                 self.remains(queue).received.extend(positions);
             }
@@ -345,6 +353,17 @@ impl Recovery {
                 "log of shard {shard}: record {} of kind {} is not understood",
                 head.lsn.0, head.kind
             )),
+        }
+    }
+
+    fn forget_delayed(&mut self, from: u64, to: u64) {
+        let gone: Vec<u64> = self.delayed.range(from..to).map(|(at, _)| *at).collect();
+        for at in gone {
+            self.delayed.remove(&at);
+        }
+        let gone: Vec<u64> = self.wills.range(from..to).map(|(at, _)| *at).collect();
+        for at in gone {
+            self.wills.remove(&at);
         }
     }
 

@@ -118,7 +118,7 @@ impl Broker {
             return;
         }
         if let Some(call) = self.open_call(Then::Nothing) {
-            self.end_session(id, call);
+            self.end_session(id, call, now);
             self.release(call, true);
         }
     }

@@ -95,13 +95,16 @@ impl Broker {
             }
             let goes_on = self.sessions.get(id).is_some_and(|s| s.lasts != Lasts::Connection);
             if open.fresh || !goes_on {
-                self.end_session(id, call);
+                self.end_session(id, call, now);
                 found = None;
             }
         }
         let resumed = found.is_some();
         let id = match found {
-            Some(id) => id,
+            Some(id) => {
+                self.cancel_will(vhost, &open.queue);
+                id
+            }
             None => self.new_session(vhost, open, now)?,
         };
         if let Some(session) = self.sessions.get_mut(id) {
@@ -253,7 +256,7 @@ impl Broker {
             Lasts::Connection => {
                 let own = if call.is_none() { self.open_call(Then::Nothing) } else { None };
                 if let Some(call) = call.or(own) {
-                    self.end_session(id, call);
+                    self.end_session(id, call, now);
                 }
                 if let Some(own) = own {
                     self.release(own, true);
@@ -269,8 +272,9 @@ impl Broker {
 
     /// The session is over: nothing is left of it. The call ends when all shards know, and when
     /// that is durable if the session was.
-    pub(super) fn end_session(&mut self, id: SessionId, call: CallId) {
+    pub(super) fn end_session(&mut self, id: SessionId, call: CallId, now: Now) {
         let Some(gone) = self.sessions.remove(id) else { return };
+        self.fire_will(gone.vhost, &gone.name, now);
         if let Some(queue) = gone.queue {
             self.delete_queue(queue, call, None);
             if gone.durable {

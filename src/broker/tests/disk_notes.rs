@@ -341,7 +341,7 @@ impl History {
 }
 
 /// Executes a command; `None`: the process ended before the answer.
-fn ask(c: &mut Cluster, client: Client, command: Command) -> Option<Answer> {
+pub(super) fn ask(c: &mut Cluster, client: Client, command: Command) -> Option<Answer> {
     c.start(client, ZERO, command);
     for _ in 0..1_000_000 {
         let log = &mut c.seats[client.0].log;

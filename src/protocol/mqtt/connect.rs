@@ -217,8 +217,11 @@ impl Mqtt {
             return Err(ReasonCode::BadUserNameOrPassword);
         }
         let Some(user) = user else {
-            tracing::info!(%peer, "login refused: no user name");
-            return Err(ReasonCode::NotAuthorized);
+            let nameless = logins.users.nameless();
+            if nameless.is_none() {
+                tracing::info!(%peer, "login refused: no user name");
+            }
+            return nameless.ok_or(ReasonCode::NotAuthorized);
         };
         let password = connect.password.unwrap_or_default();
         match logins.users.login(user, password, peer.ip()) {

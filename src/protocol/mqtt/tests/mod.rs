@@ -2,5 +2,6 @@
 
 mod connecting;
 mod publishing;
+mod remembering;
 mod rig;
 mod subscribing;

@@ -141,7 +141,7 @@ fn a_channel_that_asks_for_replies_again_and_again_has_one_address() {
     });
 }
 
-fn users(write: &str, acl: Option<&str>) -> Users {
+pub(super) fn users(write: &str, acl: Option<&str>) -> Users {
     let permission = Permission {
         configure: Pattern::Nothing,
         write: Pattern::parse(write).unwrap(),
@@ -155,7 +155,7 @@ fn users(write: &str, acl: Option<&str>) -> Users {
     Users::new([user], None).with_topic_rules(TopicRules { acl, ..TopicRules::default() }, false)
 }
 
-fn login(users: &Users) -> Identity {
+pub(super) fn login(users: &Users) -> Identity {
     users.login("u", b"guest", std::net::Ipv4Addr::LOCALHOST.into()).unwrap()
 }
 

@@ -309,6 +309,11 @@ impl Broker {
         if let Err(refusal) = permitted.and_then(|()| check_groups(&command)) {
             return Some(Answer::Refused(refusal));
         }
+        if let Command::ReadRetained { filter, .. } = &command
+            && let Err(refusal) = self.permit_filter(connection, filter)
+        {
+            return Some(Answer::Refused(refusal));
+        }
         let owner = match &command {
             Command::CloseChannel => {
                 self.channel_closed(connection, channel);
@@ -382,8 +387,8 @@ impl Broker {
         name: &str,
     ) -> Result<(), Refusal> {
         let vhost = &*entered.vhost_name;
-        // Whoever has a session is asked for each topic instead: `permit_topic`.
-        if entered.topics.is_some() && access == Access::Write && name == FILTERS {
+        // Whoever has a session is asked for each topic as well: `permit_topic`.
+        if access == Access::Write && name == FILTERS && rights::may_publish(entered) {
             return Ok(());
         }
         let resource = match entity {

@@ -89,6 +89,8 @@ fn broker(shard: u16, shards: u16) -> Broker {
             queues_max: 1000,
             exchanges_max: 1000,
             bindings_max: 1_000_000,
+            retained_max: u64::MAX,
+            retained_bytes_max: u64::MAX,
             prefetch_default: 65_535,
             consumer_timeout_ms: None,
             durability: crate::durability::Durability::Sync,

@@ -15,6 +15,8 @@ mod page;
 mod part;
 mod read;
 mod superseded;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -126,6 +128,18 @@ pub(super) fn is_topic(topic: &str) -> bool {
     !topic.is_empty() && !topic.split('/').any(|word| word == "+" || word == "#")
 }
 
+/// A retained message as it comes into a session's queue.
+fn replayed(message: &Message, name: Rc<str>, now: Now) -> Option<Message> {
+    let copy = message.readdressed(name, message.routing_key())?;
+    let gone_ms = now.wall_ms.saturating_sub(message.received_ms());
+    Some(copy.with(|inner| {
+        // A queue counts from when a message comes: what is over of its time is over.
+        inner.received_ms = now.wall_ms;
+        let left = |ms: u64| ms.saturating_sub(gone_ms);
+        inner.traits.expiration_ms = inner.traits.expiration_ms.map(left);
+    }))
+}
+
 impl Broker {
     /// Publishes to whoever has subscribed to a topic, which is the routing key; the exchange is
     /// [`crate::subscriber::FILTERS`]. With `retain` it becomes the retained message of its topic
@@ -141,6 +155,7 @@ impl Broker {
         retain: bool,
         now: Now,
     ) -> Result<Published, Refusal> {
+        self.permit_topic(connection, publish.routing_key)?;
         let entered = self.connections.get(connection).and_then(|c| c.entered.clone());
         let Some(entered) = entered.filter(|_| retain && is_topic(publish.routing_key)) else {
             return self.publish(connection, channel, publish, now);
@@ -341,14 +356,7 @@ impl Broker {
     pub fn replay(&mut self, connection: ConnectionId, message: &Message, now: Now) {
         let Some(queue) = self.session_queue_of(connection) else { return };
         let name = self.retained.name.clone();
-        let Some(copy) = message.readdressed(name, message.routing_key()) else { return };
-        let gone_ms = now.wall_ms.saturating_sub(message.received_ms());
-        let copy = copy.with(|inner| {
-            // A queue counts from when a message comes: what is over of its time is over.
-            inner.received_ms = now.wall_ms;
-            let left = |ms: u64| ms.saturating_sub(gone_ms);
-            inner.traits.expiration_ms = inner.traits.expiration_ms.map(left);
-        });
+        let Some(copy) = replayed(message, name, now) else { return };
         // Whether it is too much for the session is between the two.
         let _put = self.enqueue(queue, copy, now);
     }

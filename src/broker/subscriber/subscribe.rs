@@ -73,7 +73,9 @@ impl Broker {
         let queue = self.make_session_queue(id, now);
         let Some(call) = self.open_call(Then::Nothing) else { return };
         let all = subscriptions.into_iter().map(|subscription| match &queue {
-            Ok(queue) => self.subscribe_one((id, *queue), &subscription, call),
+            Ok(queue) => self
+                .permit_filter(at.connection.connection, &subscription.name.filter)
+                .and_then(|()| self.subscribe_one((id, *queue), &subscription, call)),
             Err(refusal) => Err(refusal.clone()),
         });
         let answer = Answer::Subscribed(all.collect());

@@ -83,10 +83,10 @@ impl Disk {
         self.files.kill();
     }
 
-    /// What is not durable may be lost.
-    fn crash(&mut self, cluster: &Cluster) {
+    /// The power goes, or only the process: what is not durable may be lost.
+    fn crash(&mut self, cluster: &Cluster, power: bool) {
         self.now = cluster.now;
-        self.files.crash();
+        if power { self.files.crash() } else { self.files.kill() }
     }
 }
 
@@ -500,21 +500,94 @@ fn whoever_comes_while_parts_are_loaded_sees_the_latest() {
     }
 }
 
-/// What a crash may leave of each topic: the last confirmed body, or one that came later.
+/// A message that was published; without a body: a removal.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Said {
+    body: String,
+    expires: bool,
+}
+
+impl Said {
+    /// Whether this is what there is.
+    fn is(&self, body: &str) -> bool {
+        self.body == body || (self.expires && body.is_empty())
+    }
+}
+
+/// What a crash may leave of a topic: what was confirmed last, or something that came later.
 #[derive(Debug, Default)]
 struct Topic {
-    confirmed: String,
-    open: Vec<(u64, String)>,
+    confirmed: Said,
+    open: Vec<(u64, Said)>,
+}
+
+impl Topic {
+    /// In the order of their one publisher: the last one that was confirmed.
+    fn hear(&mut self, heard: &BTreeSet<u64>) {
+        if let Some(last) = self.open.iter().rposition(|(seq, _)| heard.contains(seq)) {
+            self.confirmed = self.open[last].1.clone();
+            self.open.drain(..=last);
+        }
+    }
+
+    /// What is there after a crash is from now on all there is.
+    fn find(&mut self, body: &str) -> bool {
+        let open = self.open.iter().map(|(_, said)| said);
+        let Some(said) = open.chain([&self.confirmed]).find(|said| said.is(body)) else {
+            return false;
+        };
+        let said = if body.is_empty() { Said::default() } else { said.clone() };
+        *self = Self { confirmed: said, open: Vec::new() };
+        true
+    }
+}
+
+/// A node publishes for a while, until it stops or is cut.
+fn publish_some(
+    c: &mut Cluster,
+    rng: &mut Rng,
+    names: &[String],
+    all: &mut BTreeMap<String, Topic>,
+) {
+    let client = c.connect(0);
+    for n in 0..rng.below(400) {
+        if c.is_cut() {
+            break;
+        }
+        let name = &names[rng.below(names.len())];
+        let body = if rng.below(3) == 0 { String::new() } else { format!("{n:0>300}") };
+        let expires = !body.is_empty() && rng.below(6) == 0;
+        let said = Said { body: format!("{body}{}", rng.next()), expires };
+        let said = if body.is_empty() { Said::default() } else { said };
+        c.keys += 1;
+        let seq = u64::from(c.keys);
+        let mut message = message(name, &said.body, Some(seq));
+        message.traits.expiration_ms = said.expires.then_some(50);
+        let published = c.retain_as(client, &message);
+        let topic = all.entry(name.clone()).or_default();
+        topic.open.push((seq, said));
+        if published == Published::Stored {
+            topic.hear(&BTreeSet::from([seq]));
+        }
+        for _ in 0..rng.below(12) {
+            c.step();
+        }
+        if rng.below(30) == 0 {
+            c.pass(60);
+        }
+    }
+    let heard = c.heard(client);
+    all.values_mut().for_each(|topic| topic.hear(&heard));
 }
 
 #[test]
 fn what_was_confirmed_is_there_after_a_crash_and_what_was_confirmed_gone_is_not() {
     let names = crowded(60);
-    for seed in 1..=60 {
+    for seed in disk_seeds(60) {
         let mut rng = Rng::new(seed);
         let mut disk = Disk::new(seed);
         let mut topics: BTreeMap<String, Topic> = BTreeMap::new();
-        for boot in 0..4 {
+        for boot in 0..5 {
             let shards = u16::try_from(1 + rng.below(4)).unwrap();
             let shape = shape((shards, shards > 1 && rng.below(3) == 0), rng.next());
             let _told = Told(Shape { seed, ..shape });
@@ -522,43 +595,25 @@ fn what_was_confirmed_is_there_after_a_crash_and_what_was_confirmed_gone_is_not(
             let client = c.connect(0);
             let there = c.read(client, "#");
             for (name, topic) in &mut topics {
-                let body = there.get(name).cloned().unwrap_or_default();
-                let late = topic.open.iter().any(|(_, open)| *open == body);
-                assert!(
-                    late || topic.confirmed == body,
-                    "seed {seed} boot {boot} {name}: {body} instead of {topic:?}"
-                );
-                *topic = Topic { confirmed: body, open: Vec::new() };
+                let body = there.get(name).map_or("", String::as_str);
+                assert!(topic.find(body), "seed {seed} boot {boot} {name}: {body}, not {topic:?}");
             }
             assert!(there.keys().all(|name| topics.contains_key(name)), "seed {seed}");
-            for n in 0..rng.below(400) {
-                let name = names[rng.below(60)].clone();
-                let gone = rng.below(3) == 0;
-                let body = if gone { String::new() } else { format!("{boot} {n:0>300}") };
-                c.keys += 1;
-                let seq = u64::from(c.keys);
-                let topic = topics.entry(name.clone()).or_default();
-                topic.open.push((seq, body.clone()));
-                if c.retain_as(client, &message(&name, &body, Some(seq))) == Published::Stored {
-                    *topic = Topic { confirmed: body, open: Vec::new() };
-                }
-                for _ in 0..rng.below(12) {
-                    c.step();
-                }
-                if rng.below(30) == 0 {
-                    c.pass(60);
-                }
+            if rng.below(2) == 0 {
+                disk.files.crash_at(1 + rng.below(300) as u64);
             }
-            let heard = c.heard(client);
-            for topic in topics.values_mut() {
-                // In the order of one publisher: the last one that was confirmed.
-                if let Some(last) = topic.open.iter().rposition(|(seq, _)| heard.contains(seq)) {
-                    topic.confirmed = topic.open[last].1.clone();
-                    topic.open.drain(..=last);
-                }
-            }
-            disk.crash(&c);
+            publish_some(&mut c, &mut rng, &names, &mut topics);
+            disk.crash(&c, rng.below(4) > 0);
         }
+    }
+}
+
+/// More or others where somebody looks for them.
+fn disk_seeds(count: u64) -> std::ops::RangeInclusive<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
+    match number("RINGMQ_DISK_SEED") {
+        Some(seed) => seed..=seed,
+        None => 1..=number("RINGMQ_DISK_SEEDS").unwrap_or(count),
     }
 }
 

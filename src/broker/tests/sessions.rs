@@ -198,6 +198,67 @@ fn check(c: &mut Cluster, all: &mut [Modelled], topic: &str, body: &str, asks: b
     }
 }
 
+/// Publishers, takers-over and the mail between shards go on all at once: nothing that was stored is
+/// lost, what comes twice says so, and each publisher's messages come in their order.
+#[test]
+fn stored_messages_survive_all_comings_and_goings_in_order() {
+    on_every_node(10, |c| {
+        let publishers = publishers(c);
+        let window = |c: &mut Cluster| 1 + u32::try_from(c.rng.below(5)).unwrap();
+        let mut clients = Vec::new();
+        for n in 0..2 {
+            let (client, _) = c.open(&OpenSession { window: 3, ..session(&format!("c{n}"), HOUR) });
+            c.subscribe(client, "a/#", LEAST);
+            clients.push(Some(client));
+        }
+        let mut got: [BTreeMap<String, u64>; 2] = Default::default();
+        let mut sent = 0_u64;
+        for _ in 0..300 {
+            let n = c.rng.below(2);
+            match (c.rng.below(8), clients[n]) {
+                (0, Some(client)) => {
+                    c.vanish(client);
+                    clients[n] = None;
+                }
+                (0 | 1, _) => {
+                    let open = OpenSession { window: window(c), ..session(&format!("c{n}"), HOUR) };
+                    let (client, opened) = c.open(&open);
+                    assert!(opened.resumed);
+                    clients[n] = Some(client);
+                }
+                (2 | 3, Some(client)) => hear(c, client, &mut got[n]),
+                _ => {
+                    sent += 1;
+                    let by = c.rng.below(publishers.len());
+                    c.send(publishers[by], &kept("a/b", &format!("{by} {sent}"))).unwrap();
+                }
+            }
+            for _ in 0..c.rng.below(5) {
+                c.step();
+            }
+        }
+        for (n, got) in got.iter_mut().enumerate() {
+            let (client, _) = c.open(&session(&format!("c{n}"), HOUR));
+            (0..4).for_each(|_| hear(c, client, got));
+            let total: u64 = got.iter().filter(|(by, _)| by.starts_with('#')).map(|(_, n)| n).sum();
+            assert_eq!(total, sent);
+        }
+    });
+}
+
+/// Takes what has come: the last number of each publisher, and under `#` how many it was.
+fn hear(c: &mut Cluster, client: Client, got: &mut BTreeMap<String, u64>) {
+    let all = c.take(client);
+    for (delivery, body) in all.iter().zip(bodies(&all)) {
+        let (by, number) = body.split_once(' ').unwrap();
+        let number: u64 = number.parse().unwrap();
+        let last = got.insert(by.to_owned(), number).unwrap_or(0);
+        assert!(last < number, "{body} after {last}, {}", delivery.redelivered);
+        *got.entry(format!("#{by}")).or_default() += 1;
+        c.settle(client, delivery, Outcome::Accept);
+    }
+}
+
 #[test]
 fn a_session_as_long_as_its_connection_leaves_nothing() {
     on_every_node(2, |c| {

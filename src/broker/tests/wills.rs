@@ -2,6 +2,7 @@
 
 use super::client::*;
 use super::cluster::{Cluster, Shape, identity, on_every_node};
+use super::rights::{login, users};
 use super::subscriber::*;
 use crate::command::{Command, Event};
 use crate::message::Body;
@@ -165,19 +166,23 @@ fn a_will_becomes_the_retained_message_of_its_topic_if_it_says_so() {
     }
 }
 
+/// H-13: judged with the rights at the time when it was set.
 #[test]
 fn who_may_not_publish_leaves_no_will() {
-    on_every_node(1, |c| {
-        let mourner = c.mourner();
-        let open = session("s", HOUR);
-        let client = c.connect_at(c.session_home(&open), &identity(".*", "nothing", ".*"));
-        c.start(client, ZERO, Command::OpenSession(Box::new(open)));
-        c.finish(client, ZERO);
-        c.set_will(client, Some(&will("no", 0)));
-        c.drop_connection(client);
-        assert_eq!(c.got(mourner).len(), 0);
-        c.forget_sessions();
-    });
+    let elsewhere = login(&users(".*", Some("topic somewhere/else")));
+    for who in [identity(".*", "nothing", ".*"), elsewhere] {
+        on_every_node(1, |c| {
+            let mourner = c.mourner();
+            let open = session("s", HOUR);
+            let client = c.connect_at(c.session_home(&open), &who);
+            c.start(client, ZERO, Command::OpenSession(Box::new(open)));
+            c.finish(client, ZERO);
+            c.set_will(client, Some(&will("no", 0)));
+            c.drop_connection(client);
+            assert_eq!(c.got(mourner).len(), 0);
+            c.forget_sessions();
+        });
+    }
 }
 
 /// Clients that come and go within the delay leave nothing behind for each time.

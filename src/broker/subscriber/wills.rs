@@ -186,6 +186,9 @@ impl Broker {
         // Times of messages count from here, not from when the will was made.
         let message = message.with(|inner| inner.received_ms = now.wall_ms);
         self.publish_internal(exchange, &message, None, wanted, now);
-        let _ = (vhost, retain);
+        if retain {
+            // What this shard keeps stands before the settlement in its log.
+            let _put = self.retain(vhost, &message, wanted, now);
+        }
     }
 }

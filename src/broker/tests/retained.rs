@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::client::*;
 use super::cluster::{Cluster, Rng, Shape, Told};
+use super::subscriber::{LEAST, session};
 use crate::broker::NodeLimits;
 use crate::command::{Answer, Command, Event, Publish, Published};
 use crate::ids::{PublishSeq, VhostId};
-use crate::subscriber::{FILTERS, RetainedCursor};
+use crate::subscriber::{FILTERS, Lasts, RETAINED, RetainedCursor};
 
 /// Where it is published besides.
 const EXCHANGE: &str = FILTERS;
@@ -353,5 +354,35 @@ fn too_many_are_published_and_not_kept() {
         assert_eq!(c.read(client, one), found(&[(one, "2")]));
         c.retain(client, one, "");
         assert_eq!(c.read(client, "#").len(), kept.len() - 1);
+    });
+}
+
+#[test]
+fn what_is_shown_again_comes_through_the_queue_of_the_session() {
+    on_nodes(2, |c| {
+        let writer = c.connect(1);
+        c.retain(writer, "t/a", "1");
+        let (client, _) = c.open(&session("s", Lasts::Connection));
+        assert!(c.subscribe(client, "t/#", LEAST));
+        let (mut shown, mut next) = (Vec::new(), Some(RetainedCursor::default()));
+        while let Some(from) = next {
+            let read = Command::ReadRetained { filter: "t/#".into(), from, bytes_max: 1_000 };
+            let Answer::RetainedRead { next: then } = c.execute(client, read) else { panic!() };
+            for event in std::mem::take(&mut c.seats[client.0].log) {
+                let Event::Retained { message, .. } = event else { panic!("{event:?}") };
+                shown.push(message);
+            }
+            next = then;
+        }
+        let [message] = &*shown else { panic!("{shown:?}") };
+        let (at, now) = (c.seats[client.0].at, c.now);
+        let lasting = message.with(|inner| inner.traits.persistent = true);
+        c.broker_of(client).replay(at.connection, &lasting, now);
+        let got = c.take(client);
+        assert_eq!(bodies(&got), ["1"]);
+        assert_eq!((got[0].message.exchange(), got[0].message.routing_key()), (RETAINED, "t/a"));
+        c.accept(client, &got);
+        c.vanish(client);
+        c.rest();
     });
 }

@@ -307,6 +307,11 @@ impl Broker {
         if let Err(refusal) = self.permit_command(&entered, &command) {
             return Some(Answer::Refused(refusal));
         }
+        if let Command::ReadRetained { filter, .. } = &command
+            && let Err(refusal) = self.permit_filter(connection, filter)
+        {
+            return Some(Answer::Refused(refusal));
+        }
         let owner = match &command {
             Command::CloseChannel => {
                 self.channel_closed(connection, channel);
@@ -380,8 +385,8 @@ impl Broker {
         name: &str,
     ) -> Result<(), Refusal> {
         let vhost = &*entered.vhost_name;
-        // Whoever has a session is asked for each topic instead: `permit_topic`.
-        if entered.topics.is_some() && access == Access::Write && name == FILTERS {
+        // Whoever has a session is asked for each topic as well: `permit_topic`.
+        if access == Access::Write && name == FILTERS && rights::may_publish(entered) {
             return Ok(());
         }
         let resource = match entity {

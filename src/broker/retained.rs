@@ -124,7 +124,7 @@ fn name_of(part: u16) -> String {
 }
 
 /// Whether a retained message can have this topic: it is not empty and has no wildcards.
-fn is_topic(topic: &str) -> bool {
+pub(super) fn is_topic(topic: &str) -> bool {
     !topic.is_empty() && !topic.split('/').any(|word| word == "+" || word == "#")
 }
 
@@ -155,6 +155,7 @@ impl Broker {
         retain: bool,
         now: Now,
     ) -> Result<Published, Refusal> {
+        self.permit_topic(connection, publish.routing_key)?;
         let entered = self.connections.get(connection).and_then(|c| c.entered.clone());
         let Some(entered) = entered.filter(|_| retain && is_topic(publish.routing_key)) else {
             return self.publish(connection, channel, publish, now);
@@ -204,6 +205,7 @@ impl Broker {
         let wanted = report.and_then(|report| self.await_stored(Report::Publisher(report)));
         self.follow_far(route, message, None, None, wanted);
         let mut put = self.retain(vhost, message, wanted, now);
+        put = put.and(self.follow_groups(route, message, wanted, now));
         for queue in &route.queues {
             put = put.and(self.enqueue(*queue, message.clone(), now));
         }

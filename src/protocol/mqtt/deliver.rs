@@ -44,7 +44,8 @@ impl Mqtt {
             // What is out when the connection ends goes back by itself.
             return;
         }
-        if delivery.message.traits().protocol != TAG {
+        // One that was received comes without its message.
+        if !delivery.received && delivery.message.traits().protocol != TAG {
             let Some(message) = foreign::translated(&delivery.message) else {
                 // Its key is no topic: it cannot be shown.
                 return self.accept(delivery.queue, delivery.id, cx);

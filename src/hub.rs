@@ -13,6 +13,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use ringmq_shards::log::{Done, Driver};
 use ringmq_shards::{Bound, Origin, Shard, Socket, Timers};
 
+use crate::auth::Users;
 use crate::broker::{Broker, Catalogue, Envelope, ShardRemains};
 use crate::command::Now;
 use crate::config::Config;
@@ -36,6 +37,8 @@ pub(crate) enum Crossing {
     Restore(Arc<Catalogue>, Box<ShardRemains>),
     /// All shards have what the last run left: what is due may be done.
     Go,
+    /// Who may log in from now on, and do what.
+    Users(Arc<Users>),
     /// Stop: close everything.
     Stop,
 }
@@ -225,6 +228,10 @@ impl Hub {
             Crossing::Go => {
                 self.going.set(true);
                 self.watch_until(now.mono_ms);
+            }
+            Crossing::Users(users) => {
+                broker.renew_users(&users);
+                self.logins.borrow_mut().users = users;
             }
             Crossing::Stop => {
                 self.stopping.set(true);

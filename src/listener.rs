@@ -103,6 +103,7 @@ pub(crate) async fn read_lanes(hub: Rc<Hub>) {
                 | Crossing::Load(..)
                 | Crossing::Restore(..)
                 | Crossing::Go
+                | Crossing::Users(_)
                 | Crossing::Stop => {}
             }
         }

@@ -5,6 +5,7 @@
 
 mod doors;
 mod restart;
+mod users;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -34,6 +35,9 @@ pub enum NodeError {
     /// Users or definitions.
     #[error("{0}")]
     Definitions(#[from] auth::DefinitionsError),
+    /// A password or ACL file.
+    #[error("{0}")]
+    UserFile(#[from] auth::FileError),
     /// No io_uring.
     #[error("{0}")]
     Ring(#[from] ringmq_shards::ProbeError),
@@ -119,6 +123,7 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     for (kind, count) in &not_loaded {
         tracing::warn!(count, "definitions file: {kind} are not loaded");
     }
+    let user_files = auth::Files::load(&config.mqtt, users)?;
     let nofile = raise_nofile();
     let defaults = Options::default();
     let shards =
@@ -138,7 +143,7 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     let recovered = restart::recover(&data_dir, placement)?;
     let (restored, shards_restored) = mpsc::channel();
     let plan = Arc::new(Plan {
-        users: Arc::new(users),
+        users: user_files.users(),
         vhosts: recovered.with_vhosts(vhosts.iter().map(|name| Box::from(&**name)).collect()),
         storage: restart::storage_setup(&config, &data_dir),
         root: data_dir.root.clone(),
@@ -154,6 +159,7 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     let running = ringmq_shards::start(&options, move |shard| run_shard(shard, shared.clone()))?;
     stop_on_signals(signals, &running)?;
     recovered.hand_out(&running, &shards_restored);
+    users::watch(user_files, running.remote())?;
     let mut files = Vec::new();
     for Door { listener, sockets, file } in doors {
         let remote = running.remote();

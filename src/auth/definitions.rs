@@ -65,9 +65,6 @@ pub enum DefinitionsError {
     /// The setting is not a hash.
     #[error("main.default_password_hash: {0}")]
     DefaultUser(#[from] super::password::BadHash),
-    /// A password or ACL file.
-    #[error("{0}")]
-    File(#[from] super::FileError),
 }
 
 /// What the start knows about users and vhosts.

@@ -10,7 +10,7 @@ use super::mail::Mail;
 use super::route::RouteCache;
 use super::shared_credit::ChannelCredit;
 use super::subscriber::session::SessionId;
-use crate::auth::{self, Identity};
+use crate::auth::{self, Identity, TopicRights};
 use crate::command::{Answer, Delivery, Entity, Event, Now, Outcome, Refusal};
 use crate::ids::{ChannelId, ChannelRef, ConnectionId, ConnectionRef, QueueId, ShardId, VhostId};
 use crate::limits;
@@ -64,6 +64,8 @@ pub(super) struct Entered {
     pub(super) identity: Identity,
     pub(super) vhost: VhostId,
     pub(super) vhost_name: Rc<str>,
+    /// Of the client whose session it has opened; see `rights`.
+    pub(super) topics: Option<Rc<TopicRights>>,
 }
 
 /// What a delivery counts in a window: its octets and a fixed part for what is sent around it.
@@ -130,8 +132,8 @@ impl Broker {
         }
         let id = VhostId(u32::try_from(index).unwrap_or(u32::MAX));
         if let Some(entry) = self.connections.get_mut(connection) {
-            entry.entered =
-                Some(Entered { identity: identity.clone(), vhost: id, vhost_name: name });
+            let identity = identity.clone();
+            entry.entered = Some(Entered { identity, vhost: id, vhost_name: name, topics: None });
         }
         Ok(())
     }

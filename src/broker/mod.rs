@@ -33,6 +33,7 @@ mod receive;
 mod record;
 mod reply;
 mod retained;
+mod rights;
 mod route;
 mod settle;
 mod shared_credit;
@@ -81,6 +82,7 @@ use crate::ids::{
 };
 use crate::limits;
 use crate::message::PropertyReader;
+use crate::subscriber::FILTERS;
 use crate::value::Value;
 
 /// What a broker is made with; the same on every shard but for its number.
@@ -299,7 +301,15 @@ impl Broker {
         let Some(entered) = self.connections.get(connection).and_then(|c| c.entered.clone()) else {
             return Some(Answer::Refused(Refusal::Unavailable("no virtual host".into())));
         };
+        if let Command::OpenSession(open) = &command {
+            self.know_client(connection, &open.client);
+        }
         if let Err(refusal) = self.permit_command(&entered, &command) {
+            return Some(Answer::Refused(refusal));
+        }
+        if let Command::ReadRetained { filter, .. } = &command
+            && let Err(refusal) = self.permit_filter(connection, filter)
+        {
             return Some(Answer::Refused(refusal));
         }
         let owner = match &command {
@@ -375,6 +385,10 @@ impl Broker {
         name: &str,
     ) -> Result<(), Refusal> {
         let vhost = &*entered.vhost_name;
+        // Whoever has a session is asked for each topic as well: `permit_topic`.
+        if access == Access::Write && name == FILTERS && rights::may_publish(entered) {
+            return Ok(());
+        }
         let resource = match entity {
             Entity::Exchange => Resource::Exchange { vhost, name },
             Entity::Queue => Resource::Queue { vhost, name },
@@ -454,6 +468,7 @@ impl Broker {
             Command::Cancel { .. }
             | Command::ConsumeReplies { .. }
             | Command::OpenSession(_)
+            // Filter by filter, so that each has its answer: `permit_filter`.
             | Command::Subscribe { .. }
             | Command::Unsubscribe { .. }
             | Command::ReadRetained { .. }

@@ -6,7 +6,7 @@
 //! when it gets its first message. So the log, segments, memory and restarts with other numbers of
 //! shards are those of queues. No table of names has these queues: nobody can reach one by name.
 //!
-//! `part`: the topics of one part. `page`: what a reader is given at once. `read`: readers, what they
+//! `part`: the topics of one part. `superseded`: what is not the latest any more. `page`: what a reader is given at once. `read`: readers, what they
 //! wait for, what is done in turns.
 //!
 //! May import `subscriber` and the broker's parts.
@@ -14,6 +14,9 @@
 mod page;
 mod part;
 mod read;
+mod superseded;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -83,6 +86,8 @@ pub(super) struct Retained {
     refused: u64,
     /// Parts in which something can go on.
     awake: Vec<QueueId>,
+    /// Parts in which something waits for the log.
+    settling: Vec<QueueId>,
     readers: read::Readers,
     /// The deadline that a timer stands for.
     timer_ms: Option<u64>,
@@ -102,6 +107,7 @@ impl Retained {
             parts: HashMap::default(),
             refused: 0,
             awake: Vec::new(),
+            settling: Vec::new(),
             readers: read::Readers::default(),
             timer_ms: None,
             sweep_ms: None,
@@ -118,8 +124,20 @@ fn name_of(part: u16) -> String {
 }
 
 /// Whether a retained message can have this topic: it is not empty and has no wildcards.
-fn is_topic(topic: &str) -> bool {
+pub(super) fn is_topic(topic: &str) -> bool {
     !topic.is_empty() && !topic.split('/').any(|word| word == "+" || word == "#")
+}
+
+/// A retained message as it comes into a session's queue.
+fn replayed(message: &Message, name: Rc<str>, now: Now) -> Option<Message> {
+    let copy = message.readdressed(name, message.routing_key())?;
+    let gone_ms = now.wall_ms.saturating_sub(message.received_ms());
+    Some(copy.with(|inner| {
+        // A queue counts from when a message comes: what is over of its time is over.
+        inner.received_ms = now.wall_ms;
+        let left = |ms: u64| ms.saturating_sub(gone_ms);
+        inner.traits.expiration_ms = inner.traits.expiration_ms.map(left);
+    }))
 }
 
 impl Broker {
@@ -137,6 +155,7 @@ impl Broker {
         retain: bool,
         now: Now,
     ) -> Result<Published, Refusal> {
+        self.permit_topic(connection, publish.routing_key)?;
         let entered = self.connections.get(connection).and_then(|c| c.entered.clone());
         let Some(entered) = entered.filter(|_| retain && is_topic(publish.routing_key)) else {
             return self.publish(connection, channel, publish, now);
@@ -186,6 +205,7 @@ impl Broker {
         let wanted = report.and_then(|report| self.await_stored(Report::Publisher(report)));
         self.follow_far(route, message, None, None, wanted);
         let mut put = self.retain(vhost, message, wanted, now);
+        put = put.and(self.follow_groups(route, message, wanted, now));
         for queue in &route.queues {
             put = put.and(self.enqueue(*queue, message.clone(), now));
         }
@@ -219,7 +239,7 @@ impl Broker {
         Put::DONE
     }
 
-    fn part_of(&self, vhost: VhostId, topic: &str) -> u16 {
+    pub(super) fn part_of(&self, vhost: VhostId, topic: &str) -> u16 {
         let vhost = self.vhosts.get(vhost.0 as usize).map(|vhost| &*vhost.name);
         // Groups are fixed with the data directory, so a topic stays in its part.
         self.placement.group(vhost.unwrap_or_default(), topic) % PARTS
@@ -273,6 +293,9 @@ impl Broker {
         if part.unreadable > lost {
             let (queue, count) = (entry.queue.name(), part.unreadable - lost);
             tracing::error!(queue, count, "retained messages cannot be read back");
+        }
+        if part.is_settling() && !self.retained.settling.contains(&queue) {
+            self.retained.settling.push(queue);
         }
         self.memory.moved(before, entry.queue.memory_bytes());
         Some(result)
@@ -333,14 +356,7 @@ impl Broker {
     pub fn replay(&mut self, connection: ConnectionId, message: &Message, now: Now) {
         let Some(queue) = self.session_queue_of(connection) else { return };
         let name = self.retained.name.clone();
-        let Some(copy) = message.readdressed(name, message.routing_key()) else { return };
-        let gone_ms = now.wall_ms.saturating_sub(message.received_ms());
-        let copy = copy.with(|inner| {
-            // A queue counts from when a message comes: what is over of its time is over.
-            inner.received_ms = now.wall_ms;
-            let left = |ms: u64| ms.saturating_sub(gone_ms);
-            inner.traits.expiration_ms = inner.traits.expiration_ms.map(left);
-        });
+        let Some(copy) = replayed(message, name, now) else { return };
         // Whether it is too much for the session is between the two.
         let _put = self.enqueue(queue, copy, now);
     }

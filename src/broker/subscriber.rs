@@ -3,6 +3,7 @@
 //! May import `crate::subscriber` and the broker's parts.
 
 mod apart;
+mod groups;
 mod keep;
 mod open;
 mod put;

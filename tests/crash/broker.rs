@@ -66,7 +66,7 @@ impl Broker {
         let process = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", &binary(), "--data-dir"])
             .arg(&plan.data)
-            .args(["--bind", "127.0.0.1", "--amqp-port", "0", "--no-pin"])
+            .args(["--bind", "127.0.0.1", "--amqp-port", "0", "--mqtt-port", "0", "--no-pin"])
             .args(["--shards", &plan.shards.to_string(), "--config"])
             .arg(&config)
             .stdin(Stdio::null())

@@ -3,21 +3,23 @@
 //!
 //! # What is in the store
 //!
-//! Messages by position. Of one topic the highest position counts and those below are settled; a
-//! message without a body says that there is none. Whoever replaces or removes appends first and
-//! settles then, so every end of the process leaves something from which a start makes what was
-//! there: it reads all positions in ascending order and lets the later one replace the earlier.
+//! Messages by position. Of one topic the highest position counts, and those below are settled
+//! sooner or later; a message without a body says that there is none. Whoever replaces or removes
+//! appends first, and what was there before goes when that is durable (`superseded`), so every end
+//! of the process leaves something from which a start makes what was there: it reads all positions
+//! in ascending order and lets the later one replace the earlier.
 //!
 //! # Taken over after a start
 //!
 //! That takes many turns. What is published meanwhile has a higher position than anything that is
 //! still to be read; a removal stays as an empty message in the table until all has been read.
 //!
-//! May import `topic_tree`, `queue::store`, `storage`.
+//! May import `superseded`, `page`, `topic_tree`, `queue::store`, `storage`.
 
 use std::collections::VecDeque;
 
 use super::page::{Page, Paged};
+use super::superseded::Superseded;
 use crate::broker::queue::store::{Kept, Position, Read, Safe, Store};
 use crate::broker::topic_tree::{Syntax, TopicTree};
 use crate::command::Now;
@@ -122,6 +124,7 @@ pub(super) struct Part {
     unread: VecDeque<(Position, Position)>,
     /// Topics whose message was removed meanwhile.
     removed: Vec<Box<str>>,
+    superseded: Superseded,
     /// The next place of the tree to look at.
     sweep_at: u32,
     /// Places still to be looked at before all are known to be without time to live.
@@ -136,6 +139,7 @@ impl Part {
             tree: TopicTree::new(Syntax::SLASHES),
             unread: unread.into(),
             removed: Vec::new(),
+            superseded: Superseded::default(),
             sweep_at: 0,
             timed_left: 0,
             unreadable: 0,
@@ -156,7 +160,7 @@ impl Part {
         // What it would have replaced is not the latest any more.
         let message = if full { without_body(&message) } else { message };
         let (at, safe) = hold.store.append(message.clone(), hold.now.mono_ms);
-        self.set(&message, at, hold);
+        self.set(&message, (at, safe), hold);
         if message.body().is_empty() {
             if self.is_loading() {
                 self.removed.push(message.routing_key().into());
@@ -182,8 +186,8 @@ impl Part {
             || after.bytes.saturating_add(u64::from(octets(message))) > after.bytes_max
     }
 
-    /// The message at this position is the latest of its topic; the one before is settled.
-    fn set(&mut self, message: &Message, at: Position, hold: &mut Hold<'_>) {
+    /// The message at this position is the latest of its topic; the one before is not.
+    fn set(&mut self, message: &Message, (at, safe): (Position, Safe), hold: &mut Hold<'_>) {
         let latest = Latest::new(at, message);
         if latest.expires_ms != 0 {
             self.timed_left = u32::MAX;
@@ -192,7 +196,7 @@ impl Part {
         match self.tree.get_mut(message.routing_key()) {
             Some(old) => {
                 hold.totals.take(old);
-                hold.store.settle(Position::new(old.at));
+                self.superseded.replace(Position::new(old.at), safe, hold.store);
                 *old = latest;
             }
             None => self.tree.update(message.routing_key(), |new| *new = latest),
@@ -202,7 +206,7 @@ impl Part {
     fn remove(&mut self, topic: &str, hold: &mut Hold<'_>) {
         if let Some(latest) = self.tree.remove(topic) {
             hold.totals.take(&latest);
-            hold.store.settle(Position::new(latest.at));
+            self.superseded.end(Position::new(latest.at), hold.store);
         }
     }
 
@@ -210,7 +214,7 @@ impl Part {
     fn remove_at(&mut self, place: u32, hold: &mut Hold<'_>) {
         if let Some(latest) = self.tree.remove_at(place) {
             hold.totals.take(&latest);
-            hold.store.settle(Position::new(latest.at));
+            self.superseded.end(Position::new(latest.at), hold.store);
         }
     }
 
@@ -256,10 +260,11 @@ impl Part {
         let topic = message.routing_key();
         if self.tree.get_mut(topic).is_some_and(|latest| latest.at > at.get()) {
             // Another one was published since the start.
-            hold.store.settle(at);
+            self.superseded.replace_late(at, hold.store);
             return;
         }
-        self.set(message, at, hold);
+        // Whatever is found is durable.
+        self.set(message, (at, Safe::Now), hold);
         if message.body().is_empty() || Latest::new(at, message).has_expired(hold.now) {
             self.remove(topic, hold);
         }
@@ -298,12 +303,22 @@ impl Part {
         }
         // What has to be read first is asked for by this, and is here when the sweep comes again.
         if let Read::Here(Kept { message, arrived_ms }) = hold.store.read(at) {
-            let (new, _) = hold.store.append(message, arrived_ms);
+            let (new, safe) = hold.store.append(message, arrived_ms);
             if let Some(latest) = self.tree.at_mut(place) {
                 latest.at = new.get();
             }
-            hold.store.settle(at);
+            self.superseded.replace(at, safe, hold.store);
         }
+    }
+
+    /// Once per turn: settles what need not lie here any more.
+    pub(super) fn settle_due(&mut self, hold: &mut Hold<'_>) {
+        self.superseded.settle_due(hold.store);
+    }
+
+    /// Whether something waits for the log.
+    pub(super) fn is_settling(&self) -> bool {
+        !self.superseded.is_empty()
     }
 
     /// Whether something here may expire.

@@ -27,6 +27,7 @@ pub(crate) mod entry;
 mod failure;
 mod hot;
 mod keep_house;
+mod latest;
 mod leave;
 mod notes;
 pub(crate) mod queues;
@@ -34,7 +35,6 @@ pub(crate) mod recovery;
 mod restore;
 pub(crate) mod shelf;
 mod space;
-mod sparse;
 mod spill;
 pub(crate) mod waits;
 

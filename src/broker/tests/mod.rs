@@ -25,6 +25,7 @@ mod disk_planted;
 mod disk_wills;
 mod disk_world;
 mod durability;
+mod groups;
 mod later;
 mod pressure;
 mod restart;

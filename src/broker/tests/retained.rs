@@ -10,7 +10,7 @@ use super::cluster::{Cluster, Rng, Shape, Told};
 use super::disk_machine::{Started, start};
 use crate::broker::{NodeLimits, Sizes};
 use crate::command::{Answer, Command, Event, Now, Publish, Published};
-use crate::ids::PublishSeq;
+use crate::ids::{PublishSeq, VhostId};
 use crate::subscriber::RetainedCursor;
 
 /// Where it is published besides; the retained message is kept whatever the exchange.
@@ -49,6 +49,13 @@ fn on_nodes(seeds: u64, test: impl Fn(&mut Cluster)) {
     }
 }
 
+/// So many topics that two of the parts hold them all, so that those have more than memory takes.
+fn crowded(count: usize) -> Vec<String> {
+    let c = Cluster::new(shape((1, false), 1));
+    let topics = (0..).map(|n| format!("t/{}/{n}", n % 10));
+    topics.filter(|topic| c.brokers[0].part_of(VhostId(0), topic) < 2).take(count).collect()
+}
+
 /// A node on a disk, and the time at which the next one starts.
 struct Disk {
     files: SimDisk,
@@ -76,10 +83,10 @@ impl Disk {
         self.files.kill();
     }
 
-    /// What is not durable may be lost.
-    fn crash(&mut self, cluster: &Cluster) {
+    /// The power goes, or only the process: what is not durable may be lost.
+    fn crash(&mut self, cluster: &Cluster, power: bool) {
         self.now = cluster.now;
-        self.files.crash();
+        if power { self.files.crash() } else { self.files.kill() }
     }
 }
 
@@ -349,21 +356,28 @@ fn a_topic_that_is_always_there_is_on_exactly_one_page() {
 #[test]
 fn a_new_subscriber_misses_no_message_that_is_published_meanwhile() {
     let mut read = 0;
-    for seed in 1..=400 {
-        let shape = shape((4, false), seed);
+    for seed in 1..=1_000 {
+        let shape = shape((5, false), seed);
         let _told = Told(shape);
         let mut c = Cluster::new(shape);
         let (writer, reader) = (c.connect(0), c.connect(2));
         let name = c.queue_on(2);
         c.done(reader, queue(&name, &[]));
-        let topic = format!("t{}", c.rng.below(1_000));
+        // A third shard keeps it: what says so to the two does not pass there.
+        let kept_by = |c: &Cluster, n: usize| {
+            let from = RetainedCursor::default();
+            c.brokers[0].retained_owner(VhostId(0), &format!("t{n}"), from).0
+        };
+        let topic = (0..).find(|n| matches!(kept_by(&c, *n), 1 | 3 | 4));
+        let topic = format!("t{}", topic.unwrap());
         c.start(reader, TWO, bind(&name, EXCHANGE, "#"));
-        for _ in 0..c.rng.below(20) {
+        for _ in 0..c.rng.below(8) {
             c.step();
         }
         c.retain_as(writer, &message(&topic, "1", None));
         let Answer::Done = c.finish(reader, TWO) else { panic!() };
-        let retained = c.read(reader, "#");
+        let filter = ["#", &topic][usize::from(c.rng.below(4) > 0)];
+        let retained = c.read(reader, filter);
         read += retained.len();
         c.rest();
         let live = c.ready(reader, &name);
@@ -395,6 +409,7 @@ fn too_many_are_published_and_not_kept() {
 
 #[test]
 fn a_restart_with_other_shards_finds_all_of_them() {
+    let topics = crowded(1_000);
     for seed in 1..=3 {
         let mut disk = Disk::new(seed);
         let mut expected = Found::new();
@@ -407,7 +422,7 @@ fn a_restart_with_other_shards_finds_all_of_them() {
             assert_eq!(c.read(client, "#"), expected, "boot {boot}");
             for n in 0..600 {
                 let n = (n * 7 + boot * 150) % 1_000;
-                let (topic, body) = (format!("t/{}/{n}", n % 10), format!("{boot} {n:0>200}"));
+                let (topic, body) = (topics[n].clone(), format!("{boot} {n:0>200}"));
                 if n % 4 == 3 {
                     c.retain_as(client, &message(&topic, "", None));
                     expected.remove(&topic);
@@ -431,6 +446,7 @@ fn a_restart_with_other_shards_finds_all_of_them() {
 /// Reads and writes before everything from before the restart is known.
 #[test]
 fn whoever_comes_while_parts_are_loaded_sees_the_latest() {
+    let topics = crowded(800);
     for seed in 1..=3 {
         let mut disk = Disk::new(seed);
         let shape = shape((2, false), seed);
@@ -438,8 +454,8 @@ fn whoever_comes_while_parts_are_loaded_sees_the_latest() {
         let mut c = disk.start(shape);
         let client = c.connect(0);
         let mut expected = Found::new();
-        for n in 0..800 {
-            let (topic, body) = (format!("t/{n}"), format!("{n:0>200}"));
+        for (n, topic) in topics.iter().enumerate() {
+            let (topic, body) = (topic.clone(), format!("{n:0>200}"));
             c.retain_as(client, &message(&topic, &body, None));
             expected.insert(topic, body);
         }
@@ -453,8 +469,8 @@ fn whoever_comes_while_parts_are_loaded_sees_the_latest() {
             bytes_max: 100,
         };
         c.start(reader, ONE, all);
-        for n in 0..800 {
-            let topic = format!("t/{n}");
+        for (n, topic) in topics.iter().enumerate() {
+            let topic = topic.clone();
             match n % 3 {
                 0 => {
                     c.retain_as(writer, &message(&topic, "", None));
@@ -484,20 +500,94 @@ fn whoever_comes_while_parts_are_loaded_sees_the_latest() {
     }
 }
 
-/// What a crash may leave of each topic: the last confirmed body, or one that came later.
+/// A message that was published; without a body: a removal.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Said {
+    body: String,
+    expires: bool,
+}
+
+impl Said {
+    /// Whether this is what there is.
+    fn is(&self, body: &str) -> bool {
+        self.body == body || (self.expires && body.is_empty())
+    }
+}
+
+/// What a crash may leave of a topic: what was confirmed last, or something that came later.
 #[derive(Debug, Default)]
 struct Topic {
-    confirmed: String,
-    open: Vec<(u64, String)>,
+    confirmed: Said,
+    open: Vec<(u64, Said)>,
+}
+
+impl Topic {
+    /// In the order of their one publisher: the last one that was confirmed.
+    fn hear(&mut self, heard: &BTreeSet<u64>) {
+        if let Some(last) = self.open.iter().rposition(|(seq, _)| heard.contains(seq)) {
+            self.confirmed = self.open[last].1.clone();
+            self.open.drain(..=last);
+        }
+    }
+
+    /// What is there after a crash is from now on all there is.
+    fn find(&mut self, body: &str) -> bool {
+        let open = self.open.iter().map(|(_, said)| said);
+        let Some(said) = open.chain([&self.confirmed]).find(|said| said.is(body)) else {
+            return false;
+        };
+        let said = if body.is_empty() { Said::default() } else { said.clone() };
+        *self = Self { confirmed: said, open: Vec::new() };
+        true
+    }
+}
+
+/// A node publishes for a while, until it stops or is cut.
+fn publish_some(
+    c: &mut Cluster,
+    rng: &mut Rng,
+    names: &[String],
+    all: &mut BTreeMap<String, Topic>,
+) {
+    let client = c.connect(0);
+    for n in 0..rng.below(400) {
+        if c.is_cut() {
+            break;
+        }
+        let name = &names[rng.below(names.len())];
+        let body = if rng.below(3) == 0 { String::new() } else { format!("{n:0>300}") };
+        let expires = !body.is_empty() && rng.below(6) == 0;
+        let said = Said { body: format!("{body}{}", rng.next()), expires };
+        let said = if body.is_empty() { Said::default() } else { said };
+        c.keys += 1;
+        let seq = u64::from(c.keys);
+        let mut message = message(name, &said.body, Some(seq));
+        message.traits.expiration_ms = said.expires.then_some(50);
+        let published = c.retain_as(client, &message);
+        let topic = all.entry(name.clone()).or_default();
+        topic.open.push((seq, said));
+        if published == Published::Stored {
+            topic.hear(&BTreeSet::from([seq]));
+        }
+        for _ in 0..rng.below(12) {
+            c.step();
+        }
+        if rng.below(30) == 0 {
+            c.pass(60);
+        }
+    }
+    let heard = c.heard(client);
+    all.values_mut().for_each(|topic| topic.hear(&heard));
 }
 
 #[test]
 fn what_was_confirmed_is_there_after_a_crash_and_what_was_confirmed_gone_is_not() {
-    for seed in 1..=60 {
+    let names = crowded(60);
+    for seed in disk_seeds(60) {
         let mut rng = Rng::new(seed);
         let mut disk = Disk::new(seed);
         let mut topics: BTreeMap<String, Topic> = BTreeMap::new();
-        for boot in 0..4 {
+        for boot in 0..5 {
             let shards = u16::try_from(1 + rng.below(4)).unwrap();
             let shape = shape((shards, shards > 1 && rng.below(3) == 0), rng.next());
             let _told = Told(Shape { seed, ..shape });
@@ -505,42 +595,60 @@ fn what_was_confirmed_is_there_after_a_crash_and_what_was_confirmed_gone_is_not(
             let client = c.connect(0);
             let there = c.read(client, "#");
             for (name, topic) in &mut topics {
-                let body = there.get(name).cloned().unwrap_or_default();
-                let late = topic.open.iter().any(|(_, open)| *open == body);
-                assert!(
-                    late || topic.confirmed == body,
-                    "seed {seed} boot {boot} {name}: {body} instead of {topic:?}"
-                );
-                *topic = Topic { confirmed: body, open: Vec::new() };
+                let body = there.get(name).map_or("", String::as_str);
+                assert!(topic.find(body), "seed {seed} boot {boot} {name}: {body}, not {topic:?}");
             }
             assert!(there.keys().all(|name| topics.contains_key(name)), "seed {seed}");
-            for n in 0..rng.below(400) {
-                let name = format!("t/{}", rng.below(60));
-                let gone = rng.below(3) == 0;
-                let body = if gone { String::new() } else { format!("{boot} {n:0>150}") };
-                c.keys += 1;
-                let seq = u64::from(c.keys);
-                let topic = topics.entry(name.clone()).or_default();
-                topic.open.push((seq, body.clone()));
-                if c.retain_as(client, &message(&name, &body, Some(seq))) == Published::Stored {
-                    *topic = Topic { confirmed: body, open: Vec::new() };
-                }
-                for _ in 0..rng.below(12) {
-                    c.step();
-                }
-                if rng.below(30) == 0 {
-                    c.pass(60);
-                }
+            if rng.below(2) == 0 {
+                disk.files.crash_at(1 + rng.below(300) as u64);
             }
-            let heard = c.heard(client);
-            for topic in topics.values_mut() {
-                // In the order of one publisher: the last one that was confirmed.
-                if let Some(last) = topic.open.iter().rposition(|(seq, _)| heard.contains(seq)) {
-                    topic.confirmed = topic.open[last].1.clone();
-                    topic.open.drain(..=last);
-                }
-            }
-            disk.crash(&c);
+            publish_some(&mut c, &mut rng, &names, &mut topics);
+            disk.crash(&c, rng.below(4) > 0);
         }
     }
+}
+
+/// More or others where somebody looks for them.
+fn disk_seeds(count: u64) -> std::ops::RangeInclusive<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
+    match number("RINGMQ_DISK_SEED") {
+        Some(seed) => seed..=seed,
+        None => 1..=number("RINGMQ_DISK_SEEDS").unwrap_or(count),
+    }
+}
+
+/// Topics that never change between others that always do: without care each would keep its segment.
+#[test]
+fn segments_with_little_left_in_them_go() {
+    let mut disk = Disk::new(5);
+    let shape = shape((1, false), 5);
+    let _told = Told(shape);
+    let names = crowded(400);
+    let mut c = disk.start(shape);
+    let client = c.connect(0);
+    let mut expected = Found::new();
+    let is_segment = |name: &str| name.contains("/seg.");
+    let mut most = 0;
+    for round in 0..200 {
+        for (n, name) in names.iter().enumerate() {
+            // Half of them are published only once, each in a round of its own.
+            if n.is_multiple_of(2) && n / 2 != round {
+                continue;
+            }
+            let body = format!("{round} {n:0>100}");
+            c.retain_as(client, &message(name, &body, None));
+            expected.insert(name.clone(), body);
+        }
+        for _ in 0..4 {
+            c.pass(60);
+        }
+        most = most.max(disk.files.files().iter().filter(|(name, _)| is_segment(name)).count());
+    }
+    // They hold some 80 KiB in segments of 16.
+    assert!((4..60).contains(&most), "{most} segments");
+    assert_eq!(c.read(client, "#"), expected);
+    disk.stop(c);
+    let mut c = disk.start(shape);
+    let client = c.connect(0);
+    assert_eq!(c.read(client, "#"), expected);
 }

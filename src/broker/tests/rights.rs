@@ -1,7 +1,13 @@
 //! Who may do what, and who gets replies.
 
+use std::sync::Arc;
+
 use super::client::*;
 use super::cluster::{Cluster, identity, on_every_node};
+use crate::auth::password::PasswordHash;
+use crate::auth::permission::{Pattern, Permission};
+use crate::auth::user::User;
+use crate::auth::{Acl, Identity, TopicRules, Users};
 use crate::command::{Answer, Command, Entity, Event, Publish, Published, Refusal};
 use crate::ids::ConsumerKey;
 use crate::value::{Table, Value};
@@ -132,5 +138,79 @@ fn a_channel_that_asks_for_replies_again_and_again_has_one_address() {
         }
         assert_eq!(c.brokers.iter().map(|b| b.replies.len()).sum::<usize>(), 1);
         assert_eq!(c.offer(a, "", &first, "m"), Fate::Returned);
+    });
+}
+
+pub(super) fn users(write: &str, acl: Option<&str>) -> Users {
+    let permission = Permission {
+        configure: Pattern::Nothing,
+        write: Pattern::parse(write).unwrap(),
+        read: Pattern::Everything,
+    };
+    let hash = "UmluZ5mS4j6M3LeniS9RrNj1OHl+7xS5VnElz8P5tNz2+TN+";
+    let password = Some(PasswordHash::parse(hash, None).unwrap());
+    let permissions = vec![("/".into(), permission)];
+    let user = User { name: "u".into(), password, tags: vec![], permissions };
+    let acl = acl.map(|acl| Arc::new(Acl::parse(acl).unwrap()));
+    Users::new([user], None).with_topic_rules(TopicRules { acl, ..TopicRules::default() }, false)
+}
+
+pub(super) fn login(users: &Users) -> Identity {
+    users.login("u", b"guest", std::net::Ipv4Addr::LOCALHOST.into()).unwrap()
+}
+
+/// mqtt.md I-10
+#[test]
+fn each_topic_and_each_filter_is_asked_for_once_the_client_is_known() {
+    on_every_node(1, |c| {
+        let who = login(&users(".*", Some("pattern out/%c\ntopic read in/#\n")));
+        let a = c.connect_as(0, &who);
+        let at = c.seats[a.0].at.connection;
+        let broker = c.broker_of(a);
+        let write = Err(denied("write", Entity::Exchange, "amq.filter"));
+        let read = Err(denied("read", Entity::Exchange, "amq.filter"));
+        assert_eq!(broker.permit_topic(at, "any"), Ok(()), "no client: the user decides");
+        broker.know_client(at, "c1");
+        assert_eq!(broker.permit_topic(at, "out/c1"), Ok(()));
+        assert_eq!(broker.permit_topic(at, "out/c2"), write);
+        assert_eq!(broker.permit_filter(at, "in/+"), Ok(()));
+        assert_eq!(broker.permit_filter(at, "#"), read);
+        let nobody = c.connect_as(1, &identity("", "", ""));
+        let at = c.seats[nobody.0].at.connection;
+        assert_eq!(c.broker_of(nobody).permit_topic(at, "any"), write);
+        assert_eq!(c.broker_of(nobody).permit_filter(at, "any"), read);
+    });
+}
+
+/// mqtt.md V-223: without a restart, and without a new login.
+#[test]
+fn a_new_snapshot_of_users_holds_for_connections_that_are_there() {
+    on_every_node(1, |c| {
+        let first = users(".*", Some("topic a"));
+        let a = c.connect_as(0, &login(&first));
+        let at = c.seats[a.0].at.connection;
+        c.broker_of(a).know_client(at, "c1");
+        assert_eq!(c.fate(a, publish("amq.topic", "k", "m")), Fate::Stored);
+        assert_eq!(c.broker_of(a).permit_topic(at, "a"), Ok(()));
+        c.broker_of(a).renew_users(&users("^amq.topic$", Some("topic b")));
+        let broker = c.broker_of(a);
+        assert!(broker.permit_topic(at, "a").is_err() && broker.permit_topic(at, "b").is_ok());
+        assert_eq!(c.fate(a, publish("amq.topic", "k", "m")), Fate::Stored);
+        c.broker_of(a).renew_users(&users("", None));
+        assert!(c.broker_of(a).permit_topic(at, "b").is_err());
+        let refused = c.send(a, &publish("amq.topic", "k", "m"));
+        assert_eq!(refused, Err(denied("write", Entity::Exchange, "amq.topic")));
+    });
+}
+
+#[test]
+fn the_connection_of_a_user_who_is_gone_is_closed() {
+    on_every_node(1, |c| {
+        let a = c.connect_as(0, &login(&users(".*", None)));
+        c.broker_of(a).renew_users(&Users::default());
+        c.rest();
+        assert!(
+            matches!(c.events(a), [Event::Close { reason }] if &**reason == "the user is gone")
+        );
     });
 }

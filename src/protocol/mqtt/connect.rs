@@ -217,8 +217,11 @@ impl Mqtt {
             return Err(ReasonCode::BadUserNameOrPassword);
         }
         let Some(user) = user else {
-            tracing::info!(%peer, "login refused: no user name");
-            return Err(ReasonCode::NotAuthorized);
+            let nameless = logins.users.nameless();
+            if nameless.is_none() {
+                tracing::info!(%peer, "login refused: no user name");
+            }
+            return nameless.ok_or(ReasonCode::NotAuthorized);
         };
         let password = connect.password.unwrap_or_default();
         match logins.users.login(user, password, peer.ip()) {
@@ -328,7 +331,6 @@ impl Mqtt {
             self.incoming.get_or_insert_default().receipts.extend(receipts);
         }
         if let Some(will) = &greeting.will {
-            self.link.will_is_delayed = will.is_delayed();
             cx.broker.set_will(self.link.id(), Some(&will.as_will()), cx.now);
         }
         let max = greeting.topic_alias_max.min(self.link.limits.topic_alias_max_out);

@@ -29,8 +29,6 @@ pub(super) struct Link {
     pub(super) window: u16,
     /// Session expiry interval that the client asked for, seconds.
     pub(super) expiry_s: u32,
-    /// The broker has a will that waits for the client to come back.
-    pub(super) will_is_delayed: bool,
 }
 
 impl Link {
@@ -46,7 +44,6 @@ impl Link {
             packet_bytes_max: PACKET_BYTES_MAX,
             window: 0,
             expiry_s: 0,
-            will_is_delayed: false,
         }
     }
 

@@ -24,3 +24,4 @@ mod lifecycle;
 mod placement;
 mod process;
 mod shards;
+mod user_files;

@@ -162,8 +162,7 @@ impl Broker {
         command
             .args([env!("CARGO_BIN_EXE_ringmq"), "--data-dir"])
             .arg(&data)
-            .args(["--bind", options.bind, "--amqp-port", "0", "--no-pin"])
-            .args(["--mqtt-port", "0"])
+            .args(["--bind", options.bind, "--amqp-port", "0", "--mqtt-port", "0", "--no-pin"])
             .args(["--shards", &options.shards.to_string()])
             .arg("--config")
             .arg(&config);

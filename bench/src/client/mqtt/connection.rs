@@ -125,6 +125,8 @@ pub(crate) struct Connection {
     pub(crate) stage: Stage,
     /// Whether it stands in the list of those with something to do.
     pub(crate) is_queued: bool,
+    /// Whether it stands in the list of those that wait for room.
+    pub(crate) is_starved: bool,
     /// When it is to be woken; `u64::MAX` for never.
     pub(crate) timer_ns: u64,
     /// What it is to do.
@@ -144,6 +146,7 @@ impl Connection {
             socket,
             stage: Stage::Connecting,
             is_queued: false,
+            is_starved: false,
             timer_ns: u64::MAX,
             unanswered: task.subscribes_count,
             task,

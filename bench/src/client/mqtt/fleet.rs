@@ -379,6 +379,9 @@ impl Fleet {
         }
         if self.load.dispatch.room > 0 {
             while let Some(number) = self.starved.pop_front() {
+                if let Some(connection) = self.connections.get_mut(number) {
+                    connection.is_starved = false;
+                }
                 self.queue(number);
             }
         }
@@ -408,7 +411,11 @@ impl Fleet {
                 self.timers.push(Reverse((time_ns, number)));
             }
             Ok(Wake::At(_) | Wake::OnEvent) => {}
-            Ok(Wake::OnRoom) => self.starved.push_back(number),
+            Ok(Wake::OnRoom) if !connection.is_starved => {
+                connection.is_starved = true;
+                self.starved.push_back(number);
+            }
+            Ok(Wake::OnRoom) => {}
             Err(error) if self.is_tolerant => {
                 connection.stage = Stage::Closed;
                 self.load.counts.failed = self.load.counts.failed.saturating_add(1);

@@ -72,6 +72,9 @@ fn make(
     let connected = moment(fleet, options);
     phases.add("connect", ("connected", opened), (&before, &connected));
     phases.add_memory(opened, (&before, &connected));
+    if opened == 0 {
+        return Ok(());
+    }
     let hold_ns = options.time.unwrap_or(HOLD_SECONDS).saturating_mul(SECOND_NS);
     let end_ns = connected.time_ns.saturating_add(hold_ns);
     fleet.drive(|_, now_ns| {

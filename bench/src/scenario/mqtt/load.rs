@@ -389,3 +389,45 @@ fn hear(load: &mut Load, shared: &Shared) {
     load.receipts.window = start_ns..end_ns;
     load.dispatch.is_open = shared.is_open.load(Ordering::Relaxed);
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::options::{Command, Options};
+
+    fn plan(line: &str) -> Result<Plan, PerfError> {
+        let words = ["ringmqperf", "mqtt", "throughput"].into_iter().chain(line.split_whitespace());
+        let command = Options::try_parse_from(words).map(|options| options.command);
+        let Ok(Command::Mqtt { load, .. }) = command else { panic!("{command:?}") };
+        Plan::new(&load, (1, 1, 1))
+    }
+
+    #[test]
+    fn publishers_and_subscribers_go_round_the_topics() {
+        let plan = plan("-x 4 -y 6 --topics 2 -u a").unwrap();
+        assert_eq!((plan.topic_of(3), plan.filter_of(4)), ("a/load/1".into(), "a/load/0".into()));
+        assert_eq!((plan.topology.copies(), plan.topology.queues), (3, 6));
+    }
+
+    #[test]
+    fn subscribers_that_share_get_a_message_once() {
+        let plan = plan("-x 2 -y 3 --topics 2 --share -u a").unwrap();
+        assert_eq!(plan.filter_of(2), "$share/ringmqperf/a/load/0");
+        assert_eq!((plan.topology.copies(), plan.topology.queues), (1, 2));
+    }
+
+    #[test]
+    fn publishers_share_what_may_be_in_flight_unless_told_otherwise() {
+        assert_eq!(plan("-x 100").unwrap().window, 10);
+        assert_eq!(plan("-x 5000").unwrap().window, 1);
+        assert_eq!(plan("-x 100 -c 1000").unwrap().window, 1000);
+    }
+
+    #[test]
+    fn a_delivery_has_the_lower_quality_of_service() {
+        let plan = plan("-q 2 --subscribe-qos 1").unwrap();
+        assert_eq!((plan.qos, plan.delivered_qos()), (2, 1));
+    }
+}

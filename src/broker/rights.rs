@@ -1,0 +1,94 @@
+//! What a subscriber may do with topics: worked out when its client is known, asked for each message
+//! and filter, and worked out anew when the users have changed.
+//!
+//! May import `auth` and of the broker `connections`.
+
+use std::rc::Rc;
+
+use super::Broker;
+use super::connections::Entered;
+use crate::auth::{Access, TopicRights, Users};
+use crate::command::{Entity, Event, Refusal};
+use crate::ids::ConnectionId;
+use crate::subscriber::FILTERS;
+
+impl Broker {
+    /// The connection opens the session of this client.
+    pub(super) fn know_client(&mut self, connection: ConnectionId, client: &str) {
+        if let Some(entered) = self.entered_mut(connection) {
+            let rights = TopicRights::of(&entered.identity, &entered.vhost_name, client);
+            entered.topics = Some(Rc::new(rights));
+        }
+    }
+
+    fn entered_mut(&mut self, connection: ConnectionId) -> Option<&mut Entered> {
+        self.connections.get_mut(connection)?.entered.as_mut()
+    }
+
+    /// What the connection's client may do, for what outlives the connection. `None`: it has
+    /// opened no session.
+    pub fn topic_rights(&self, connection: ConnectionId) -> Option<&Rc<TopicRights>> {
+        self.connections.get(connection)?.entered.as_ref()?.topics.as_ref()
+    }
+
+    /// Whether the connection's client may publish to this topic, itself or by its will. The one
+    /// place where a topic meets permissions (mqtt.md I-10, X-13). A connection without a session
+    /// has no client: its user's permission for the exchange decides.
+    ///
+    /// # Errors
+    /// `AccessRefused`.
+    pub fn permit_topic(&self, connection: ConnectionId, topic: &str) -> Result<(), Refusal> {
+        let Some(rights) = self.topic_rights(connection) else {
+            return self.permit_filters(connection, Access::Write);
+        };
+        rights.allows_publish(topic).then_some(()).ok_or_else(|| refused(Access::Write))
+    }
+
+    /// Whether the connection's client may subscribe to this filter, or read retained messages by
+    /// it. The one place where a filter meets permissions; each filter of a command has an answer
+    /// of its own.
+    ///
+    /// # Errors
+    /// As [`Self::permit_topic`].
+    pub fn permit_filter(&self, connection: ConnectionId, filter: &str) -> Result<(), Refusal> {
+        let Some(rights) = self.topic_rights(connection) else {
+            return self.permit_filters(connection, Access::Read);
+        };
+        rights.allows_subscribe(filter).then_some(()).ok_or_else(|| refused(Access::Read))
+    }
+
+    fn permit_filters(&self, connection: ConnectionId, access: Access) -> Result<(), Refusal> {
+        let entered = self.connections.get(connection).and_then(|c| c.entered.as_ref());
+        let entered = entered.ok_or_else(|| refused(access))?;
+        self.permit(entered, access, Entity::Exchange, FILTERS)
+    }
+
+    /// There is a new snapshot of users: every connection has the rights that it gives, and that of
+    /// a user who is gone is closed. What has been subscribed to stays (mqtt.md V-225).
+    pub fn renew_users(&mut self, users: &Users) {
+        // Routes that are kept stand for a permission as well.
+        self.revision += 1;
+        let all: Vec<ConnectionId> = self.connections.iter().map(|(id, _)| id).collect();
+        for connection in all {
+            let Some(entered) = self.entered_mut(connection) else { continue };
+            match users.renew(&entered.identity) {
+                Some(identity) => {
+                    let topics = entered.topics.as_ref().map(|old| {
+                        Rc::new(TopicRights::of(&identity, &entered.vhost_name, old.client()))
+                    });
+                    (entered.identity, entered.topics) = (identity, topics);
+                }
+                None => self.tell(connection, Event::Close { reason: "the user is gone".into() }),
+            }
+        }
+    }
+}
+
+/// Whether there may be a topic that the client of a session may publish to.
+pub(super) fn may_publish(entered: &Entered) -> bool {
+    entered.topics.as_ref().is_some_and(|topics| topics.may_publish())
+}
+
+fn refused(access: Access) -> Refusal {
+    Refusal::AccessRefused { access: access.name(), entity: Entity::Exchange, name: FILTERS.into() }
+}

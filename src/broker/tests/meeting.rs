@@ -209,7 +209,7 @@ fn meeting_costs_nothing_where_nobody_is() {
         let visited = |c: &mut Cluster, name: &str| {
             let broker = c.broker_of(publisher);
             let (id, walks) = (broker.exchange_id(crate::ids::VhostId(0), name), broker.walks);
-            broker.exchanges.get(&id.unwrap()).unwrap().walked.get() == walks
+            broker.exchanges[&id.unwrap()].walked.get() == walks
         };
         c.send(publisher, &fleeting("a/b", "m")).unwrap();
         assert!(visited(c, FILTERS) && !visited(c, TOPICS));

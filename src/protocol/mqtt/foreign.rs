@@ -84,6 +84,7 @@ pub(super) fn neutral(block: &[u8]) -> Properties {
         topic: None,
         assurance: Some(block.assurance),
         retain: block.retain,
+        will: block.will,
         is_text: read.is_text == Some(true),
         content_type: read.content_type.map(|text| text.as_bytes().into()),
         response_topic: read.response_topic.map(Into::into),
@@ -118,7 +119,8 @@ pub(super) fn property(block: &[u8], name: &str) -> Option<Value> {
     }
 }
 
-#[cfg(all(test, feature = "amqp091"))]
+#[cfg(test)]
+#[cfg(feature = "amqp091")]
 mod tests {
     use super::*;
     use crate::message::Traits;
@@ -180,6 +182,7 @@ mod tests {
             topic: None,
             assurance: Some(Assurance::ExactlyOnce),
             retain: true,
+            will: false,
             is_text: true,
             content_type: Some(b"x".as_slice().into()),
             response_topic: Some("r/t".into()),

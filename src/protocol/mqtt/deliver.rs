@@ -58,7 +58,7 @@ impl Mqtt {
                 let plan = Plan { assurance: Assurance::AtMostOnce, ..plan };
                 self.put_publish(&delivery.message, plan, None, false, cx);
             }
-        } else if self.outgoing.admits(delivery.position) {
+        } else if self.outgoing.admits(delivery.position) && self.has_room(delivery.position) {
             self.send(&delivery, cx);
         } else {
             self.outgoing.hold(delivery);
@@ -212,9 +212,14 @@ impl Mqtt {
 
     /// A packet id is free: what waited for it goes on.
     pub(super) fn send_held(&mut self, cx: &mut Context<'_>) {
-        while let Some(delivery) = self.outgoing.unhold() {
+        self.give_queues_a_turn(cx);
+        while let Some(position) = self.outgoing.first_held()
+            && self.has_room(position)
+            && let Some(delivery) = self.outgoing.unhold()
+        {
             self.send(&delivery, cx);
         }
+        self.fill_from_queues(cx);
     }
 
     /// Sends again what a client of version 3 has not answered for long (V-030, H-08).

@@ -24,7 +24,12 @@ pub(super) fn translated(message: &Message) -> Option<Message> {
     } else {
         topic_of_key(message.routing_key())?
     };
-    check_name(&topic).ok()?;
+    translated_as(message, &topic)
+}
+
+/// The same under this topic.
+pub(super) fn translated_as(message: &Message, topic: &str) -> Option<Message> {
+    check_name(topic).ok()?;
     let neutral = neutral_properties(message);
     let traits = message.traits();
     let usual = if traits.persistent { Assurance::AtLeastOnce } else { Assurance::AtMostOnce };
@@ -44,7 +49,7 @@ pub(super) fn translated(message: &Message) -> Option<Message> {
         None => Body::Slice(message.body()),
     };
     let traits = crate::message::Traits { protocol: TAG, ..traits };
-    Message::new(Rc::from(exchange), &topic, traits, &block, body, message.received_ms())
+    Message::new(Rc::from(exchange), topic, traits, &block, body, message.received_ms())
 }
 
 /// What is forwarded of neutral properties, as version 5 writes it. What does not fit there is left

@@ -16,6 +16,7 @@
 //! | SUBSCRIBE, UNSUBSCRIBE; what filters want of a message | `subscribe`, `interest` |
 //! | retained messages for new subscriptions | `retained` |
 //! | wills | `will` |
+//! | queues as topics: `$q/<queue>` | `queues` |
 //! | what a message carries in the broker; messages of other protocols | `block`, `foreign` |
 //! | topic aliases | `alias` |
 //! | refusals to reason codes | `reason` |
@@ -48,6 +49,7 @@ mod liveness;
 mod outgoing;
 mod packet;
 mod publish;
+mod queues;
 mod reason;
 mod receive;
 mod retained;

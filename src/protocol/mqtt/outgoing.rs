@@ -78,6 +78,11 @@ impl Outgoing {
         self.held.push_back(delivery);
     }
 
+    /// The position of the delivery that was held first.
+    pub(super) fn first_held(&self) -> Option<u64> {
+        self.held.front().map(|delivery| delivery.position)
+    }
+
     /// A delivery that was held and can be sent now.
     pub(super) fn unhold(&mut self) -> Option<Delivery> {
         let position = self.held.front()?.position;

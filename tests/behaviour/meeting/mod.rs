@@ -4,6 +4,7 @@
 mod addresses;
 mod keeping;
 mod properties;
+mod queues;
 mod retained;
 
 use std::net::SocketAddr;

@@ -69,6 +69,7 @@ use self::publish::Pending;
 use self::queue::{Effect, QueueDefaults};
 use self::route::{RouteCache, Scratch};
 use self::slots::Slots;
+use self::subscriber::apart::check_groups;
 use self::subscriber::session::Sessions;
 use self::subscriber::wills::Wills;
 use self::topology::{ExchangeEntry, KEEPER};
@@ -304,7 +305,8 @@ impl Broker {
         if let Command::OpenSession(open) = &command {
             self.know_client(connection, &open.client);
         }
-        if let Err(refusal) = self.permit_command(&entered, &command) {
+        let permitted = self.permit_command(&entered, &command);
+        if let Err(refusal) = permitted.and_then(|()| check_groups(&command)) {
             return Some(Answer::Refused(refusal));
         }
         if let Command::ReadRetained { filter, .. } = &command

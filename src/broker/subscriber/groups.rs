@@ -78,25 +78,29 @@ impl Broker {
         }
         let wanted =
             pending.and_then(|pending| self.await_stored(Report::Shard { shard: from, pending }));
-        let put = self.pick_another(exchange, message, wanted, now);
+        let put = self.pick_another((exchange, queue), message, wanted, now);
         let Some(wanted) = wanted else { return Some(put) };
         self.stored_as(wanted, put);
         None
     }
 
-    /// Whoever is left of the group gets the copy; if nobody is, nobody does.
+    /// Whoever is left of the group but for one queue of this shard gets the copy; if nobody is,
+    /// nobody does.
     fn pick_another(
         &mut self,
-        exchange: ExchangeId,
+        (exchange, but): (ExchangeId, QueueId),
         message: Message,
         wanted: Option<PendingId>,
         now: Now,
     ) -> Put {
         let choice = self.random();
         let entry = self.exchanges.get(&exchange);
+        let but = QueueRef { shard: self.shard, queue: but };
         match entry.and_then(|entry| entry.bindings.pick(message.exchange(), choice)) {
-            Some(queue) => self.send_to_member((exchange, queue), message, wanted, now),
-            None => Put::DONE,
+            Some(queue) if queue != but => {
+                self.send_to_member((exchange, queue), message, wanted, now)
+            }
+            Some(_) | None => Put::DONE,
         }
     }
 
@@ -112,7 +116,7 @@ impl Broker {
         let Some(options) = session.subscriptions.of_group(message.exchange()) else {
             // It has unsubscribed meanwhile.
             let Some(exchange) = self.exchange_id(vhost, GROUPS) else { return Enqueued::Stored };
-            let put = self.pick_another(exchange, message, None, now);
+            let put = self.pick_another((exchange, queue), message, None, now);
             return match put.safe {
                 Safe::Now => Enqueued::Stored,
                 Safe::Synced(_) | Safe::Written(_) => Enqueued::StoredLater(put.safe),
@@ -188,7 +192,7 @@ impl Broker {
             self.memory.moved(before, entry.queue.memory_bytes());
         }
         for message in left {
-            self.pick_another(exchange, message, None, now);
+            self.pick_another((exchange, queue), message, None, now);
         }
     }
 }

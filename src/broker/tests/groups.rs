@@ -6,6 +6,7 @@ use super::client::*;
 use super::cluster::{Cluster, Shape, on_every_node};
 use super::subscriber::*;
 use crate::broker::deliver::SETTLED;
+use crate::command::Refusal;
 use crate::subscriber::*;
 
 const HOUR: Lasts = Lasts::Ms(3_600_000);
@@ -98,6 +99,19 @@ fn a_group_gets_one_copy_of_a_message_that_is_retained_too() {
     }
     let got: Vec<String> = clients.iter().flat_map(|client| c.accept_all(*client)).collect();
     assert_eq!((got.len(), numbers(&got).len()), (20, 20));
+}
+
+#[test]
+fn nothing_but_sessions_is_in_a_group() {
+    on_every_node(1, |c| {
+        let client = c.connect(0);
+        c.done(client, queue("q", &[]));
+        let inside = Refusal::InternalExchange(GROUPS.into());
+        assert_eq!(c.refused(client, bind("q", GROUPS, "amq.group/g/a")), inside);
+        assert_eq!(c.refused(client, link(GROUPS, "amq.topic", "#")), inside);
+        assert_eq!(c.refused(client, link("amq.topic", GROUPS, "#")), inside);
+        assert_eq!(c.send(client, &publish(GROUPS, "a", "m")), Err(inside));
+    });
 }
 
 #[test]

@@ -214,7 +214,6 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
     let config = Rc::new(plan.config.clone());
     let main = &config.main;
     let limit = |n: u32| if n == 0 { usize::MAX } else { n as usize };
-    let most = |n: u64| if n == 0 { u64::MAX } else { n };
     let broker = Broker::new(Setup {
         shard: shard.id(),
         placement: plan.placement,
@@ -229,8 +228,8 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
             prefetch_default: u32::from(main.default_consumer_prefetch),
             consumer_timeout_ms: main.consumer_timeout_ms,
             durability: main.durability,
-            retained_max: most(config.mqtt.retained_messages_max),
-            retained_bytes_max: most(config.mqtt.retained_bytes_max),
+            retained_max: limits::RETAINED_MAX,
+            retained_bytes_max: limits::RETAINED_BYTES_MAX,
         },
         boot: plan.storage.boot,
         storage: Some(plan.storage.clone()),

@@ -1,4 +1,4 @@
-//! Retained messages: mqtt.md H-18 to H-21; abuse rows 67 to 69.
+//! Retained messages: mqtt.md H-18 to H-21; abuse rows 67 and 69.
 
 use crate::support::setup::Stage;
 use crate::support::siege::{definitions, unique};
@@ -197,43 +197,6 @@ fn a_new_subscription_to_very_many_is_shown_them_while_others_work(stage: &Stage
         publisher.tell_retained(&name(number), "");
     }
     publisher.ping();
-    ground.lift();
-}
-
-/// Abuse row 68: what is too much reaches those who have subscribed, and is not kept.
-#[test]
-fn retained_messages_are_bounded_in_number_and_size() {
-    // Each shard has its share of them: what is exact with one shard is about right with several.
-    let ground = Ground::own(1, "max_retained_messages = 3\nmax_retained_bytes = 100_000\n");
-    let (mut publisher, mut live) = (ground.client(V5), ground.client(V4));
-    live.subscribe("#", 0);
-    let large = "x".repeat(200_000);
-    for (topic, payload) in [
-        ("a", "x"),
-        ("b", "x"),
-        ("c", "x"),
-        ("d", "one more topic"),
-        ("a", "another message of a topic"),
-        ("b", ""),
-        ("e", "room again"),
-        ("c", &large),
-    ] {
-        let code = retain(&mut publisher, topic, payload);
-        assert!(matches!(code, 0 | 0x10 | 0x97), "{code:#x}");
-        live.expect_text(payload);
-    }
-    publisher.ping();
-    let mut client = ground.client(V5);
-    client.subscribe("#", 0);
-    let mut messages: Vec<(String, String)> = Vec::new();
-    for _ in 0..2 {
-        let message = client.expect_message();
-        messages.push((message.topic.clone(), message.text().to_owned()));
-    }
-    messages.sort();
-    let kept = [("a", "another message of a topic"), ("e", "room again")];
-    assert_eq!(messages, kept.map(|(topic, text)| (topic.to_owned(), text.to_owned())));
-    client.ping();
     ground.lift();
 }
 

@@ -32,6 +32,7 @@ mod restart;
 mod retained;
 mod rights;
 mod routing;
+mod session_chaos;
 mod session_restart;
 mod sessions;
 mod subscriber;

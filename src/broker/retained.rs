@@ -226,7 +226,8 @@ impl Broker {
         now: Now,
     ) -> Put {
         let part = self.part_of(vhost, message.routing_key());
-        let Some(owner) = self.retained.of(vhost).and_then(|parts| parts.owner(part)) else {
+        let owner = self.retained.of(vhost).and_then(|parts| parts.owner(part));
+        let Some(owner) = owner.filter(|_| is_topic(message.routing_key())) else {
             return Put::DONE;
         };
         if owner == self.shard {

@@ -30,6 +30,7 @@ mod later;
 mod pressure;
 mod restart;
 mod retained;
+mod retained_crash;
 mod rights;
 mod routing;
 mod session_chaos;

@@ -57,6 +57,11 @@ impl Link {
         self.peer.accepted_ms.saturating_add(self.limits.connect_ms_max)
     }
 
+    /// When the connection has lasted long enough.
+    pub(super) fn end_ms(&self) -> Option<u64> {
+        self.limits.lifetime_ms_max.map(|ms| self.peer.accepted_ms.saturating_add(ms))
+    }
+
     /// How long a delivery may be unanswered before it is sent again: never in version 5 (4.4.0-1).
     pub(super) fn retry_ms(&self) -> Option<u64> {
         self.limits.retry_ms.filter(|_| self.version != Version::V5)

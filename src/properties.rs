@@ -5,7 +5,7 @@
 //! copies its own block. May import `message`, `subscriber`, `value`.
 
 use crate::message::Message;
-use crate::subscriber::{Assurance, FILTERS};
+use crate::subscriber::{Assurance, FILTERS, RETAINED, group_of};
 use crate::value::Value;
 
 /// The exchange by which services meet topics: keys are words between dots (mqtt.md X-02).
@@ -47,7 +47,7 @@ pub fn topic_of_key(key: &str) -> Option<String> {
 
 /// Whether the exchange that a message names has topics for keys.
 pub fn is_by_topic(message: &Message) -> bool {
-    matches!(message.exchange(), FILTERS | crate::subscriber::RETAINED)
+    matches!(message.exchange(), FILTERS | RETAINED) || group_of(message.exchange()).is_some()
 }
 
 /// A value as the text of a user property; `None`: it has no such form and is left out.

@@ -16,6 +16,21 @@ pub const FILTERS: &str = "amq.filter";
 /// subscriber: see [`crate::broker::Broker::replay`].
 pub const RETAINED: &str = "amq.retained";
 
+/// The exchange of groups: see [`address`].
+pub const GROUPS: &str = "amq.group";
+
+/// What a message names as its exchange when it reached a session as a member of a group, since it
+/// was chosen among all its members: the session may have it a second time by a filter of its own.
+/// Its key is the topic.
+pub fn address(group: &str, filter: &str) -> String {
+    format!("{GROUPS}/{group}/{filter}")
+}
+
+/// The other way round: group and filter. `None`: it is no such address.
+pub fn group_of(address: &str) -> Option<(&str, &str)> {
+    address.strip_prefix(GROUPS)?.strip_prefix('/')?.split_once('/')
+}
+
 /// How surely a message reaches a subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Assurance {

@@ -280,7 +280,10 @@ fn table_and_files_agree(folder: &str, table: &str, entry: &str) {
     let Some(at) = text.find(&format!("const {table}:")) else {
         panic!("{folder}/mod.rs has no table {table}")
     };
-    let body = text.get(at..).and_then(|rest| rest.split_once("= &[")).map_or("", |(_, body)| body);
+    // The list may begin on the next line.
+    let value =
+        text.get(at..).and_then(|rest| rest.split_once(" =")).map_or("", |(_, value)| value);
+    let body = value.split_once("&[").map_or("", |(_, body)| body);
     let body = body.split_once("];").map_or(body, |(body, _)| body);
     let suffix = format!("::{entry}");
     let listed: BTreeSet<String> = body

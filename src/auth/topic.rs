@@ -170,6 +170,11 @@ impl TopicRights {
         &self.client
     }
 
+    /// Whether there may be a topic that the client may publish to.
+    pub const fn may_publish(&self) -> bool {
+        self.may_write
+    }
+
     /// Whether the client may publish to a topic, its will too. Without an ACL file and topic
     /// permissions a field; otherwise a walk over the levels, and for topic permissions a regular
     /// expression when the topic is another than the last.

@@ -11,6 +11,7 @@ mod members;
 mod tests;
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use self::entries::Entries;
 use self::members::Members;
@@ -117,6 +118,41 @@ impl BindingTable {
             found.exchanges.extend_from_slice(self.exchanges.at(place));
         }
         self.matched.replace(matched);
+    }
+
+    /// Where the exchange picks one of each of several groups: each of those queues with the key of
+    /// its group.
+    pub(crate) fn route_groups(&self, message: &Routed<'_>, found: &mut Vec<(QueueRef, Rc<str>)>) {
+        let mut matched = self.matched.take();
+        matched.clear();
+        self.exchange.route(message, &mut matched);
+        for &place in &matched {
+            if let (Some(queue), Some(entry)) =
+                (self.named.at(place).first(), self.entries.get(place))
+            {
+                found.push((*queue, Rc::clone(&entry.key)));
+            }
+        }
+        self.matched.replace(matched);
+    }
+
+    /// One of the group with this key.
+    pub(crate) fn pick(&self, key: &str, choice: u64) -> Option<QueueRef> {
+        self.named.at(self.exchange.pick(key, choice)?).first().copied()
+    }
+
+    /// The reader of a queue is away, or is here again.
+    pub(crate) fn set_away(&mut self, queue: QueueRef, away: bool) {
+        for place in self.named.places_of(queue) {
+            self.exchange.set_away(*place, away);
+        }
+    }
+
+    /// No reader of any queue is here.
+    pub(crate) fn set_all_away(&mut self) {
+        for (place, _) in self.entries.iter() {
+            self.exchange.set_away(place, true);
+        }
     }
 
     /// Binds a queue of this shard. Nothing happens where the exchange picks one.

@@ -136,6 +136,14 @@ pub(crate) enum Mail {
     },
     /// To the owner of exactly this queue.
     PublishTo { queue: QueueId, parcel: Parcel, wanted: Option<PendingId> },
+    /// To the owner of this queue, picked for a group of this exchange: another member gets it if
+    /// that one is gone.
+    PublishToMember {
+        exchange: ExchangeId,
+        queue: QueueId,
+        parcel: Parcel,
+        wanted: Option<PendingId>,
+    },
     /// To the owner of the queue of this name, which may not exist; no name: the routing key.
     PublishByName {
         vhost: VhostId,
@@ -212,6 +220,9 @@ pub(crate) enum Mail {
     },
     /// From an owner to all: this queue is bound there no longer in any way.
     NamedGone { exchange: ExchangeId, queue: QueueRef, call: CallId },
+    /// From an owner to all, for exchanges that pick one queue among all: nobody reads this queue for
+    /// now, or somebody does again.
+    Away { exchange: ExchangeId, queue: QueueRef, away: bool },
     /// To all: nothing to do; its [`Mail::Done`] proves that all before it was applied.
     Barrier { call: CallId },
     /// To the keeper: answer [`Mail::Done`] when all definitions it has logged are durable.

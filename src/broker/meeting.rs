@@ -7,7 +7,7 @@
 use super::Broker;
 use crate::ids::{ExchangeId, VhostId};
 use crate::properties::{TOPICS, key_of_topic, topic_of_key};
-use crate::subscriber::FILTERS;
+use crate::subscriber::{FILTERS, GROUPS};
 
 /// Longest key that clients of exchanges can be shown (mqtt.md X-03).
 const KEY_BYTES_MAX: usize = 255;
@@ -37,11 +37,13 @@ impl Broker {
     pub(super) fn introduce(&mut self, vhost: VhostId) {
         let id = |name: &str| self.exchange_id(vhost, name);
         let (Some(topics), Some(filters)) = (id(TOPICS), id(FILTERS)) else { return };
+        let groups = id(GROUPS);
         if let Some(entry) = self.exchanges.get_mut(&topics) {
             entry.meeting = Some(Meeting { with: filters, translate: topic_of_key });
         }
         if let Some(entry) = self.exchanges.get_mut(&filters) {
             entry.meeting = Some(Meeting { with: topics, translate: key });
+            entry.groups = groups;
         }
     }
 }

@@ -69,6 +69,7 @@ use self::publish::Pending;
 use self::queue::{Effect, QueueDefaults};
 use self::route::{RouteCache, Scratch};
 use self::slots::Slots;
+use self::subscriber::apart::check_groups;
 use self::subscriber::session::Sessions;
 use self::subscriber::wills::Wills;
 use self::topology::{ExchangeEntry, KEEPER};
@@ -304,7 +305,13 @@ impl Broker {
         if let Command::OpenSession(open) = &command {
             self.know_client(connection, &open.client);
         }
-        if let Err(refusal) = self.permit_command(&entered, &command) {
+        let permitted = self.permit_command(&entered, &command);
+        if let Err(refusal) = permitted.and_then(|()| check_groups(&command)) {
+            return Some(Answer::Refused(refusal));
+        }
+        if let Command::ReadRetained { filter, .. } = &command
+            && let Err(refusal) = self.permit_filter(connection, filter)
+        {
             return Some(Answer::Refused(refusal));
         }
         let owner = match &command {
@@ -380,8 +387,8 @@ impl Broker {
         name: &str,
     ) -> Result<(), Refusal> {
         let vhost = &*entered.vhost_name;
-        // Whoever has a session is asked for each topic instead: `permit_topic`.
-        if entered.topics.is_some() && access == Access::Write && name == FILTERS {
+        // Whoever has a session is asked for each topic as well: `permit_topic`.
+        if access == Access::Write && name == FILTERS && rights::may_publish(entered) {
             return Ok(());
         }
         let resource = match entity {

@@ -37,6 +37,8 @@ pub(super) enum Report {
     Publisher(Reported),
     /// The queue of this shard where it died and lies until then.
     Dead { queue: QueueId, at: Position },
+    /// Another shard that waits for it.
+    Shard { shard: ShardId, pending: PendingId },
     /// The log that keeps it as one that waits until then; its number among those of this shard.
     Delayed(u64),
 }
@@ -240,7 +242,7 @@ impl Broker {
         let mandatory = publish.mandatory.then_some((connection, channel));
         let keys = more_keys(publish);
         self.follow_far(route, &message, keys.as_deref(), mandatory, wanted);
-        let mut put = Put::DONE;
+        let mut put = self.follow_groups(route, &message, wanted, now);
         for queue in &route.queues {
             put = put.and(self.enqueue(*queue, message.clone(), now));
         }
@@ -372,6 +374,13 @@ impl Broker {
         }
     }
 
+    /// The place that opened the waiting has done so, or will have when it is safe.
+    pub(super) fn stored_as(&mut self, id: PendingId, put: Put) {
+        if !(put.accepted && self.wait_for(put.safe, Waiter::Pending(id))) {
+            self.stored(id, put.accepted, true);
+        }
+    }
+
     /// One more place has stored (or refused) a pending publish.
     pub(super) fn stored(&mut self, id: PendingId, accepted: bool, found: bool) {
         let Some(pending) = self.pending.get_mut(id) else { return };
@@ -397,6 +406,9 @@ impl Broker {
             }
             // Also when it was refused there: a dead message has no other place.
             Report::Dead { queue, at } => self.gone_on(queue, at),
+            Report::Shard { shard, pending } => {
+                self.post.send(shard, Mail::Stored { pending, accepted, found: true });
+            }
             Report::Delayed(number) => self.delayed_gone(number),
         }
     }
@@ -460,6 +472,7 @@ impl Broker {
         let mut route = Route { exchange: Some(exchange), ..Route::default() };
         self.walk(exchange, &subject, true, &mut route);
         self.follow_far(&route, message, keys, None, wanted);
+        self.follow_groups(&route, message, wanted, now);
         for queue in route.queues {
             self.enqueue(queue, message.clone(), now);
         }

@@ -53,6 +53,7 @@ impl Broker {
         match mail {
             Mail::Publish { .. }
             | Mail::PublishTo { .. }
+            | Mail::PublishToMember { .. }
             | Mail::PublishByName { .. }
             | Mail::Reply { .. }
             | Mail::Retain { .. }
@@ -94,6 +95,7 @@ impl Broker {
             | Mail::NamedGone { .. } => {
                 self.read_topology(from, mail);
             }
+            Mail::Away { exchange, queue, away } => self.apply_away(exchange, queue, away),
             Mail::Barrier { call } => self.done(from, call, true),
             Mail::Durable { call } => self.durable_asked(from, call),
             Mail::Done { call, known } => self.release(call, known),
@@ -125,6 +127,13 @@ impl Broker {
                 let Some(message) = self.unpack(bytes, parcel) else { return };
                 let put = self.enqueue(queue, message, now);
                 self.report(from, wanted, put, true);
+            }
+            Mail::PublishToMember { exchange, queue, parcel, wanted } => {
+                let Some(message) = self.unpack(bytes, parcel) else { return };
+                let to = (exchange, queue);
+                if let Some(put) = self.put_to_member(to, message, (from, wanted), now) {
+                    self.report(from, wanted, put, true);
+                }
             }
             Mail::PublishByName { vhost, queue, parcel, mandatory, wanted } => {
                 let Some(message) = self.unpack(bytes, parcel) else { return };

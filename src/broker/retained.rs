@@ -15,6 +15,8 @@ mod page;
 mod part;
 mod read;
 mod superseded;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -122,8 +124,20 @@ fn name_of(part: u16) -> String {
 }
 
 /// Whether a retained message can have this topic: it is not empty and has no wildcards.
-fn is_topic(topic: &str) -> bool {
+pub(super) fn is_topic(topic: &str) -> bool {
     !topic.is_empty() && !topic.split('/').any(|word| word == "+" || word == "#")
+}
+
+/// A retained message as it comes into a session's queue.
+fn replayed(message: &Message, name: Rc<str>, now: Now) -> Option<Message> {
+    let copy = message.readdressed(name, message.routing_key())?;
+    let gone_ms = now.wall_ms.saturating_sub(message.received_ms());
+    Some(copy.with(|inner| {
+        // A queue counts from when a message comes: what is over of its time is over.
+        inner.received_ms = now.wall_ms;
+        let left = |ms: u64| ms.saturating_sub(gone_ms);
+        inner.traits.expiration_ms = inner.traits.expiration_ms.map(left);
+    }))
 }
 
 impl Broker {
@@ -141,6 +155,7 @@ impl Broker {
         retain: bool,
         now: Now,
     ) -> Result<Published, Refusal> {
+        self.permit_topic(connection, publish.routing_key)?;
         let entered = self.connections.get(connection).and_then(|c| c.entered.clone());
         let Some(entered) = entered.filter(|_| retain && is_topic(publish.routing_key)) else {
             return self.publish(connection, channel, publish, now);
@@ -190,6 +205,7 @@ impl Broker {
         let wanted = report.and_then(|report| self.await_stored(Report::Publisher(report)));
         self.follow_far(route, message, None, None, wanted);
         let mut put = self.retain(vhost, message, wanted, now);
+        put = put.and(self.follow_groups(route, message, wanted, now));
         for queue in &route.queues {
             put = put.and(self.enqueue(*queue, message.clone(), now));
         }
@@ -210,7 +226,8 @@ impl Broker {
         now: Now,
     ) -> Put {
         let part = self.part_of(vhost, message.routing_key());
-        let Some(owner) = self.retained.of(vhost).and_then(|parts| parts.owner(part)) else {
+        let owner = self.retained.of(vhost).and_then(|parts| parts.owner(part));
+        let Some(owner) = owner.filter(|_| is_topic(message.routing_key())) else {
             return Put::DONE;
         };
         if owner == self.shard {
@@ -340,14 +357,7 @@ impl Broker {
     pub fn replay(&mut self, connection: ConnectionId, message: &Message, now: Now) {
         let Some(queue) = self.session_queue_of(connection) else { return };
         let name = self.retained.name.clone();
-        let Some(copy) = message.readdressed(name, message.routing_key()) else { return };
-        let gone_ms = now.wall_ms.saturating_sub(message.received_ms());
-        let copy = copy.with(|inner| {
-            // A queue counts from when a message comes: what is over of its time is over.
-            inner.received_ms = now.wall_ms;
-            let left = |ms: u64| ms.saturating_sub(gone_ms);
-            inner.traits.expiration_ms = inner.traits.expiration_ms.map(left);
-        });
+        let Some(copy) = replayed(message, name, now) else { return };
         // Whether it is too much for the session is between the two.
         let _put = self.enqueue(queue, copy, now);
     }

@@ -32,14 +32,16 @@ impl Broker {
     }
 
     /// Whether the connection's client may publish to this topic, itself or by its will. The one
-    /// place where a topic meets permissions (mqtt.md I-10, X-13).
+    /// place where a topic meets permissions (mqtt.md I-10, X-13). A connection without a session
+    /// has no client: its user's permission for the exchange decides.
     ///
     /// # Errors
-    /// `AccessRefused`; also when it has opened no session.
+    /// `AccessRefused`.
     pub fn permit_topic(&self, connection: ConnectionId, topic: &str) -> Result<(), Refusal> {
-        let rights = self.topic_rights(connection);
-        let is_allowed = rights.is_some_and(|rights| rights.allows_publish(topic));
-        is_allowed.then_some(()).ok_or_else(|| refused(Access::Write))
+        let Some(rights) = self.topic_rights(connection) else {
+            return self.permit_filters(connection, Access::Write);
+        };
+        rights.allows_publish(topic).then_some(()).ok_or_else(|| refused(Access::Write))
     }
 
     /// Whether the connection's client may subscribe to this filter, or read retained messages by
@@ -49,9 +51,16 @@ impl Broker {
     /// # Errors
     /// As [`Self::permit_topic`].
     pub fn permit_filter(&self, connection: ConnectionId, filter: &str) -> Result<(), Refusal> {
-        let rights = self.topic_rights(connection);
-        let is_allowed = rights.is_some_and(|rights| rights.allows_subscribe(filter));
-        is_allowed.then_some(()).ok_or_else(|| refused(Access::Read))
+        let Some(rights) = self.topic_rights(connection) else {
+            return self.permit_filters(connection, Access::Read);
+        };
+        rights.allows_subscribe(filter).then_some(()).ok_or_else(|| refused(Access::Read))
+    }
+
+    fn permit_filters(&self, connection: ConnectionId, access: Access) -> Result<(), Refusal> {
+        let entered = self.connections.get(connection).and_then(|c| c.entered.as_ref());
+        let entered = entered.ok_or_else(|| refused(access))?;
+        self.permit(entered, access, Entity::Exchange, FILTERS)
     }
 
     /// There is a new snapshot of users: every connection has the rights that it gives, and that of
@@ -73,6 +82,11 @@ impl Broker {
             }
         }
     }
+}
+
+/// Whether there may be a topic that the client of a session may publish to.
+pub(super) fn may_publish(entered: &Entered) -> bool {
+    entered.topics.as_ref().is_some_and(|topics| topics.may_publish())
 }
 
 fn refused(access: Access) -> Refusal {

@@ -30,10 +30,23 @@ pub(super) struct Route {
     pub(super) shards: ShardSet,
     /// Queues picked by name on other shards.
     pub(super) named: Vec<QueueRef>,
+    /// What goes to members of groups.
+    pub(super) groups: Option<Box<GroupRoute>>,
     /// The number by which exchanges picked, if one did.
     pub(super) choice: Option<u64>,
     /// Queues of other shards that may or may not exist (default exchange).
     pub(super) by_name: Vec<(ShardId, Box<str>)>,
+}
+
+/// Where copies of a message for groups go.
+#[derive(Debug, Clone)]
+pub(super) struct GroupRoute {
+    /// The exchange of the groups.
+    pub(super) exchange: ExchangeId,
+    /// The key of the copies, if it is not the message's own.
+    pub(super) topic: Option<Box<str>>,
+    /// Members, each picked for its group, with what its copy names as its exchange.
+    pub(super) picked: Vec<(QueueRef, Rc<str>)>,
 }
 
 impl Default for Route {
@@ -45,6 +58,7 @@ impl Default for Route {
             queues: Vec::new(),
             shards: ShardSet::EMPTY,
             named: Vec::new(),
+            groups: None,
             choice: None,
             by_name: Vec::new(),
         }
@@ -59,6 +73,7 @@ impl Route {
         self.queues.clear();
         self.shards = ShardSet::default();
         self.named.clear();
+        self.groups = None;
         self.choice = None;
         self.by_name.clear();
     }
@@ -78,7 +93,10 @@ impl Route {
 
     /// No other shard is involved.
     pub(super) fn is_local(&self) -> bool {
-        self.shards.is_empty() && self.named.is_empty() && self.by_name.is_empty()
+        self.shards.is_empty()
+            && self.named.is_empty()
+            && self.groups.is_none()
+            && self.by_name.is_empty()
     }
 }
 
@@ -214,8 +232,12 @@ impl Broker {
                     exchange.bindings.route(&Routed { key, headers: &headers, choice }, found);
                 }
             }
+            if let Some(groups) = exchange.groups.filter(|_| pick) {
+                let routed = Routed { key: first, headers: &headers, choice };
+                key_only &= !self.pick_members(groups, &routed, under, route);
+            }
             if let Some(meeting) = exchange.meeting.filter(|_| !under)
-                && self.exchanges.get(&meeting.with).is_some_and(|e| !e.bindings.is_empty())
+                && self.has_bindings(meeting.with)
                 && let Some(key) = meeting.translate(subject.key)
             {
                 translated = Some(key);
@@ -255,6 +277,34 @@ impl Broker {
         }
         self.scratch = scratch;
         key_only
+    }
+
+    /// Picks a member of each group of this exchange that matches; false: none does.
+    fn pick_members(
+        &self,
+        exchange: ExchangeId,
+        routed: &Routed<'_>,
+        translated: bool,
+        route: &mut Route,
+    ) -> bool {
+        let groups = self.exchanges.get(&exchange).filter(|entry| !entry.bindings.is_empty());
+        let mut picked = Vec::new();
+        if let Some(groups) = groups {
+            groups.bindings.route_groups(routed, &mut picked);
+        }
+        if picked.is_empty() {
+            return false;
+        }
+        let topic = translated.then(|| routed.key.into());
+        route.groups = Some(Box::new(GroupRoute { exchange, topic, picked }));
+        true
+    }
+
+    /// Whether messages that come by an exchange may go anywhere from there.
+    fn has_bindings(&self, id: ExchangeId) -> bool {
+        let Some(exchange) = self.exchanges.get(&id) else { return false };
+        let groups = exchange.groups.and_then(|id| self.exchanges.get(&id));
+        !exchange.bindings.is_empty() || groups.is_some_and(|groups| !groups.bindings.is_empty())
     }
 
     /// The reader of a message's property block.

@@ -2,7 +2,8 @@
 //!
 //! May import `crate::subscriber` and the broker's parts.
 
-mod apart;
+pub(in crate::broker) mod apart;
+mod groups;
 mod keep;
 mod open;
 mod put;

@@ -95,6 +95,9 @@ pub(crate) struct TopicTree<V> {
     pattern_count: usize,
     walks: Cell<u64>,
     scratch: RefCell<Scratch>,
+    /// How often a node was looked at.
+    #[cfg(test)]
+    looks: Cell<u64>,
 }
 
 impl<V> TopicTree<V> {
@@ -109,6 +112,8 @@ impl<V> TopicTree<V> {
             pattern_count: 0,
             walks: Cell::new(0),
             scratch: RefCell::default(),
+            #[cfg(test)]
+            looks: Cell::new(0),
         }
     }
 
@@ -235,6 +240,8 @@ impl<V> TopicTree<V> {
     }
 
     fn node(&self, id: NodeId) -> Option<&Node<V>> {
+        #[cfg(test)]
+        self.looks.set(self.looks.get() + 1);
         self.nodes.get(id.index())
     }
 

@@ -15,7 +15,7 @@ use super::mail::{BindingSpec, CallId, ExchangeSpec, Mail, PlainAnswer};
 use super::meeting::Meeting;
 use crate::command::{Answer, Entity, Refusal};
 use crate::ids::{ChannelRef, ExchangeId, QueueRef, ShardId, VhostId};
-use crate::subscriber::FILTERS;
+use crate::subscriber::{FILTERS, GROUPS};
 use crate::value::{Table, Value};
 
 /// The shard that keeps the order of exchanges.
@@ -25,13 +25,14 @@ pub(super) const KEEPER: ShardId = ShardId(0);
 pub(super) const RESERVED_PREFIX: &str = "amq.";
 
 /// Exchanges that every virtual host has from the start (amqp.md L24), with their types.
-const PREDECLARED: [(&str, &str); 6] = [
+const PREDECLARED: [(&str, &str); 7] = [
     ("amq.direct", "direct"),
     ("amq.fanout", "fanout"),
     ("amq.topic", "topic"),
     ("amq.headers", "headers"),
     ("amq.match", "headers"),
     (FILTERS, "x-filter"),
+    (GROUPS, "x-group"),
 ];
 
 /// Whether every virtual host has an exchange of this name from the start.
@@ -56,6 +57,8 @@ pub(super) struct ExchangeEntry {
     pub(super) walked: Cell<u64>,
     /// The exchange that it shares its messages with.
     pub(super) meeting: Option<Meeting>,
+    /// The exchange with the groups for which the filters of this one are looked at, too.
+    pub(super) groups: Option<ExchangeId>,
     /// It had a binding: only then can it go with the last one (amqp.md P26).
     pub(super) was_bound: bool,
 }
@@ -71,7 +74,8 @@ impl Broker {
                     kind: kind.into(),
                     durable: true,
                     auto_delete: false,
-                    internal: false,
+                    // Messages come to groups by filters.
+                    internal: name == GROUPS,
                     arguments: Table::default(),
                 };
                 self.put_exchange(id, VhostId(vhost), &spec, Some(ExchangeUid::PREDECLARED));
@@ -107,6 +111,7 @@ impl Broker {
             bindings,
             walked: Cell::new(0),
             meeting: None,
+            groups: None,
             was_bound: false,
         };
         self.exchanges.insert(id, entry);

@@ -290,8 +290,12 @@ pub enum SharedPolicy {
 /// How a topic becomes a routing key and back (mqtt.md X-03).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TopicTranslation {
-    /// Slashes and dots change places; a dot within a level does not come back.
+    /// A slash becomes a dot and a dot a slash: one within a level does not come back.
     Rabbitmq,
     /// A dot within a level is written `%2E`.
     Escaped,
 }
+
+#[cfg(test)]
+#[path = "mqtt_tests.rs"]
+mod tests;

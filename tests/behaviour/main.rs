@@ -16,4 +16,5 @@
 mod support;
 
 mod amqp091;
+mod mqtt;
 mod transport;

@@ -16,6 +16,7 @@ mod fanout;
 pub(crate) mod few;
 mod filter;
 pub(crate) mod found;
+mod group;
 mod headers;
 mod jump;
 mod modulus_hash;
@@ -105,6 +106,14 @@ pub(crate) trait Exchange: Debug {
         false
     }
 
+    /// Where it picks one of each of several groups: one of the group with this key.
+    fn pick(&self, _key: &str, _choice: u64) -> Option<Place> {
+        None
+    }
+
+    /// Where it picks one: this binding's queue has nobody who reads it for now, or has again.
+    fn set_away(&mut self, _place: Place, _away: bool) {}
+
     /// Whether messages wait before they are routed (L29); the waiting is done by the caller.
     fn delays(&self) -> bool {
         false
@@ -138,6 +147,7 @@ pub(crate) const EXCHANGE_TYPES: &[ExchangeType] = &[
     consistent_hash::TYPE,
     delayed::TYPE,
     filter::TYPE,
+    group::TYPE,
     modulus_hash::TYPE,
     random::TYPE,
 ];

@@ -87,6 +87,22 @@ impl Queue {
         Step::Busy
     }
 
+    /// Takes the oldest ready message out of a queue that is about to go, and tells whether it was
+    /// out; whatever has expired or would have to be read first is passed over.
+    pub(crate) fn take_oldest(&mut self, now: Now) -> Option<(Message, bool)> {
+        // Ends: every round takes a message out of the queue.
+        while let Some(front) = self.front() {
+            let kept = self.store.read(front.position).here();
+            self.pop(front, 0);
+            let Some(kept) = kept else { continue };
+            let expired = self.deadline(&kept).is_some_and(|at| at <= now.mono_ms);
+            if !expired {
+                return Some((kept.message, front.returned.is_some()));
+            }
+        }
+        None
+    }
+
     /// Drops the oldest ready message; false when there is none.
     pub(crate) fn drop_oldest(&mut self, effects: &mut Vec<Effect>) -> bool {
         let Some(front) = self.front() else { return false };

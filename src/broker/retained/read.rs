@@ -37,6 +37,9 @@ const LOADED_PER_TURN: usize = 2_048;
 const SWEEP_MS: u64 = 1_000;
 const SWEPT_PER_TURN: u32 = 1_000;
 
+/// What waits for the log is looked at again after this, milliseconds, if nothing else happens.
+const SETTLE_MS: u64 = 100;
+
 /// Who wants a page.
 #[derive(Debug, Clone)]
 pub(super) struct Reader {
@@ -181,10 +184,15 @@ impl Broker {
             self.read_page(reader, now);
         }
         let retained = &self.retained;
-        if !retained.awake.is_empty() || !retained.readers.due.is_empty() {
-            self.retained_at(now.mono_ms);
-        } else if let Some(due) = retained.sweep_ms {
-            self.retained_at(due);
+        let at_once = !retained.awake.is_empty() || !retained.readers.due.is_empty();
+        let settling = !retained.settling.is_empty();
+        let deadlines = [
+            at_once.then_some(now.mono_ms),
+            settling.then(|| now.mono_ms.saturating_add(SETTLE_MS)),
+            retained.sweep_ms,
+        ];
+        if let Some(next) = deadlines.into_iter().flatten().min() {
+            self.retained_at(next);
         }
     }
 

@@ -7,8 +7,37 @@ use crate::auth::Access;
 use crate::broker::Broker;
 use crate::broker::queue::arguments::QUEUE_TYPE;
 use crate::broker::queue::{Queue, QueueSpec};
-use crate::command::{Entity, Refusal};
+use crate::command::{Command, Entity, Refusal};
 use crate::ids::{ChannelRef, QueueId, VhostId};
+use crate::subscriber::GROUPS;
+
+/// Members of groups are sessions: nothing else is bound to them, by whatever right.
+pub(in crate::broker) fn check_groups(command: &Command) -> Result<(), Refusal> {
+    let is_groups = match command {
+        Command::BindQueue { exchange, .. } => **exchange == *GROUPS,
+        Command::BindExchange { source, destination, .. } => {
+            **source == *GROUPS || **destination == *GROUPS
+        }
+        Command::DeclareExchange { .. }
+        | Command::DeleteExchange { .. }
+        | Command::UnbindExchange { .. }
+        | Command::DeclareQueue { .. }
+        | Command::DeleteQueue { .. }
+        | Command::PurgeQueue { .. }
+        | Command::UnbindQueue { .. }
+        | Command::Consume(_)
+        | Command::Cancel { .. }
+        | Command::Get { .. }
+        | Command::ConsumeReplies { .. }
+        | Command::OpenSession(_)
+        | Command::Subscribe { .. }
+        | Command::Unsubscribe { .. }
+        | Command::ReadRetained { .. }
+        | Command::CloseChannel
+        | Command::CloseConnection => false,
+    };
+    if is_groups { Err(Refusal::InternalExchange(GROUPS.into())) } else { Ok(()) }
+}
 
 impl Broker {
     /// [`Self::usable`] for what only a session does with its queue.

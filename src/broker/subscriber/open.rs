@@ -118,8 +118,9 @@ impl Broker {
         if let Some(entry) = self.connections.get_mut(connection) {
             entry.session = Some(id);
         }
-        self.keep_session(id);
+        // Not for what follows: that the client is here again need not be known after a crash.
         self.hold_definitions(call);
+        self.keep_session(id);
         Ok((id, resumed))
     }
 
@@ -196,6 +197,9 @@ impl Broker {
         let opened = OpenedSession { resumed, subscriptions, receipts };
         self.answer(to, Answer::SessionOpened(Box::new(opened)));
         self.attach_subscriber(id);
+        if resumed {
+            self.tell_away(id, false);
+        }
     }
 
     /// Makes the connection of an open session the consumer of its queue.
@@ -266,6 +270,7 @@ impl Broker {
                 session.left_wall_ms = Some(now.wall_ms);
                 self.keep_session(id);
                 self.await_client(id, now);
+                self.tell_away(id, true);
             }
         }
     }
@@ -275,6 +280,7 @@ impl Broker {
     pub(super) fn end_session(&mut self, id: SessionId, call: CallId, now: Now) {
         let Some(gone) = self.sessions.remove(id) else { return };
         self.fire_will(gone.vhost, &gone.name, now);
+        self.leave_groups(&gone, call, now);
         if let Some(queue) = gone.queue {
             self.delete_queue(queue, call, None);
             if gone.durable {

@@ -12,6 +12,7 @@ use crate::broker::queue::{Enqueued, More};
 use crate::command::{Delivery, Event, Now};
 use crate::ids::{ConsumerKey, QueueId, QueueRef};
 use crate::message::Message;
+use crate::subscriber::group_of;
 
 impl Broker {
     /// What its publisher does not want to be kept, or the subscriber does not, is not stored
@@ -23,8 +24,23 @@ impl Broker {
         message: Message,
         now: Now,
     ) -> Enqueued {
+        if group_of(message.exchange()).is_some() {
+            return self.put_in_group((queue, id), message, now);
+        }
         let Some(session) = self.sessions.get(id) else { return Enqueued::Stored };
-        if !message.traits().persistent || !session.subscriptions.store_it(&message) {
+        let stores = message.traits().persistent && session.subscriptions.store_it(&message);
+        self.put_or_pass((queue, id), message, stores, now)
+    }
+
+    /// The same when it is known whether the subscriber wants it to be stored.
+    pub(super) fn put_or_pass(
+        &mut self,
+        (queue, id): (QueueId, SessionId),
+        message: Message,
+        stores: bool,
+        now: Now,
+    ) -> Enqueued {
+        if !stores || !message.traits().persistent {
             self.pass_on((queue, id), message);
             return Enqueued::Stored;
         }

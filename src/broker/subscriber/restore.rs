@@ -9,13 +9,19 @@ use crate::broker::calls::Then;
 use crate::broker::exchange::Destination;
 use crate::broker::mail::BindingSpec;
 use crate::command::Now;
-use crate::ids::{QueueId, VhostId};
-use crate::subscriber::{FILTERS, FilterName};
+use crate::ids::{QueueId, QueueRef, VhostId};
+use crate::subscriber::{FILTERS, FilterName, GROUPS, group_of};
 
 impl Broker {
     /// After queues and bindings are there. Sessions whose clients were there when the process died
     /// count from now.
     pub(in crate::broker) fn restore_sessions(&mut self, now: Now) {
+        let groups = self.vhosts.iter().filter_map(|vhost| vhost.exchanges.get(GROUPS));
+        for groups in groups {
+            if let Some(entry) = self.exchanges.get_mut(groups) {
+                entry.bindings.set_all_away();
+            }
+        }
         let all = self.queues.iter().filter(|(_, entry)| entry.queue.kind().of_session);
         let all: Vec<QueueId> = all.map(|(id, _)| id).collect();
         for queue in all {
@@ -46,16 +52,24 @@ impl Broker {
         vhost: VhostId,
     ) -> (Subscriptions, Vec<BindingSpec>) {
         let (mut subscriptions, mut twice) = (Subscriptions::default(), Vec::new());
-        let id = self.exchange_id(vhost, FILTERS);
-        let filters = id.and_then(|id| Some((id, self.exchanges.get(&id)?)));
-        let Some((exchange, filters)) = filters else { return (subscriptions, twice) };
-        for bound in filters.bindings.bindings_of(Destination::Queue(queue)) {
-            let name = FilterName { group: None, filter: bound.key.into() };
-            if subscriptions.get(&name).is_some() {
-                let (key, arguments) = (bound.key.into(), bound.arguments.clone());
-                twice.push(BindingSpec { exchange, key, arguments });
-            } else {
-                subscriptions.insert(&name, Options::read(bound.arguments));
+        let member = Destination::Named(QueueRef { shard: self.shard, queue });
+        for (source, to) in [(FILTERS, Destination::Queue(queue)), (GROUPS, member)] {
+            let id = self.exchange_id(vhost, source);
+            let source = id.and_then(|id| Some((id, self.exchanges.get(&id)?)));
+            let Some((exchange, entry)) = source else { continue };
+            for bound in entry.bindings.bindings_of(to) {
+                let name = match group_of(bound.key) {
+                    None => FilterName { group: None, filter: bound.key.into() },
+                    Some((group, filter)) => {
+                        FilterName { group: Some(group.into()), filter: filter.into() }
+                    }
+                };
+                if subscriptions.get(&name).is_some() {
+                    let (key, arguments) = (bound.key.into(), bound.arguments.clone());
+                    twice.push(BindingSpec { exchange, key, arguments });
+                } else {
+                    subscriptions.insert(&name, Options::read(bound.arguments));
+                }
             }
         }
         (subscriptions, twice)

@@ -10,7 +10,7 @@ use crate::broker::topic_tree::{Syntax, TopicTree};
 use crate::ids::{ConnectionId, ConsumerId, QueueId, VhostId};
 use crate::message::Message;
 use crate::properties::{is_by_topic, topic_of_key};
-use crate::subscriber::{Assurance, FilterName, Lasts, SessionLimits, Subscription};
+use crate::subscriber::{Assurance, FilterName, Lasts, SessionLimits, Subscription, address};
 
 /// A session in the table of its shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,7 +52,7 @@ impl Options {
     }
 
     /// Whether messages are stored for it.
-    const fn stores(self) -> bool {
+    pub(super) const fn stores(self) -> bool {
         match self.assurance {
             Assurance::AtMostOnce => false,
             Assurance::AtLeastOnce | Assurance::ExactlyOnce => true,
@@ -68,6 +68,8 @@ pub(super) struct Subscriptions {
     storing: usize,
     /// How many filters have no group.
     plain: usize,
+    /// Those in groups by the addresses of these, in order.
+    grouped: Vec<(Box<str>, Options)>,
     /// Those that are stored for; there while some are and some are not.
     stored: Option<Box<TopicTree<()>>>,
 }
@@ -81,7 +83,10 @@ impl Subscriptions {
     pub(super) fn insert(&mut self, name: &FilterName, options: Options) {
         self.remove(name);
         self.all.insert(name.clone(), options);
-        if name.group.is_some() {
+        if let Some(group) = &name.group {
+            let address: Box<str> = address(group, &name.filter).into();
+            let place = self.grouped.partition_point(|(other, _)| *other < address);
+            self.grouped.insert(place, (address, options));
             return;
         }
         self.plain += 1;
@@ -94,7 +99,10 @@ impl Subscriptions {
 
     pub(super) fn remove(&mut self, name: &FilterName) -> Option<Options> {
         let options = self.all.remove(name)?;
-        if name.group.is_none() {
+        if let Some(group) = &name.group {
+            let address = address(group, &name.filter);
+            self.grouped.retain(|(other, _)| **other != *address);
+        } else {
             self.plain -= 1;
             self.storing -= usize::from(options.stores());
             if let Some(stored) = self.stored.as_mut().filter(|_| options.stores()) {
@@ -128,6 +136,21 @@ impl Subscriptions {
             return any(tree, message.routing_key());
         }
         topic_of_key(message.routing_key()).is_some_and(|topic| any(tree, &topic))
+    }
+
+    /// As a member of the group with this address.
+    pub(super) fn of_group(&self, address: &str) -> Option<Options> {
+        let place = self.grouped.binary_search_by(|(other, _)| (**other).cmp(address)).ok()?;
+        self.grouped.get(place).map(|(_, options)| *options)
+    }
+
+    pub(super) fn has_groups(&self) -> bool {
+        !self.grouped.is_empty()
+    }
+
+    pub(super) fn in_groups(&self) -> impl Iterator<Item = (&FilterName, Options)> {
+        let all = self.all.iter().filter(|(name, _)| name.group.is_some());
+        all.map(|(name, options)| (name, *options))
     }
 
     pub(super) fn to_vec(&self) -> Vec<Subscription> {

@@ -1,4 +1,4 @@
-//! Subscriptions are bindings of a session's queue to the exchange of filters; what the subscriber
+//! Subscriptions are bindings of a session's queue to the exchange of filters, or to that of groups; what the subscriber
 //! wants of a filter stands in the binding's arguments.
 //!
 //! May import `session`, `open`, and of the broker `interest`, `calls`.
@@ -9,7 +9,7 @@ use crate::broker::calls::Then;
 use crate::broker::mail::{BindingSpec, CallId};
 use crate::command::{Answer, Entity, Now, Refusal};
 use crate::ids::{ChannelRef, QueueId, VhostId};
-use crate::subscriber::{Assurance, FILTERS, FilterName, Subscription};
+use crate::subscriber::{Assurance, FILTERS, FilterName, GROUPS, Subscription, address};
 use crate::value::{Table, Value};
 
 /// 1: at least once, 2: exactly once; missing: at most once.
@@ -73,7 +73,9 @@ impl Broker {
         let queue = self.make_session_queue(id, now);
         let Some(call) = self.open_call(Then::Nothing) else { return };
         let all = subscriptions.into_iter().map(|subscription| match &queue {
-            Ok(queue) => self.subscribe_one((id, *queue), &subscription, call),
+            Ok(queue) => self
+                .permit_filter(at.connection.connection, &subscription.name.filter)
+                .and_then(|()| self.subscribe_one((id, *queue), &subscription, call)),
             Err(refusal) => Err(refusal.clone()),
         });
         let answer = Answer::Subscribed(all.collect());
@@ -140,19 +142,20 @@ impl Broker {
         self.release(call, true);
     }
 
-    fn filter_binding(
+    pub(super) fn filter_binding(
         &self,
         vhost: VhostId,
         name: &FilterName,
         options: Options,
     ) -> Result<BindingSpec, Refusal> {
-        if name.group.is_some() {
-            return Err(Refusal::Unavailable("there are no groups yet".into()));
-        }
-        let exchange = self.exchange_id(vhost, FILTERS);
+        let (source, key) = match &name.group {
+            None => (FILTERS, name.filter.clone()),
+            Some(group) => (GROUPS, address(group, &name.filter).into()),
+        };
+        let exchange = self.exchange_id(vhost, source);
         let exchange =
-            exchange.ok_or_else(|| Refusal::NotFound(Entity::Exchange, FILTERS.into()))?;
-        Ok(BindingSpec { exchange, key: name.filter.clone(), arguments: options.arguments() })
+            exchange.ok_or_else(|| Refusal::NotFound(Entity::Exchange, source.into()))?;
+        Ok(BindingSpec { exchange, key, arguments: options.arguments() })
     }
 }
 

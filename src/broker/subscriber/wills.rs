@@ -19,6 +19,7 @@ use crate::auth::Access;
 use crate::broker::Broker;
 use crate::broker::clockwork::Waiting;
 use crate::broker::mail::PendingId;
+use crate::broker::retained::is_topic;
 use crate::broker::storage::entry::PARKED;
 use crate::command::{Entity, Now};
 use crate::ids::{ConnectionId, ExchangeId, VhostId};
@@ -103,7 +104,8 @@ impl Broker {
 
     fn make_will(&self, connection: ConnectionId, will: &Will<'_>, now: Now) -> Option<Waiting> {
         let entered = self.connections.get(connection)?.entered.as_ref()?;
-        if let Err(refusal) = self.permit(entered, Access::Write, Entity::Exchange, FILTERS) {
+        let may = self.permit(entered, Access::Write, Entity::Exchange, FILTERS);
+        if let Err(refusal) = may.and_then(|()| self.permit_topic(connection, will.topic)) {
             tracing::info!(?refusal, "a will is not kept");
             return None;
         }
@@ -174,7 +176,8 @@ impl Broker {
         }
     }
 
-    /// Publishes to all that have subscribed to a topic, for nobody's connection.
+    /// Publishes to all that have subscribed to a topic, for nobody's connection; as
+    /// [`Broker::publish_topic`] does for one.
     pub(in crate::broker) fn publish_will(
         &mut self,
         (vhost, exchange): (VhostId, ExchangeId),
@@ -186,6 +189,9 @@ impl Broker {
         // Times of messages count from here, not from when the will was made.
         let message = message.with(|inner| inner.received_ms = now.wall_ms);
         self.publish_internal(exchange, &message, None, wanted, now);
-        let _ = (vhost, retain);
+        if retain && is_topic(message.routing_key()) {
+            // As for queues of this shard: it stands in the log before the settlement of the will.
+            let _ = self.retain(vhost, &message, wanted, now);
+        }
     }
 }

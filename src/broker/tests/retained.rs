@@ -3,36 +3,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ringmq_shards::sim::{Faults, SimDisk};
-
 use super::client::*;
 use super::cluster::{Cluster, Rng, Shape, Told};
-use super::disk_machine::{Started, start};
-use crate::broker::{NodeLimits, Sizes};
-use crate::command::{Answer, Command, Event, Now, Publish, Published};
+use super::subscriber::{LEAST, session};
+use crate::broker::NodeLimits;
+use crate::command::{Answer, Command, Event, Publish, Published};
 use crate::ids::{PublishSeq, VhostId};
-use crate::subscriber::RetainedCursor;
+use crate::subscriber::{FILTERS, Lasts, RETAINED, RetainedCursor};
 
-/// Where it is published besides; the retained message is kept whatever the exchange.
-const EXCHANGE: &str = "amq.topic";
+/// Where it is published besides.
+const EXCHANGE: &str = FILTERS;
 
 /// Shards, and whether queues and connections live apart.
 const NODES: [(u16, bool); 5] = [(1, false), (2, false), (5, false), (2, true), (5, true)];
 
-const SIZES: Sizes = Sizes {
-    log_file_bytes: 64 << 10,
-    log_bytes_max: 256 << 10,
-    segment_bytes: 16 << 10,
-    queue_memory_max: 4 << 10,
-};
-
-type Found = BTreeMap<String, String>;
+pub(super) type Found = BTreeMap<String, String>;
 
 fn found(pairs: &[(&str, &str)]) -> Found {
     pairs.iter().map(|(topic, body)| ((*topic).into(), (*body).into())).collect()
 }
 
-fn shape((shards, apart): (u16, bool), seed: u64) -> Shape {
+pub(super) fn shape((shards, apart): (u16, bool), seed: u64) -> Shape {
     Shape { shards, apart, seed, memory_bytes_max: u64::MAX }
 }
 
@@ -49,60 +40,19 @@ fn on_nodes(seeds: u64, test: impl Fn(&mut Cluster)) {
     }
 }
 
-/// So many topics that two of the parts hold them all, so that those have more than memory takes.
-fn crowded(count: usize) -> Vec<String> {
-    let c = Cluster::new(shape((1, false), 1));
-    let topics = (0..).map(|n| format!("t/{}/{n}", n % 10));
-    topics.filter(|topic| c.brokers[0].part_of(VhostId(0), topic) < 2).take(count).collect()
-}
-
-/// A node on a disk, and the time at which the next one starts.
-struct Disk {
-    files: SimDisk,
-    now: Now,
-}
-
-impl Disk {
-    fn new(seed: u64) -> Self {
-        let now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
-        Self { files: SimDisk::new(seed, Faults::none()), now }
-    }
-
-    fn start(&self, shape: Shape) -> Cluster {
-        let started = start(shape, &self.files, (SIZES, 0), self.now);
-        let Started { mut cluster, report, .. } = started.unwrap();
-        assert_eq!(report.lost, 0, "{:?}", report.findings);
-        cluster.pass(0);
-        cluster
-    }
-
-    /// In order.
-    fn stop(&mut self, mut cluster: Cluster) {
-        assert!(cluster.stop());
-        self.now = cluster.now;
-        self.files.kill();
-    }
-
-    /// What is not durable may be lost.
-    fn crash(&mut self, cluster: &Cluster) {
-        self.now = cluster.now;
-        self.files.crash();
-    }
-}
-
-fn message<'a>(topic: &'a str, body: &'a str, seq: Option<u64>) -> Publish<'a> {
+pub(super) fn message<'a>(topic: &'a str, body: &'a str, seq: Option<u64>) -> Publish<'a> {
     Publish { seq: seq.map(PublishSeq), ..publish(EXCHANGE, topic, body) }
 }
 
 impl Cluster {
-    fn retain_as(&mut self, client: Client, publish: &Publish<'_>) -> Published {
+    pub(super) fn retain_as(&mut self, client: Client, publish: &Publish<'_>) -> Published {
         let (at, now) = (self.seats[client.0].at, self.now);
         let broker = self.broker_of(client);
         broker.publish_topic(at.connection, ONE, publish, true, now).unwrap()
     }
 
     /// Publishes and waits until it is stored.
-    fn retain(&mut self, client: Client, topic: &str, body: &str) {
+    pub(super) fn retain(&mut self, client: Client, topic: &str, body: &str) {
         self.keys += 1;
         let seq = u64::from(self.keys);
         match self.retain_as(client, &message(topic, body, Some(seq))) {
@@ -123,7 +73,7 @@ impl Cluster {
     }
 
     /// Publishes that are confirmed.
-    fn heard(&self, client: Client) -> BTreeSet<u64> {
+    pub(super) fn heard(&self, client: Client) -> BTreeSet<u64> {
         let stored = |event: &Event| match event {
             Event::Stored { seq, accepted, .. } => {
                 assert!(accepted);
@@ -135,7 +85,7 @@ impl Cluster {
     }
 
     /// One page.
-    fn page(
+    pub(super) fn page(
         &mut self,
         client: Client,
         filter: &str,
@@ -156,7 +106,7 @@ impl Cluster {
     }
 
     /// All pages; nothing may come twice.
-    fn read(&mut self, client: Client, filter: &str) -> Found {
+    pub(super) fn read(&mut self, client: Client, filter: &str) -> Found {
         let mut all = Found::new();
         let mut next = Some(RetainedCursor::default());
         for _ in 0..100_000 {
@@ -408,192 +358,31 @@ fn too_many_are_published_and_not_kept() {
 }
 
 #[test]
-fn a_restart_with_other_shards_finds_all_of_them() {
-    let topics = crowded(1_000);
-    for seed in 1..=3 {
-        let mut disk = Disk::new(seed);
-        let mut expected = Found::new();
-        for (boot, node) in [(3, false), (1, false), (5, true), (2, false)].into_iter().enumerate()
-        {
-            let shape = shape(node, seed + boot as u64);
-            let _told = Told(shape);
-            let mut c = disk.start(shape);
-            let client = c.connect(0);
-            assert_eq!(c.read(client, "#"), expected, "boot {boot}");
-            for n in 0..600 {
-                let n = (n * 7 + boot * 150) % 1_000;
-                let (topic, body) = (topics[n].clone(), format!("{boot} {n:0>200}"));
-                if n % 4 == 3 {
-                    c.retain_as(client, &message(&topic, "", None));
-                    expected.remove(&topic);
-                } else {
-                    c.retain_as(client, &message(&topic, &body, None));
-                    expected.insert(topic, body);
-                }
-                for _ in 0..4 {
-                    c.step();
-                }
+fn what_is_shown_again_comes_through_the_queue_of_the_session() {
+    on_nodes(2, |c| {
+        let writer = c.connect(1);
+        c.retain(writer, "t/a", "1");
+        let (client, _) = c.open(&session("s", Lasts::Connection));
+        assert!(c.subscribe(client, "t/#", LEAST));
+        let (mut shown, mut next) = (Vec::new(), Some(RetainedCursor::default()));
+        while let Some(from) = next {
+            let read = Command::ReadRetained { filter: "t/#".into(), from, bytes_max: 1_000 };
+            let Answer::RetainedRead { next: then } = c.execute(client, read) else { panic!() };
+            for event in std::mem::take(&mut c.seats[client.0].log) {
+                let Event::Retained { message, .. } = event else { panic!("{event:?}") };
+                shown.push(message);
             }
-            assert_eq!(c.read(client, "#"), expected, "boot {boot}");
-            for _ in 0..5 {
-                c.pass(60);
-            }
-            disk.stop(c);
+            next = then;
         }
-    }
-}
-
-/// Reads and writes before everything from before the restart is known.
-#[test]
-fn whoever_comes_while_parts_are_loaded_sees_the_latest() {
-    let topics = crowded(800);
-    for seed in 1..=3 {
-        let mut disk = Disk::new(seed);
-        let shape = shape((2, false), seed);
-        let _told = Told(shape);
-        let mut c = disk.start(shape);
-        let client = c.connect(0);
-        let mut expected = Found::new();
-        for (n, topic) in topics.iter().enumerate() {
-            let (topic, body) = (topic.clone(), format!("{n:0>200}"));
-            c.retain_as(client, &message(&topic, &body, None));
-            expected.insert(topic, body);
-        }
-        disk.stop(c);
-        let started = start(shape, &disk.files, (SIZES, 0), disk.now);
-        let mut c = started.unwrap().cluster;
-        let (writer, reader) = (c.connect(0), c.connect(1));
-        let all = Command::ReadRetained {
-            filter: "#".into(),
-            from: RetainedCursor::default(),
-            bytes_max: 100,
-        };
-        c.start(reader, ONE, all);
-        for (n, topic) in topics.iter().enumerate() {
-            let topic = topic.clone();
-            match n % 3 {
-                0 => {
-                    c.retain_as(writer, &message(&topic, "", None));
-                    expected.remove(&topic);
-                }
-                1 => {
-                    c.retain_as(writer, &message(&topic, "new", None));
-                    expected.insert(topic, "new".into());
-                }
-                _ => {}
-            }
-            if n % 40 == 0 {
-                c.step();
-            }
-        }
-        c.pass(0);
-        let Answer::RetainedRead { next: Some(_) } = c.finish(reader, ONE) else { panic!() };
-        c.seats[reader.0].log.clear();
-        assert_eq!(c.read(reader, "#"), expected);
-        for _ in 0..5 {
-            c.pass(60);
-        }
-        disk.stop(c);
-        let mut c = disk.start(shape);
-        let reader = c.connect(1);
-        assert_eq!(c.read(reader, "#"), expected);
-    }
-}
-
-/// What a crash may leave of each topic: the last confirmed body, or one that came later.
-#[derive(Debug, Default)]
-struct Topic {
-    confirmed: String,
-    open: Vec<(u64, String)>,
-}
-
-#[test]
-fn what_was_confirmed_is_there_after_a_crash_and_what_was_confirmed_gone_is_not() {
-    let names = crowded(60);
-    for seed in 1..=60 {
-        let mut rng = Rng::new(seed);
-        let mut disk = Disk::new(seed);
-        let mut topics: BTreeMap<String, Topic> = BTreeMap::new();
-        for boot in 0..4 {
-            let shards = u16::try_from(1 + rng.below(4)).unwrap();
-            let shape = shape((shards, shards > 1 && rng.below(3) == 0), rng.next());
-            let _told = Told(Shape { seed, ..shape });
-            let mut c = disk.start(shape);
-            let client = c.connect(0);
-            let there = c.read(client, "#");
-            for (name, topic) in &mut topics {
-                let body = there.get(name).cloned().unwrap_or_default();
-                let late = topic.open.iter().any(|(_, open)| *open == body);
-                assert!(
-                    late || topic.confirmed == body,
-                    "seed {seed} boot {boot} {name}: {body} instead of {topic:?}"
-                );
-                *topic = Topic { confirmed: body, open: Vec::new() };
-            }
-            assert!(there.keys().all(|name| topics.contains_key(name)), "seed {seed}");
-            for n in 0..rng.below(400) {
-                let name = names[rng.below(60)].clone();
-                let gone = rng.below(3) == 0;
-                let body = if gone { String::new() } else { format!("{boot} {n:0>300}") };
-                c.keys += 1;
-                let seq = u64::from(c.keys);
-                let topic = topics.entry(name.clone()).or_default();
-                topic.open.push((seq, body.clone()));
-                if c.retain_as(client, &message(&name, &body, Some(seq))) == Published::Stored {
-                    *topic = Topic { confirmed: body, open: Vec::new() };
-                }
-                for _ in 0..rng.below(12) {
-                    c.step();
-                }
-                if rng.below(30) == 0 {
-                    c.pass(60);
-                }
-            }
-            let heard = c.heard(client);
-            for topic in topics.values_mut() {
-                // In the order of one publisher: the last one that was confirmed.
-                if let Some(last) = topic.open.iter().rposition(|(seq, _)| heard.contains(seq)) {
-                    topic.confirmed = topic.open[last].1.clone();
-                    topic.open.drain(..=last);
-                }
-            }
-            disk.crash(&c);
-        }
-    }
-}
-
-/// Topics that never change between others that always do: without care each would keep its segment.
-#[test]
-fn segments_with_little_left_in_them_go() {
-    let mut disk = Disk::new(5);
-    let shape = shape((1, false), 5);
-    let _told = Told(shape);
-    let names = crowded(400);
-    let mut c = disk.start(shape);
-    let client = c.connect(0);
-    let mut expected = Found::new();
-    let is_segment = |name: &str| name.contains("/seg.");
-    let mut most = 0;
-    for round in 0..200 {
-        for (n, name) in names.iter().enumerate() {
-            // Half of them are published only once, each in a round of its own.
-            if n.is_multiple_of(2) && n / 2 != round {
-                continue;
-            }
-            let body = format!("{round} {n:0>100}");
-            c.retain_as(client, &message(name, &body, None));
-            expected.insert(name.clone(), body);
-        }
-        for _ in 0..4 {
-            c.pass(60);
-        }
-        most = most.max(disk.files.files().iter().filter(|(name, _)| is_segment(name)).count());
-    }
-    // They hold some 80 KiB in segments of 16.
-    assert!((4..60).contains(&most), "{most} segments");
-    assert_eq!(c.read(client, "#"), expected);
-    disk.stop(c);
-    let mut c = disk.start(shape);
-    let client = c.connect(0);
-    assert_eq!(c.read(client, "#"), expected);
+        let [message] = &*shown else { panic!("{shown:?}") };
+        let (at, now) = (c.seats[client.0].at, c.now);
+        let lasting = message.with(|inner| inner.traits.persistent = true);
+        c.broker_of(client).replay(at.connection, &lasting, now);
+        let got = c.take(client);
+        assert_eq!(bodies(&got), ["1"]);
+        assert_eq!((got[0].message.exchange(), got[0].message.routing_key()), (RETAINED, "t/a"));
+        c.accept(client, &got);
+        c.vanish(client);
+        c.rest();
+    });
 }

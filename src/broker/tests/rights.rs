@@ -141,7 +141,7 @@ fn a_channel_that_asks_for_replies_again_and_again_has_one_address() {
     });
 }
 
-fn users(write: &str, acl: Option<&str>) -> Users {
+pub(super) fn users(write: &str, acl: Option<&str>) -> Users {
     let permission = Permission {
         configure: Pattern::Nothing,
         write: Pattern::parse(write).unwrap(),
@@ -155,7 +155,7 @@ fn users(write: &str, acl: Option<&str>) -> Users {
     Users::new([user], None).with_topic_rules(TopicRules { acl, ..TopicRules::default() }, false)
 }
 
-fn login(users: &Users) -> Identity {
+pub(super) fn login(users: &Users) -> Identity {
     users.login("u", b"guest", std::net::Ipv4Addr::LOCALHOST.into()).unwrap()
 }
 
@@ -169,12 +169,16 @@ fn each_topic_and_each_filter_is_asked_for_once_the_client_is_known() {
         let broker = c.broker_of(a);
         let write = Err(denied("write", Entity::Exchange, "amq.filter"));
         let read = Err(denied("read", Entity::Exchange, "amq.filter"));
-        assert_eq!(broker.permit_topic(at, "out/c1"), write);
+        assert_eq!(broker.permit_topic(at, "any"), Ok(()), "no client: the user decides");
         broker.know_client(at, "c1");
         assert_eq!(broker.permit_topic(at, "out/c1"), Ok(()));
         assert_eq!(broker.permit_topic(at, "out/c2"), write);
         assert_eq!(broker.permit_filter(at, "in/+"), Ok(()));
         assert_eq!(broker.permit_filter(at, "#"), read);
+        let nobody = c.connect_as(1, &identity("", "", ""));
+        let at = c.seats[nobody.0].at.connection;
+        assert_eq!(c.broker_of(nobody).permit_topic(at, "any"), write);
+        assert_eq!(c.broker_of(nobody).permit_filter(at, "any"), read);
     });
 }
 

@@ -122,6 +122,39 @@ fn subscriptions_and_messages_of_a_lasting_session_are_there_after_a_restart() {
 }
 
 #[test]
+fn groups_are_there_after_a_restart_and_prefer_who_has_come_back() {
+    on_seeds(|nodes, in_order| {
+        let mut c = nodes.start();
+        for n in 0..3 {
+            let (client, _) = c.open(&session(&format!("m{n}"), Lasts::Forever));
+            c.subscribe(client, "group:g:a/+", LEAST);
+        }
+        assert!(c.settle_down());
+        nodes.end(&mut c, in_order, 0);
+        let mut c = nodes.start();
+        let publisher = c.connect(1);
+        for n in 0..30 {
+            assert_eq!(c.fate(publisher, kept("a/b", &n.to_string())), Fate::Stored);
+        }
+        let (one, opened) = c.open(&session("m1", Lasts::Forever));
+        assert_eq!(opened.subscriptions, [subscription("group:g:a/+", LEAST)]);
+        c.rest();
+        let waited = c.accept_all(one).len();
+        assert!((1..30).contains(&waited), "{waited}");
+        for n in 30..60 {
+            c.send(publisher, &kept("a/b", &n.to_string())).unwrap();
+        }
+        assert_eq!(c.accept_all(one).len(), 30);
+        let mut others = 0;
+        for name in ["m0", "m2"] {
+            let (client, _) = c.open(&session(name, Lasts::Forever));
+            others += c.accept_all(client).len();
+        }
+        assert_eq!(waited + others, 30);
+    });
+}
+
+#[test]
 fn what_was_received_and_what_is_held_of_the_publisher_is_known_after_a_restart() {
     on_seeds(|nodes, in_order| {
         let mut c = nodes.start();

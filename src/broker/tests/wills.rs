@@ -2,10 +2,11 @@
 
 use super::client::*;
 use super::cluster::{Cluster, Shape, identity, on_every_node};
+use super::rights::{login, users};
 use super::subscriber::*;
-use crate::command::Command;
+use crate::command::{Command, Event};
 use crate::message::Body;
-use crate::subscriber::{Lasts, OpenSession, Will};
+use crate::subscriber::{Lasts, OpenSession, RetainedCursor, Will};
 
 pub(super) const HOUR: Lasts = Lasts::Ms(3_600_000);
 pub(super) const TOPIC: &str = "gone";
@@ -134,19 +135,54 @@ fn another_connection_of_the_client_leaves_the_will_of_the_old_one_only_without_
     });
 }
 
+/// 3.1.2-16, 3.1.2-17 of 3.1.1.
+#[test]
+fn a_will_becomes_the_retained_message_of_its_topic_if_it_says_so() {
+    for (shards, retain) in [(1, true), (3, true), (3, false)] {
+        let shape = Shape { shards, apart: false, seed: 1, memory_bytes_max: u64::MAX };
+        let mut c = Cluster::new(shape);
+        let (client, _) = c.open(&session("s", HOUR));
+        c.set_will(client, Some(&Will { retain, ..will("last words", 50) }));
+        c.drop_connection(client);
+        c.pass(50);
+        let made_at = c.now.wall_ms;
+        c.pass(10);
+        let client = c.connect(0);
+        let from = RetainedCursor::default();
+        let read = Command::ReadRetained { filter: TOPIC.into(), from, bytes_max: 1_000 };
+        c.start(client, ZERO, read);
+        c.finish(client, ZERO);
+        let found: Vec<_> = c
+            .events(client)
+            .iter()
+            .map(|event| match event {
+                Event::Retained { message, .. } => (message.body().to_vec(), message.received_ms()),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let expected = retain.then(|| (b"last words".to_vec(), made_at));
+        assert_eq!(found, Vec::from_iter(expected), "its age counts from when it was published");
+        c.no_wills();
+    }
+}
+
+/// H-13: judged with the rights at the time when it was set.
 #[test]
 fn who_may_not_publish_leaves_no_will() {
-    on_every_node(1, |c| {
-        let mourner = c.mourner();
-        let open = session("s", HOUR);
-        let client = c.connect_at(c.session_home(&open), &identity(".*", "nothing", ".*"));
-        c.start(client, ZERO, Command::OpenSession(Box::new(open)));
-        c.finish(client, ZERO);
-        c.set_will(client, Some(&will("no", 0)));
-        c.drop_connection(client);
-        assert_eq!(c.got(mourner).len(), 0);
-        c.forget_sessions();
-    });
+    let elsewhere = login(&users(".*", Some("topic somewhere/else")));
+    for who in [identity(".*", "nothing", ".*"), elsewhere] {
+        on_every_node(1, |c| {
+            let mourner = c.mourner();
+            let open = session("s", HOUR);
+            let client = c.connect_at(c.session_home(&open), &who);
+            c.start(client, ZERO, Command::OpenSession(Box::new(open)));
+            c.finish(client, ZERO);
+            c.set_will(client, Some(&will("no", 0)));
+            c.drop_connection(client);
+            assert_eq!(c.got(mourner).len(), 0);
+            c.forget_sessions();
+        });
+    }
 }
 
 /// Clients that come and go within the delay leave nothing behind for each time.

@@ -248,3 +248,33 @@ fn a_name_keeps_its_place_while_others_come_and_go() {
     assert_eq!(selected(&tree, "a/#"), [9]);
     assert!(tree.at(places[0]).is_none() && tree.remove_at(places[0]).is_none());
 }
+
+/// What a subscriber of one thing pays for all the others (abuse row 37).
+#[test]
+fn a_topic_that_few_of_many_filters_match_looks_at_few_nodes() {
+    let mut tree = TopicTree::<u32>::new(Syntax::SLASHES);
+    for n in 0..25_000 {
+        for filter in [
+            format!("+/device{n}/+/state"),
+            format!("site{n}/#"),
+            format!("site{}/+/room{n}/#", n % 100),
+            format!("+/+/room{n}/#"),
+        ] {
+            tree.update(&filter, |value| *value += 1);
+        }
+    }
+    assert_eq!(tree.len(), 100_000);
+    for (topic, found) in [
+        ("site7/device8/room107/state", 4),
+        ("site200/device200/room200/state", 3),
+        ("elsewhere/device24999/x/state", 1),
+        ("elsewhere/nothing/nowhere", 0),
+    ] {
+        let before = tree.looks.get();
+        let mut count = 0;
+        tree.matching(topic, |_| count += 1);
+        assert_eq!(count, found, "{topic}");
+        let looks = tree.looks.get() - before;
+        assert!(looks < 60, "{looks} nodes for {topic}");
+    }
+}

@@ -103,10 +103,9 @@ impl Mqtt {
 
     /// Another connection has the session (3.1.4-2; in version 5 3.1.4-3).
     pub(super) fn on_taken_over(&mut self, cx: &mut Context<'_>) {
-        let is_suppressed = self.link.limits.suppress_will_on_takeover;
-        // A will that waits for the client to come back has seen it come back. Had the session been
-        // begun anew, the broker would have published it by now (H-12).
-        if self.is_open() && (is_suppressed || self.link.will_is_delayed) {
+        // The broker has taken back a will that waited for the client to come back, and keeps the
+        // others for when this connection is gone (H-12).
+        if self.is_open() && self.link.limits.suppress_will_on_takeover {
             cx.broker.set_will(self.link.id(), None, cx.now);
         }
         let text = "another connection has the client identifier";

@@ -331,7 +331,6 @@ impl Mqtt {
             self.incoming.get_or_insert_default().receipts.extend(receipts);
         }
         if let Some(will) = &greeting.will {
-            self.link.will_is_delayed = will.is_delayed();
             cx.broker.set_will(self.link.id(), Some(&will.as_will()), cx.now);
         }
         let max = greeting.topic_alias_max.min(self.link.limits.topic_alias_max_out);

@@ -44,6 +44,7 @@ impl Mqtt {
             // What is out when the connection ends goes back by itself.
             return;
         }
+        // One that was received comes without its message.
         if !delivery.received && delivery.message.traits().protocol != TAG {
             let Some(message) = foreign::translated(&delivery.message) else {
                 // Its key is no topic: it cannot be shown.

@@ -117,3 +117,84 @@ pub(super) fn property(block: &[u8], name: &str) -> Option<Value> {
         _ => None,
     }
 }
+
+#[cfg(all(test, feature = "amqp091"))]
+mod tests {
+    use super::*;
+    use crate::message::Traits;
+    use crate::properties::TOPICS;
+    use crate::protocol::amqp091;
+    use crate::protocol::amqp091::wire::properties::Properties as Wire;
+    use crate::protocol::amqp091::wire::table_buffer::TableBuffer;
+
+    fn message(key: &str, block: &[u8]) -> Message {
+        let traits = Traits {
+            protocol: amqp091::TAG,
+            persistent: true,
+            priority: None,
+            expiration_ms: Some(500),
+        };
+        Message::new(Rc::from(TOPICS), key, traits, block, Body::Slice(b"body"), 7).unwrap()
+    }
+
+    /// and the table of mqtt.md 5.3
+    #[test]
+    fn a_message_of_another_protocol_becomes_one_of_ours() {
+        let mut headers = TableBuffer::new();
+        headers.set("colour", &Value::text("red")).unwrap();
+        headers.set("count", &Value::I32(-3)).unwrap();
+        let block = Wire {
+            content_type: Some(b"text/plain"),
+            correlation_id: Some(b"c1"),
+            reply_to: Some(b"answers.here"),
+            headers: Some(headers.view()),
+            ..Wire::default()
+        }
+        .to_block();
+        let ours = translated(&message("a.b..c", &block)).unwrap();
+        assert_eq!((ours.exchange(), ours.routing_key()), (FILTERS, "a/b//c"));
+        assert_eq!((ours.body(), ours.received_ms()), (&b"body"[..], 7));
+        assert_eq!((ours.traits().protocol, ours.traits().expiration_ms), (TAG, Some(500)));
+        let block = Block::of(&ours);
+        assert_eq!((block.assurance, block.publisher), (Assurance::AtLeastOnce, 0));
+        let read = MessageProperties::read(block.forwarded).unwrap();
+        assert_eq!(read.content_type, Some("text/plain"));
+        assert_eq!(read.response_topic, Some("answers/here"));
+        assert_eq!(read.correlation, Some(&b"c1"[..]));
+        let pairs: Vec<_> = read.user_properties.iter().collect();
+        assert_eq!(pairs, [("colour", "red"), ("count", "-3")]);
+    }
+
+    ///
+    #[test]
+    fn a_key_that_is_no_topic_is_not_shown() {
+        for key in ["", "a.+", "#", "a\0b"] {
+            assert!(translated(&message(key, &[0, 0])).is_none(), "{key}");
+        }
+    }
+
+    /// The table of mqtt.md 5.3: what goes over comes back.
+    #[test]
+    fn our_block_is_told_in_neutral_words_and_back() {
+        let neutral_words = Properties {
+            topic: None,
+            assurance: Some(Assurance::ExactlyOnce),
+            retain: true,
+            is_text: true,
+            content_type: Some(b"x".as_slice().into()),
+            response_topic: Some("r/t".into()),
+            correlation: Some([0xff, 0].into()),
+            pairs: vec![("a".into(), Value::text("1")), ("a".into(), Value::text("2"))],
+        };
+        let forwarded = forwarded(&neutral_words);
+        let mut block = Vec::new();
+        let forwarded = &forwarded[..];
+        let assurance = Assurance::ExactlyOnce;
+        Block { assurance, retain: true, will: false, publisher: 1, forwarded }.write(&mut block);
+        assert_eq!(neutral(&block), neutral_words);
+        assert_eq!(headers(&block).get("a").and_then(Value::as_text), Some("2"));
+        assert_eq!(property(&block, "reply_to"), Some(Value::text("r.t")));
+        assert_eq!(property(&block, "delivery_mode"), Some(Value::U8(2)));
+        assert_eq!(property(b"", "reply_to"), None);
+    }
+}

@@ -23,6 +23,8 @@ pub(super) const ANSWERS_OWED_MAX: usize = 65_535;
 pub(super) struct Limits {
     /// From accept to CONNECT, milliseconds (V-040).
     pub(super) connect_ms_max: u64,
+    /// From accept to the end of any connection, milliseconds (V-040).
+    pub(super) lifetime_ms_max: Option<u64>,
     /// What is spoken (V-095).
     pub(super) versions: Versions,
     /// A user name `vhost:user` names the virtual host.
@@ -78,6 +80,8 @@ impl Limits {
         let expiry_s_max = mqtt.session_expiry_max_s.unwrap_or(u64::MAX);
         Self {
             connect_ms_max: mqtt.connect_timeout_ms,
+            lifetime_ms_max: Some(mqtt.connection_lifetime_max_s.saturating_mul(1000))
+                .filter(|ms| *ms > 0),
             versions: peer.listener.allowed_versions,
             vhost_in_username: mqtt.vhost_in_username,
             client_id_bytes_max: mqtt.client_id_bytes_max.into(),

@@ -29,8 +29,6 @@ pub(super) struct Link {
     pub(super) window: u16,
     /// Session expiry interval that the client asked for, seconds.
     pub(super) expiry_s: u32,
-    /// The broker has a will that waits for the client to come back.
-    pub(super) will_is_delayed: bool,
 }
 
 impl Link {
@@ -46,7 +44,6 @@ impl Link {
             packet_bytes_max: PACKET_BYTES_MAX,
             window: 0,
             expiry_s: 0,
-            will_is_delayed: false,
         }
     }
 
@@ -58,6 +55,11 @@ impl Link {
     /// When CONNECT must have come.
     pub(super) const fn connect_deadline_ms(&self) -> u64 {
         self.peer.accepted_ms.saturating_add(self.limits.connect_ms_max)
+    }
+
+    /// When the connection has lasted long enough.
+    pub(super) fn end_ms(&self) -> Option<u64> {
+        self.limits.lifetime_ms_max.map(|ms| self.peer.accepted_ms.saturating_add(ms))
     }
 
     /// How long a delivery may be unanswered before it is sent again: never in version 5 (4.4.0-1).

@@ -215,8 +215,9 @@ impl Mqtt {
             routing_key: topic,
             extra_keys: &[],
             hidden_keys: &[],
-            // Who hears of it wants to know whether anybody took it (H-03).
-            mandatory: is_surer && self.link.version.is_v5(),
+            // Who hears of it wants to know whether anybody took it (H-03). What is retained was
+            // taken.
+            mandatory: is_surer && self.link.version.is_v5() && !publish.retain,
             traits,
             properties: octets,
             body: Body::Slice(publish.payload),

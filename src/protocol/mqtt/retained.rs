@@ -59,15 +59,16 @@ impl Reading {
 impl Mqtt {
     /// Asks for the next page if the client is ready for it.
     pub(super) fn read_on(&mut self, is_tick: bool, cx: &mut Context<'_>) {
+        let now_ms = cx.now.mono_ms;
+        if is_tick && let Some(requests) = &mut self.requests {
+            let until_ms = &mut requests.reading.replayed_until_ms;
+            *until_ms = until_ms.filter(|until_ms| *until_ms > now_ms);
+        }
         // Each round asks for a page; those that are answered at once are bounded by the output.
         while self.is_open() && cx.out.len() < OUTPUT_BYTES_MAX {
             let is_busy = self.outgoing.len() >= self.window();
             let Some(requests) = &mut self.requests else { return };
             let reading = &mut requests.reading;
-            let now_ms = cx.now.mono_ms;
-            if is_tick && reading.replayed_until_ms.is_some_and(|until_ms| until_ms <= now_ms) {
-                reading.replayed_until_ms = None;
-            }
             if reading.is_asked || reading.replayed_until_ms.is_some() || is_busy {
                 return;
             }

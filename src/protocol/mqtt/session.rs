@@ -244,6 +244,11 @@ impl Mqtt {
             self.fail(Fault::new(ReasonCode::KeepAliveTimeout, text), cx);
             return;
         }
+        if self.link.end_ms().is_some_and(|end_ms| end_ms <= now_ms) {
+            let text = "the connection has lasted long enough";
+            self.fail(Fault::new(ReasonCode::MaximumConnectTime, text), cx);
+            return;
+        }
         if self.retry_at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
             self.retry(cx);
         }
@@ -316,8 +321,13 @@ impl Session for Mqtt {
             Phase::Refusing { until_ms, .. } => Some(until_ms),
             Phase::Open => {
                 let reading_ms = self.requests.as_ref().and_then(|r| r.deadline_ms());
-                let all =
-                    [self.live.deadline_ms(), self.held_until_ms, self.retry_at_ms, reading_ms];
+                let all = [
+                    self.live.deadline_ms(),
+                    self.held_until_ms,
+                    self.retry_at_ms,
+                    reading_ms,
+                    self.link.end_ms(),
+                ];
                 all.into_iter().flatten().min()
             }
             Phase::Closed => None,

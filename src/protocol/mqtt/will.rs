@@ -53,11 +53,6 @@ impl Testament {
         }
     }
 
-    /// It waits for the client to come back.
-    pub(super) const fn is_delayed(&self) -> bool {
-        self.delay_ms > 0
-    }
-
     /// As the broker takes it.
     pub(super) fn as_will(&self) -> Will<'_> {
         Will {

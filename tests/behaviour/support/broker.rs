@@ -3,7 +3,8 @@
 //!
 //! The binary runs under a small shell that ends it as soon as this process lets go of a pipe, so
 //! that a test that is killed, or a broker that many tests share, leaves nothing behind.
-//! `RINGMQ_TEST_ADDRESS=host:port` tests a broker that runs already (RabbitMQ, for comparison).
+//! `RINGMQ_TEST_ADDRESS=host:port` tests a broker that runs already (RabbitMQ, for comparison); its
+//! address for MQTT is `RINGMQ_TEST_MQTT_ADDRESS`.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -119,6 +120,8 @@ impl Drop for Remains {
 #[derive(Debug)]
 pub(crate) struct Broker {
     addr: SocketAddr,
+    /// Where it listens for MQTT, unless the configuration turns that off.
+    mqtt_addr: Option<SocketAddr>,
     /// `None` for a broker that ran before.
     process: Option<Process>,
 }
@@ -140,7 +143,9 @@ impl Broker {
     pub(crate) fn with(options: Options<'_>) -> Self {
         if let Ok(address) = std::env::var("RINGMQ_TEST_ADDRESS") {
             let addr = address.parse().expect("RINGMQ_TEST_ADDRESS is host:port");
-            return Self { addr, process: None };
+            let mqtt = std::env::var("RINGMQ_TEST_MQTT_ADDRESS").ok();
+            let mqtt_addr = mqtt.map(|mqtt| mqtt.parse().expect("it is host:port"));
+            return Self { addr, mqtt_addr, process: None };
         }
         Self::start_in(new_directory(), options)
     }
@@ -157,7 +162,7 @@ impl Broker {
         command
             .args([env!("CARGO_BIN_EXE_ringmq"), "--data-dir"])
             .arg(&data)
-            .args(["--bind", options.bind, "--amqp-port", "0", "--no-pin"])
+            .args(["--bind", options.bind, "--amqp-port", "0", "--mqtt-port", "0", "--no-pin"])
             .args(["--shards", &options.shards.to_string()])
             .arg("--config")
             .arg(&config);
@@ -170,7 +175,7 @@ impl Broker {
         let mut keeper = command.spawn().expect("sh starts");
         let lines = read_lines(&mut keeper, &directory.join("log"));
         let deadline = Instant::now() + PATIENCE;
-        let (mut pid, mut addr, mut is_ready) = (None, None, false);
+        let (mut pid, mut addr, mut mqtt_addr, mut is_ready) = (None, None, None, false);
         // The shell may come to its line after the broker has come to all of its own.
         while !(is_ready && pid.is_some()) {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -183,18 +188,25 @@ impl Broker {
                 pid = number.parse().ok();
             } else if let Some(address) = line.strip_prefix("listening amqp ") {
                 addr = addr.or_else(|| address.trim().parse().ok());
+            } else if let Some(address) = line.strip_prefix("listening mqtt ") {
+                mqtt_addr = mqtt_addr.or_else(|| address.trim().parse().ok());
             } else {
                 is_ready |= line.trim() == "ready";
             }
         }
         let addr = addr.expect("a line 'listening amqp <address>' before 'ready'");
         let pid = pid.expect("the shell's first line");
-        Self { addr, process: Some(Process { keeper, pid, directory }) }
+        Self { addr, mqtt_addr, process: Some(Process { keeper, pid, directory }) }
     }
 
     /// Where it listens for AMQP.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where it listens for MQTT.
+    pub(crate) fn mqtt_addr(&self) -> SocketAddr {
+        self.mqtt_addr.expect("a line 'listening mqtt <address>' before 'ready'")
     }
 
     /// Process id, for /proc; 0 for a broker that ran before.

@@ -2,6 +2,8 @@
 
 mod bridge;
 mod listeners;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 mod unix;
 mod web;
 mod websocket;

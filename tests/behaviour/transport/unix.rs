@@ -82,10 +82,18 @@ fn a_path_that_is_taken_is_told_in_one_line() {
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("taken-data-{}", std::process::id()));
     let start = || {
         let output = Command::new(env!("CARGO_BIN_EXE_ringmq"))
-            .args(["--amqp-port", "0", "--no-pin", "--shards", "1", "--data-dir"])
+            .args([
+                "--amqp-port",
+                "0",
+                "--mqtt-port",
+                "0",
+                "--no-pin",
+                "--shards",
+                "1",
+                "--data-dir",
+            ])
             .arg(&data)
             .env("RINGMQ_AMQP_UNIX_PATH", &path)
-            .env("RINGMQ_MQTT_PORT", "0")
             .output()
             .expect("the broker's binary");
         assert!(!output.status.success(), "{output:?}");

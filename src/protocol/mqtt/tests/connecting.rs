@@ -265,6 +265,19 @@ fn answers_of_servers_are_not_taken_from_clients() {
     }
 }
 
+/// V-040
+#[test]
+fn a_connection_lasts_no_longer_than_the_settings_say() {
+    let mut config = Config::default();
+    config.mqtt.connection_lifetime_max_s = 60;
+    let mut rig = Rig::with(config);
+    let client = rig.open(Version::V5, "c");
+    rig.tick(59_999);
+    assert!(!rig.is_closed(client));
+    rig.tick(1);
+    assert_eq!(rig.heard(client), ["DISCONNECT a0"]);
+}
+
 #[test]
 fn an_idle_connection_is_small() {
     let octets = size_of::<crate::protocol::mqtt::session::Mqtt>();

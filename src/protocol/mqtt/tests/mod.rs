@@ -2,6 +2,8 @@
 
 mod connecting;
 mod publishing;
+mod random;
 mod remembering;
 mod rig;
+mod shards;
 mod subscribing;

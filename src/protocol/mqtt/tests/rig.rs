@@ -1,6 +1,7 @@
 //! Clients made of our own codec, and a broker whose clock is moved by hand.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -13,10 +14,10 @@ use crate::auth::permission::Permission;
 use crate::auth::user::User;
 use crate::auth::{LoginLimiter, Users};
 use crate::broker::placement::Placement;
-use crate::broker::{Broker, NodeLimits, Setup};
+use crate::broker::{Broker, Envelope, NodeLimits, Setup};
 use crate::command::Now;
 use crate::config::Config;
-use crate::ids::{ConnectionId, ShardId};
+use crate::ids::{ConnectionRef, ShardId};
 use crate::message::PropertyReader;
 use crate::protocol::mqtt::PROTOCOL;
 use crate::protocol::mqtt::session::Mqtt;
@@ -43,7 +44,7 @@ const GUEST: &str = "UmluZ5mS4j6M3LeniS9RrNj1OHl+7xS5VnElz8P5tNz2+TN+";
 #[derive(Debug)]
 pub(super) struct Seat {
     pub(super) session: Mqtt,
-    id: ConnectionId,
+    id: ConnectionRef,
     out: Output,
     input: Vec<u8>,
     pub(super) next: Next,
@@ -52,10 +53,11 @@ pub(super) struct Seat {
     is_gone: bool,
 }
 
-/// A broker of one shard and connections to it.
+/// A broker of one or more shards and connections to it.
 #[derive(Debug)]
 pub(super) struct Rig {
-    pub(super) broker: Broker,
+    brokers: Vec<Broker>,
+    mail: VecDeque<(ShardId, ShardId, Envelope)>,
     pub(super) seats: Vec<Seat>,
     pub(super) now: Now,
     config: Rc<Config>,
@@ -72,10 +74,10 @@ fn readers() -> Vec<PropertyReader> {
         .collect()
 }
 
-fn broker() -> Broker {
+fn broker(shard: u16, shards: u16) -> Broker {
     Broker::new(Setup {
-        shard: ShardId(0),
-        placement: Placement::new(1, 1, false),
+        shard: ShardId(shard),
+        placement: Placement::new(shards, 64, false),
         vhosts: vec!["/".into(), "other".into()],
         readers: readers(),
         boot: 0,
@@ -92,8 +94,6 @@ fn broker() -> Broker {
             prefetch_default: 65_535,
             consumer_timeout_ms: None,
             durability: crate::durability::Durability::Sync,
-            retained_max: crate::limits::RETAINED_MAX,
-            retained_bytes_max: crate::limits::RETAINED_BYTES_MAX,
         },
     })
 }
@@ -150,8 +150,13 @@ impl Rig {
     }
 
     pub(super) fn with(config: Config) -> Self {
+        Self::on(1, config)
+    }
+
+    pub(super) fn on(shards: u16, config: Config) -> Self {
         Self {
-            broker: broker(),
+            brokers: (0..shards).map(|shard| broker(shard, shards)).collect(),
+            mail: VecDeque::new(),
             seats: Vec::new(),
             now: Now { mono_ms: 0, wall_ms: 1_700_000_000_000 },
             config: Rc::new(config),
@@ -161,21 +166,12 @@ impl Rig {
 
     /// A connection that has said nothing.
     pub(super) fn silent(&mut self, version: Version) -> Client {
-        let remote: SocketAddr = "127.0.0.1:40000".parse().unwrap();
-        let place = self.broker.attach().unwrap();
-        let peer = Peer {
-            id: place,
-            remote: remote.into(),
-            local: remote.into(),
-            accepted_ms: self.now.mono_ms,
-            moved: false,
-            listener: Rc::new(ListenerSettings::nowhere(&PROTOCOL)),
-            config: self.config.clone(),
-            logins: self.logins.clone(),
-        };
+        let shard = self.seats.len() % self.brokers.len();
+        let id = self.brokers[shard].attach().unwrap();
+        let session = Mqtt::new(self.peer(id, false));
         self.seats.push(Seat {
-            session: Mqtt::new(peer),
-            id: place.connection,
+            session,
+            id,
             out: Output::new(&Buffers::new()),
             input: Vec::new(),
             next: Next::Read { bytes_min: 1 },
@@ -183,6 +179,20 @@ impl Rig {
             is_gone: false,
         });
         Client(self.seats.len() - 1)
+    }
+
+    fn peer(&self, id: ConnectionRef, moved: bool) -> Peer {
+        let remote: SocketAddr = "127.0.0.1:40000".parse().unwrap();
+        Peer {
+            id,
+            remote: remote.into(),
+            local: remote.into(),
+            accepted_ms: self.now.mono_ms,
+            moved,
+            listener: Rc::new(ListenerSettings::nowhere(&PROTOCOL)),
+            config: self.config.clone(),
+            logins: self.logins.clone(),
+        }
     }
 
     /// A connection that has said this.
@@ -287,15 +297,24 @@ impl Rig {
 
     /// Lets everybody do all they can. Fails when they never come to rest.
     pub(super) fn work(&mut self) {
-        for _ in 0..10_000 {
+        for _ in 0..100_000 {
             let mut is_quiet = true;
             for index in 0..self.seats.len() {
                 is_quiet &= self.turn(index);
             }
-            self.broker.end_turn(self.now);
-            let mut ready = Vec::new();
-            self.broker.take_ready(&mut ready);
-            if is_quiet && ready.is_empty() {
+            for broker in &mut self.brokers {
+                broker.end_turn(self.now);
+                let (from, mail) = (broker.shard(), &mut self.mail);
+                broker.collect(|to, envelope| mail.push_back((from, to, envelope)));
+                let mut ready = Vec::new();
+                broker.take_ready(&mut ready);
+                is_quiet &= ready.is_empty();
+            }
+            while let Some((from, to, envelope)) = self.mail.pop_front() {
+                self.brokers[usize::from(to.0)].receive(from, envelope, self.now);
+                is_quiet = false;
+            }
+            if is_quiet {
                 return;
             }
         }
@@ -304,14 +323,15 @@ impl Rig {
 
     /// One turn of a connection; whether nothing happened.
     fn turn(&mut self, index: usize) -> bool {
-        let Self { broker, seats, now, .. } = self;
+        let Self { brokers, seats, now, .. } = self;
         let seat = &mut seats[index];
         if seat.is_gone {
             return true;
         }
+        let broker = &mut brokers[usize::from(seat.id.shard.0)];
         let mut is_quiet = true;
         let mut events = Vec::new();
-        broker.take_events(seat.id, &mut events);
+        broker.take_events(seat.id.connection, &mut events);
         for event in events {
             is_quiet = false;
             let mut cx = Context { broker, out: &mut seat.out, now: *now };
@@ -321,16 +341,33 @@ impl Rig {
         if let Next::Read { .. } = seat.next {
             let (taken, next) = seat.session.on_bytes(&seat.input, &mut cx);
             seat.input.drain(..taken);
+            if let Next::Read { bytes_min } = next {
+                let left = seat.input.len();
+                assert!(bytes_min > left || left == 0, "{left} octets are left unread");
+            }
             seat.next = next;
             is_quiet &= taken == 0;
         }
         seat.session.on_turn_end(&mut cx);
-        broker.drained(seat.id);
-        if seat.next == Next::Close {
+        broker.drained(seat.id.connection);
+        if let Next::Move(shard) = seat.next {
+            self.move_to(index, shard);
+            is_quiet = false;
+        } else if seat.next == Next::Close {
             self.lose(Client(index));
             is_quiet = false;
         }
         is_quiet
+    }
+
+    fn move_to(&mut self, index: usize, shard: ShardId) {
+        let old = self.seats[index].id;
+        self.brokers[usize::from(old.shard.0)].detach(old.connection, self.now);
+        let id = self.brokers[usize::from(shard.0)].attach().unwrap();
+        let session = Mqtt::new(self.peer(id, true));
+        let seat = &mut self.seats[index];
+        assert!(seat.out.is_empty(), "written before the move");
+        (seat.id, seat.session, seat.next) = (id, session, Next::Read { bytes_min: 1 });
     }
 
     /// The socket is gone.
@@ -339,9 +376,10 @@ impl Rig {
         if std::mem::replace(&mut seat.is_gone, true) {
             return;
         }
-        let mut cx = Context { broker: &mut self.broker, out: &mut seat.out, now: self.now };
+        let broker = &mut self.brokers[usize::from(seat.id.shard.0)];
+        let mut cx = Context { broker, out: &mut seat.out, now: self.now };
         seat.session.on_lost("test", &mut cx);
-        self.broker.detach(seat.id, self.now);
+        broker.detach(seat.id.connection, self.now);
     }
 
     /// The same, and everybody does what follows of it.
@@ -355,16 +393,26 @@ impl Rig {
         self.seats[client.0].next == Next::Close
     }
 
+    /// Whether the connection is over.
+    pub(super) fn is_gone(&self, client: Client) -> bool {
+        self.seats[client.0].is_gone
+    }
+
     /// Moves the clock and lets everybody look at it.
     pub(super) fn tick(&mut self, ms: u64) {
         self.now.mono_ms += ms;
         self.now.wall_ms += ms;
-        self.broker.on_time(self.now);
+        for broker in &mut self.brokers {
+            broker.on_time(self.now);
+        }
         for seat in &mut self.seats {
             if !seat.is_gone {
-                let (broker, now) = (&mut self.broker, self.now);
+                let now = self.now;
+                let broker = &mut self.brokers[usize::from(seat.id.shard.0)];
                 let mut cx = Context { broker, out: &mut seat.out, now };
-                (seat.next, _) = seat.session.on_tick(&mut cx);
+                let (next, deadline) = seat.session.on_tick(&mut cx);
+                assert!(deadline.is_none_or(|at| at > now.mono_ms), "ticks never end");
+                seat.next = next;
             }
         }
         self.work();
@@ -373,8 +421,8 @@ impl Rig {
     pub(super) fn stop(&mut self) {
         for seat in &mut self.seats {
             if !seat.is_gone {
-                let (broker, now) = (&mut self.broker, self.now);
-                let mut cx = Context { broker, out: &mut seat.out, now };
+                let broker = &mut self.brokers[usize::from(seat.id.shard.0)];
+                let mut cx = Context { broker, out: &mut seat.out, now: self.now };
                 seat.next = seat.session.on_stop(&mut cx);
             }
         }

@@ -7,6 +7,9 @@ use super::input::Input;
 use super::property_table::{self as table, Definition, Place, Rule, Type, definition};
 use super::reason_code::ReasonCode;
 
+/// User properties of a packet: each is forwarded to every subscriber (abuse row 73; arbitrary).
+const USER_PROPERTIES_MAX: usize = 128;
+
 /// A value as it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Value<'a> {
@@ -97,7 +100,7 @@ fn check_value(property: &Property<'_>) -> Result<(), Fault> {
 ///
 /// # Errors
 /// 0x81 for what is unknown, of another packet or cut; 0x82 for what is there twice or has a value
-/// that it cannot have.
+/// that it cannot have; 0x95 for too many user properties.
 #[inline]
 pub(super) fn scan<'a>(
     block: &'a [u8],
@@ -106,6 +109,7 @@ pub(super) fn scan<'a>(
 ) -> Result<(), Fault> {
     let mut input = Input::new(block);
     let mut seen = 0_u64;
+    let mut pairs_again = 0_usize;
     while !input.is_empty() {
         let property = next(&mut input)?;
         let definition = property.definition;
@@ -113,8 +117,16 @@ pub(super) fn scan<'a>(
             return Err(Fault::malformed("a property of another packet"));
         }
         let bit = 1_u64 << definition.id;
-        if seen & bit != 0 && !definition.may_repeat_in(place) {
-            return Err(Fault::protocol("a property is there twice"));
+        if seen & bit != 0 {
+            if !definition.may_repeat_in(place) {
+                return Err(Fault::protocol("a property is there twice"));
+            }
+            let is_pair = definition.id == table::USER_PROPERTY;
+            pairs_again = pairs_again.saturating_add(usize::from(is_pair));
+            if pairs_again >= USER_PROPERTIES_MAX {
+                let text = "too many user properties";
+                return Err(Fault::new(ReasonCode::PacketTooLarge, text));
+            }
         }
         seen |= bit;
         check_value(&property)?;

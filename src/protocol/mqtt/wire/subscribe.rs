@@ -70,7 +70,7 @@ impl Options {
             0 => RetainHandling::Always,
             1 => RetainHandling::IfNew,
             2 => RetainHandling::Never,
-            _ => return Err(Fault::malformed("retain handling 3")),
+            _ => return Err(Fault::protocol("retain handling 3")),
         };
         Ok(Self {
             qos,

@@ -1,0 +1,250 @@
+//! Retained messages: mqtt.md H-18 to H-21; abuse rows 67 to 69.
+
+use crate::support::setup::Stage;
+use crate::support::siege::{definitions, unique};
+
+use super::client::Client;
+use super::ground::Ground;
+use super::octets::{BOTH, Hello, Letter, V4, V5, message_expiry};
+
+on_every_setup!(
+    retained_messages_are_shown_as_the_subscription_asks,
+    live_messages_have_the_flag_only_where_it_was_asked_for,
+    an_empty_payload_clears_and_is_itself_delivered,
+    retained_messages_stay_out_of_groups_and_dollar_topics,
+    what_is_retained_for_a_while_is_gone_then,
+    a_new_subscription_to_very_many_is_shown_them_while_others_work,
+);
+
+/// Retains a message; the publisher may be told that nobody has subscribed.
+fn retain(client: &mut Client, topic: &str, payload: &str) -> u8 {
+    let payload = payload.as_bytes();
+    client.publish_surely(&Letter { topic, payload, retain: true, ..Letter::default() })
+}
+
+/// MQTT-3.3.1-6 to MQTT-3.3.1-11 (v3.1.1), MQTT-3.3.1-9 to MQTT-3.3.1-11 (v5); H-19
+fn retained_messages_are_shown_as_the_subscription_asks(stage: &Stage) {
+    let ground = Ground::shared(stage);
+    let topic = unique("retained");
+    let mut publisher = ground.client(V4);
+    retain(&mut publisher, &format!("{topic}/a"), "old");
+    retain(&mut publisher, &format!("{topic}/a"), "new");
+    let filter = format!("{topic}/+");
+    for version in BOTH {
+        let mut client = ground.client(version);
+        for _ in 0..2 {
+            client.subscribe(&filter, 1);
+            let message = client.expect_text("new");
+            assert_eq!((message.retain, message.qos, message.dup), (true, 1, false));
+        }
+        client.ping();
+    }
+    let hello = Hello::lasting(V5, &unique("retained"));
+    let mut client = Client::connect(ground.addr, &hello);
+    client.subscribe(&filter, 0x11);
+    assert!(client.expect_text("new").retain, "if new, and it is");
+    client.subscribe(&filter, 0x11);
+    client.subscribe(&filter, 0x21);
+    client.ping();
+    client.leave();
+    let (mut client, _) = Client::resume(ground.addr, &hello);
+    client.subscribe(&filter, 0x11);
+    publisher.tell_surely(&format!("{topic}/b"), "live");
+    client.expect_text("live");
+    client.unsubscribe(&[&filter]);
+    client.subscribe(&filter, 0x21);
+    client.unsubscribe(&[&filter]);
+    client.subscribe(&filter, 0x11);
+    client.expect_text("new");
+    client.ping();
+    retain(&mut publisher, &format!("{topic}/a"), "");
+    ground.lift();
+}
+
+/// MQTT-3.3.1-9 (v3.1.1), MQTT-3.3.1-12, MQTT-3.3.1-13 (v5)
+fn live_messages_have_the_flag_only_where_it_was_asked_for(stage: &Stage) {
+    let ground = Ground::shared(stage);
+    let topic = unique("flag");
+    let (mut old, mut plain, mut as_published) =
+        (ground.client(V4), ground.client(V5), ground.client(V5));
+    old.subscribe(&topic, 0);
+    plain.subscribe(&topic, 0);
+    as_published.subscribe(&topic, 8);
+    let mut publisher = ground.client(V4);
+    retain(&mut publisher, &topic, "kept");
+    publisher.tell(&topic, "live");
+    for (client, flag) in [(&mut old, false), (&mut plain, false), (&mut as_published, true)] {
+        assert_eq!(client.expect_text("kept").retain, flag);
+        assert!(!client.expect_text("live").retain);
+    }
+    retain(&mut publisher, &topic, "");
+    ground.lift();
+}
+
+/// MQTT-3.3.1-10, -11 (v3.1.1), MQTT-3.3.1-6, -7 (v5); H-21
+fn an_empty_payload_clears_and_is_itself_delivered(stage: &Stage) {
+    let ground = Ground::shared(stage);
+    for qos in 0..2 {
+        let topic = unique("clear");
+        let mut publisher = ground.client(V5);
+        retain(&mut publisher, &topic, "kept");
+        let mut client = ground.client(V5);
+        client.subscribe(&topic, 0);
+        client.expect_text("kept");
+        publisher.publish(&Letter { topic: &topic, qos, id: 1, retain: true, ..Letter::default() });
+        if qos == 1 {
+            publisher.expect_answer(0x40, 1);
+        }
+        let message = client.expect_text("");
+        assert!(!message.retain);
+        client.subscribe(&topic, 0);
+        client.ping();
+        client.expect_silence();
+    }
+    ground.lift();
+}
+
+/// H-20; MQTT-4.7.2-1, MQTT-4.8.2-3
+fn retained_messages_stay_out_of_groups_and_dollar_topics(stage: &Stage) {
+    let ground = Ground::shared(stage);
+    let topic = unique("group");
+    let mut publisher = ground.client(V5);
+    retain(&mut publisher, &topic, "kept");
+    retain(&mut publisher, &format!("$x/{topic}"), "dollar");
+    let mut client = ground.client(V5);
+    client.subscribe(&format!("$share/g/{topic}"), 0);
+    client.subscribe(&format!("+/{topic}"), 0);
+    client.ping();
+    client.expect_silence();
+    client.subscribe(&format!("$x/{topic}"), 0);
+    client.expect_text("dollar");
+    client.ping();
+    retain(&mut publisher, &topic, "");
+    retain(&mut publisher, &format!("$x/{topic}"), "");
+    ground.lift();
+}
+
+/// MQTT-3.3.2-5, MQTT-3.3.2-6 (v5); H-18
+fn what_is_retained_for_a_while_is_gone_then(stage: &Stage) {
+    let ground = Ground::shared(stage);
+    let topic = unique("while");
+    let mut publisher = ground.client(V5);
+    for (name, seconds) in [("short", 1), ("long", 1000)] {
+        let name = format!("{topic}/{name}");
+        let properties = &message_expiry(seconds);
+        let letter =
+            Letter { topic: &name, retain: true, payload: b"x", properties, ..Letter::default() };
+        publisher.publish_surely(&letter);
+    }
+    let mut client = ground.client(V5);
+    client.subscribe(&format!("{topic}/short"), 0);
+    assert!(client.expect_text("x").property(2).is_some());
+    let mut client = ground.client(V5);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    client.subscribe(&format!("{topic}/short"), 0);
+    client.subscribe(&format!("{topic}/long"), 0);
+    let message = client.expect_text("x");
+    assert_eq!(message.topic, format!("{topic}/long"));
+    let left = message.property(2).expect("what is left");
+    let left = u32::from_be_bytes(left.try_into().expect("four octets"));
+    assert!((900..1000).contains(&left), "it counts down: {left}");
+    publisher.publish(&Letter { topic: &message.topic, retain: true, ..Letter::default() });
+    ground.lift();
+}
+
+/// Abuse row 67
+fn a_new_subscription_to_very_many_is_shown_them_while_others_work(stage: &Stage) {
+    const COUNT: u32 = 3_000;
+    let mut ground = Ground::shared(stage);
+    let topic = unique("many");
+    let mut publisher = ground.client(V4);
+    let body = "x".repeat(1000);
+    let name = |number: u32| format!("{topic}/{number}");
+    for number in 0..COUNT {
+        publisher.tell_retained(&name(number), &body);
+    }
+    publisher.ping();
+    let mut clients: Vec<Client> = BOTH.map(|version| ground.client(version)).into();
+    for client in &mut clients {
+        client.send(&super::octets::subscribe(
+            client.version(),
+            1,
+            &[(&format!("{topic}/#"), 1)],
+            &[],
+        ));
+    }
+    ground.canary_sings();
+    for client in &mut clients {
+        let mut came = vec![false; usize::try_from(COUNT).expect("few")];
+        let mut count = 0;
+        while count < COUNT {
+            let said = client.expect_packet();
+            if said.first == 0x90 {
+                continue;
+            }
+            let message = client.message_of(&said);
+            assert!(message.retain && message.payload == body.as_bytes());
+            let number: usize = message.topic[topic.len() + 1..].parse().expect("a number");
+            assert!(!std::mem::replace(&mut came[number], true), "{number} comes twice");
+            count += 1;
+            if message.qos == 1 {
+                client.send(&super::octets::numbered(0x40, message.id));
+            }
+        }
+        client.ping();
+    }
+    for number in 0..COUNT {
+        publisher.tell_retained(&name(number), "");
+    }
+    publisher.ping();
+    ground.lift();
+}
+
+/// Abuse row 68
+#[test]
+fn retained_messages_are_bounded_in_number_and_size() {
+    let ground = Ground::own(2, "max_retained_messages = 3\nmax_retained_bytes = 100_000\n");
+    let mut publisher = ground.client(V5);
+    for name in ["a", "b", "c"] {
+        assert_eq!(retain(&mut publisher, name, "x"), 0x10);
+    }
+    assert_eq!(retain(&mut publisher, "d", "x"), 0x97, "one more topic");
+    assert_eq!(retain(&mut publisher, "a", "y"), 0x10, "another message of a topic");
+    retain(&mut publisher, "b", "");
+    assert_eq!(retain(&mut publisher, "d", "x"), 0x10, "room again");
+    assert_eq!(retain(&mut publisher, "a", &"x".repeat(200_000)), 0x97, "too many octets");
+    publisher.ping();
+    let mut client = ground.client(V5);
+    client.subscribe("#", 0);
+    let mut topics: Vec<String> = (0..3).map(|_| client.expect_message().topic).collect();
+    topics.sort();
+    assert_eq!(topics, ["a", "c", "d"]);
+    client.ping();
+    ground.lift();
+}
+
+/// Abuse row 69: who may not read gets nothing, however old it is.
+#[test]
+fn retained_messages_are_shown_to_those_who_may_read() {
+    let file = definitions(&[("writer", [".*", ".*", "^$"])]);
+    let config = format!("load_definitions = {}\n[mqtt]\n", file.display());
+    let broker = crate::support::Broker::with(crate::support::broker::Options {
+        config: &config,
+        ..crate::support::broker::Options::new()
+    });
+    let ground = Ground::on(broker);
+    for version in BOTH {
+        let hello = Hello { user: b"writer".to_vec(), ..Hello::new(version, &unique("writer")) };
+        let mut writer = Client::connect(ground.addr, &hello);
+        retain(&mut writer, "kept", "secret");
+        let refusal = if version == V5 { 0x87 } else { 0x80 };
+        assert_eq!(writer.ask(&[("kept", 0)], &[]), [refusal]);
+        writer.ping();
+        writer.expect_silence();
+    }
+    let mut reader = ground.client(V5);
+    reader.subscribe("kept", 0);
+    reader.expect_text("secret");
+    ground.lift();
+    drop(std::fs::remove_file(file));
+}

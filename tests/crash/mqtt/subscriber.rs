@@ -16,7 +16,7 @@ use crate::body::{Id, check};
 use crate::random::Random;
 
 /// No subscriber lives longer. Arbitrary: a broker that neither sends nor ends is a finding.
-const LIFE_MAX: Duration = Duration::from_secs(60);
+const LIFE_MAX: Duration = Duration::from_secs(20);
 /// Messages that are left unanswered in a life at most: below what a broker leaves unanswered.
 const HELD_MAX: u32 = 5;
 /// How long after its last message a subscriber waits for more that must not come.
@@ -154,8 +154,10 @@ impl Subscriber {
             }
             self.has_mark |= self.is_mark(plan.until);
         }
-        let (mark, open) = (self.has_mark, self.received.len());
-        self.wrong("stuck", &format!("after {LIFE_MAX:?}: mark {mark}, {open} not released"));
+        let (mark, open) = (self.has_mark, std::mem::take(&mut self.received));
+        let open: Vec<_> = open.iter().map(|(number, id)| format!("{id} as {number}")).collect();
+        let what = format!("after {LIFE_MAX:?}: mark {mark}, not released: {}", open.join(", "));
+        self.wrong("stuck", &what);
         self
     }
 

@@ -152,7 +152,7 @@ fn a_will_comes_when_another_connection_takes_the_session(stage: &Stage) {
     let (mut witness, topic) = witness(&ground);
     let hello = Hello::new(V5, &unique("taken"));
     let mut first = Client::connect(ground.addr, &hello.clone().leaving(delayed(&topic)));
-    let (_second, _) = Client::resume(ground.addr, &hello.clone().leaving(now(&unique("x"))));
+    let (_second, _) = Client::resume(ground.addr, &hello.leaving(now(&unique("x"))));
     first.expect_closed(0x8E);
     witness.expect_text("will");
     ground.lift();

@@ -412,6 +412,11 @@ impl Client {
 
     /// Says goodbye and waits until the broker has closed.
     pub(crate) fn leave(mut self) {
+        self.bid_farewell();
+    }
+
+    /// The same, and it stays in hand.
+    pub(crate) fn bid_farewell(&mut self) {
         self.send(&DISCONNECT);
         self.expect_end();
     }

@@ -11,6 +11,7 @@ mod quality;
 mod restarts;
 mod retained;
 mod sessions;
+mod settings;
 mod slow;
 mod subscriptions;
 mod wills;

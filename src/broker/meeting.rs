@@ -55,8 +55,8 @@ impl Broker {
         }
     }
 
-    /// Publishes by key what becomes the retained message of this topic as well, or, without a body,
-    /// takes that away; stored means both, and what is kept counts as taken (mqtt.md X-11). Topics
+    /// Publishes what becomes the retained message of this topic as well, whatever its key and exchange
+    /// are, or, without a body, takes that away; stored means both, and what is kept counts as taken (mqtt.md X-11). Topics
     /// of the server's own are not retained.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ pub(crate) struct Plan {
     pub(crate) shards: u64,
     /// Every queue on another shard than the connection that declares it.
     pub(crate) is_apart: bool,
-    /// Further lines of section main.
+    /// Further lines of section main, and further sections.
     pub(crate) settings: String,
 }
 
@@ -33,6 +33,8 @@ pub(crate) struct Plan {
 pub(crate) struct Broker {
     process: Child,
     addr: SocketAddr,
+    /// For MQTT, if it listens for that.
+    mqtt_addr: Option<SocketAddr>,
     log: PathBuf,
     /// Octets of the log before this start.
     log_start: usize,
@@ -75,7 +77,7 @@ impl Broker {
             .spawn()
             .expect("setpriv of util-linux starts");
         let addr = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self { process, addr, log, log_start }
+        Self { process, addr, mqtt_addr: None, log, log_start }
     }
 
     fn wait_until_ready(&mut self) -> Result<(), String> {
@@ -88,6 +90,8 @@ impl Broker {
                 self.addr = address
                     .and_then(|address| address.trim().parse().ok())
                     .ok_or("no line 'listening amqp <address>' before 'ready'")?;
+                let address = log.lines().find_map(|line| line.strip_prefix("listening mqtt "));
+                self.mqtt_addr = address.and_then(|address| address.trim().parse().ok());
                 return Ok(());
             }
             if let Some(status) = ended {
@@ -103,6 +107,11 @@ impl Broker {
     /// Where it listens.
     pub(crate) const fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where it listens for MQTT.
+    pub(crate) fn mqtt_addr(&self) -> SocketAddr {
+        self.mqtt_addr.expect("a line 'listening mqtt <address>' before 'ready'")
     }
 
     /// What it has printed since this start.

@@ -1,73 +1,47 @@
 //! A run: lives of one broker on one data directory, each ended by a crash in the middle of work,
 //! and the ledger that they all go into.
 
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::broker::{Broker, Plan, small_files};
+use crate::broker::Broker;
 use crate::churn::Churn;
 use crate::consumer::{Style, consume, drain};
 use crate::disk::Disk;
 use crate::ledger::{Ledger, Note};
 use crate::link::Link;
+use crate::lives::{Lives, Mode};
 use crate::publisher;
-use crate::random::Random;
 use crate::topology::{QUEUES, counts, declare_all, missing};
 
 /// Every so many cycles everything is drained and accounted for.
 const DRAIN_EVERY: u32 = 5;
 
-/// How a life ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// SIGKILL; what the system has in its cache stays.
-    Kill,
-    /// The power of the disk is cut.
-    Cut,
-    /// SIGKILL, and all data is removed: proves that the ledger finds losses.
-    Forget,
-    /// The broker lives on, only all connections end: proves that the ledger blames nobody for
-    /// what is in order.
-    Stay,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Run {
-    mode: Mode,
-    pub(crate) disk: Disk,
+    pub(crate) lives: Lives,
     pub(crate) ledger: Ledger,
     churn: Option<Churn>,
-    pub(crate) random: Random,
-    /// Settings for small files.
-    settings: String,
     /// Declared, so they must be there.
     is_declared: bool,
-    /// Lives on from one cycle to the next; see [`Mode::Stay`].
-    staying: Option<Broker>,
 }
 
 impl Run {
     /// On an empty disk.
     pub(crate) fn new(mode: Mode, disk: Disk, seed: u64) -> Self {
-        let settings = small_files(disk.directory());
-        println!("seed {seed}, {mode:?}, settings: {}", settings.replace('\n', " "));
         Self {
-            mode,
-            disk,
+            lives: Lives::new(mode, disk, seed, None, ""),
             ledger: Ledger::new(),
             churn: Some(Churn::new()),
-            random: Random::new(seed),
-            settings,
             is_declared: false,
-            staying: None,
         }
     }
 
     /// Everything is as at the beginning, the ledger apart.
     pub(crate) fn reset(&mut self) {
-        drop(std::fs::remove_dir_all(self.disk.data()));
+        drop(std::fs::remove_dir_all(self.lives.disk.data()));
         self.is_declared = false;
         self.churn = None;
     }
@@ -80,35 +54,7 @@ impl Run {
     /// The same, or what it said when it did not start.
     pub(crate) fn try_start(&mut self) -> Result<Broker, String> {
         self.ledger.next_boot();
-        if let Some(broker) = self.staying.take() {
-            return Ok(broker);
-        }
-        if self.random.percent(15) {
-            self.crash_in_recovery();
-        }
-        let plan = self.plan();
-        Broker::start(&plan).map_err(|said| format!("{plan:?}: {said}"))
-    }
-
-    fn plan(&mut self) -> Plan {
-        Plan {
-            data: self.disk.data(),
-            directory: self.disk.directory().to_owned(),
-            shards: self.random.between(1, 3),
-            is_apart: self.random.percent(30),
-            settings: self.settings.clone(),
-        }
-    }
-
-    /// A life that ends before it is ready, or soon after.
-    fn crash_in_recovery(&mut self) {
-        let broker = Broker::spawn(&self.plan());
-        thread::sleep(Duration::from_millis(self.random.below(40)));
-        if self.mode == Mode::Cut {
-            self.disk.cut().expect("the power can be cut");
-        }
-        broker.kill();
-        self.disk.restore().expect("the power comes back");
+        self.lives.try_start()
     }
 
     /// One life: start, look whether all is there, work, crash.
@@ -118,7 +64,7 @@ impl Run {
         let mut broker = self.start();
         let started = begin.elapsed();
         self.verify(&broker);
-        if self.mode != Mode::Stay && self.random.percent(25) {
+        if self.lives.mode != Mode::Stay && self.lives.random.percent(25) {
             broker = self.start_twice(broker);
             self.verify(&broker);
         }
@@ -199,18 +145,18 @@ impl Run {
         let mut publishers = Vec::new();
         for _ in 0..3 {
             let number = self.ledger.new_publisher();
-            let plan = publisher::Plan::any(number, &mut self.random);
-            let (link, random) = (Link::open(broker.addr()), self.random.fork());
+            let plan = publisher::Plan::any(number, &mut self.lives.random);
+            let (link, random) = (Link::open(broker.addr()), self.lives.random.fork());
             publishers.push((link, plan, random));
         }
         let mut consumers = Vec::new();
         for queue in 0..QUEUES.len() {
-            if self.random.percent(60) {
-                let style = Style::any(queue, &mut self.random);
-                consumers.push((Link::open(broker.addr()), queue, style, self.random.fork()));
+            if self.lives.random.percent(60) {
+                let style = Style::any(queue, &mut self.lives.random);
+                consumers.push((Link::open(broker.addr()), queue, style, self.lives.random.fork()));
             }
         }
-        let churning = (Link::open(broker.addr()), self.random.fork());
+        let churning = (Link::open(broker.addr()), self.lives.random.fork());
         let churn = self.churn.take();
         let links = publishers.iter().map(|(link, ..)| link);
         let links = links.chain(consumers.iter().map(|(link, ..)| link)).chain([&churning.0]);
@@ -228,7 +174,7 @@ impl Run {
             })
             .collect();
         let churn = churn.map(|churn| thread::spawn(|| churn.run(churning.0, churning.1)));
-        let life = Duration::from_millis(self.random.between(30, 700));
+        let life = Duration::from_millis(self.lives.random.between(30, 700));
         thread::sleep(life);
         let how = self.crash(broker, Some(life), &streams);
 
@@ -248,60 +194,31 @@ impl Run {
 
     /// A broker whose disk fails may refuse whatever it likes until it ends.
     fn take(&mut self, mut notes: Vec<Note>) {
-        if self.mode == Mode::Cut {
+        if self.lives.mode == Mode::Cut {
             notes.retain(|note| !matches!(note, Note::Wrong("refused", _)));
         }
         self.ledger.take(notes);
     }
 
-    /// Ends a life in this run's way, sometimes in good order; says how.
-    fn crash(
-        &mut self,
-        mut broker: Broker,
-        life: Option<Duration>,
-        streams: &[TcpStream],
-    ) -> String {
-        if let Some(status) = broker.ended() {
-            self.ledger.wrong("ended", format!("by itself: {status}; it said: {}", broker.log()));
+    /// Ends a life; says how.
+    fn crash(&mut self, broker: Broker, life: Option<Duration>, streams: &[TcpStream]) -> String {
+        let ending = self.lives.crash(broker, streams);
+        for what in ending.wrongs {
+            self.ledger.wrong("ended", what);
+        }
+        if self.lives.mode == Mode::Stay {
+            // Nothing says when the broker has taken back what they held.
+            thread::sleep(Duration::from_millis(200));
         }
         let life = life.map_or_else(String::new, |life| format!(" after {life:?}"));
-        if matches!(self.mode, Mode::Kill | Mode::Cut) && self.random.percent(10) {
-            if let Err(what) = broker.terminate() {
-                self.ledger.wrong("ended", what);
-            }
-            return format!("terminated{life}");
-        }
-        match self.mode {
-            Mode::Kill => broker.kill(),
-            Mode::Cut => {
-                self.disk.cut().expect("the power can be cut");
-                // Time to confirm what can never reach the disk, for a broker that would.
-                thread::sleep(Duration::from_millis(self.random.below(20)));
-                broker.kill();
-                self.disk.restore().expect("the power comes back");
-            }
-            Mode::Forget => {
-                broker.kill();
-                drop(std::fs::remove_dir_all(self.disk.data()));
-            }
-            Mode::Stay => {
-                for stream in streams {
-                    // It may have ended already.
-                    drop(stream.shutdown(Shutdown::Both));
-                }
-                // Nothing says when the broker has taken back what they held.
-                thread::sleep(Duration::from_millis(200));
-                self.staying = Some(broker);
-            }
-        }
-        format!("{:?}{life}", self.mode)
+        format!("{}{life}", ending.text)
     }
 
     /// The last life: everything is drained, and after a good end nothing comes back.
     pub(crate) fn finish(&mut self) {
         let broker = self.start();
         self.verify(&broker);
-        if self.mode == Mode::Stay {
+        if self.lives.mode == Mode::Stay {
             return self.drain_all(&broker);
         }
         let broker = self.start_twice(broker);

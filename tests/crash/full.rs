@@ -167,7 +167,7 @@ fn fill(run: &mut Run, broker: &mut Broker) {
 
 /// Takes what the broker has left.
 fn fill_the_rest(run: &mut Run) -> std::path::PathBuf {
-    let path = run.disk.root().join("filler");
+    let path = run.lives.disk.root().join("filler");
     let mut file = File::create(&path).expect("a file");
     let mut bytes = 1 << 20;
     // Smaller and smaller pieces, until not even one sector fits: files have whole blocks.

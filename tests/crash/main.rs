@@ -13,8 +13,16 @@
 //! | stay | only the connections end: the oracle must find nothing | |
 //! | full | a disk that is 100 % full, and then is not | as cut |
 //! | rot | an octet of a file changed between two lives | |
+//! | mqtt | kill with clients of MQTT, whose sessions outlive all crashes | |
+//! | mqtt-cut | cut with them | as cut |
+//! | mqtt-forget | forget with them | |
+//! | mqtt-stay | stay with them | |
 //!
-//! May import the codec of the crate, through the client of the behaviour tests.
+//! A fourth argument is the number of shards; without one each life has another, from one to three.
+//! Only modes of MQTT take it: with one shard no message with QoS 2 may come twice, with several
+//! those are counted that came twice because a crash was between the syncs of two shards.
+//!
+//! May import the codecs of the crate, AMQP's through the client of the behaviour tests.
 #![cfg(test)]
 #![expect(
     clippy::disallowed_methods,
@@ -35,14 +43,17 @@ mod disk;
 mod full;
 mod ledger;
 mod link;
+mod lives;
+mod mqtt;
 mod publisher;
 mod random;
 mod rot;
 mod support;
 mod topology;
 
-use cycle::{Mode, Run};
+use cycle::Run;
 use disk::Disk;
+use lives::Mode;
 
 /// A number that the script hands on.
 fn number(name: &str, otherwise: u64) -> u64 {
@@ -50,10 +61,24 @@ fn number(name: &str, otherwise: u64) -> u64 {
     text.map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
+fn cycles() -> u32 {
+    u32::try_from(number("CYCLES", 5)).expect("a number of cycles")
+}
+
 fn crashes(mode: Mode, disk: Disk) -> Run {
-    let cycles = u32::try_from(number("CYCLES", 5)).expect("a number of cycles");
     let mut run = Run::new(mode, disk, number("SEED", 1));
-    for cycle in 0..cycles {
+    for cycle in 0..cycles() {
+        run.cycle(cycle);
+    }
+    run.finish();
+    run
+}
+
+/// The same with clients of MQTT.
+fn mqtt_crashes(mode: Mode, disk: Disk) -> mqtt::Run {
+    let shards = Some(number("SHARDS", 0)).filter(|shards| *shards > 0);
+    let mut run = mqtt::Run::new(mode, disk, number("SEED", 1), shards);
+    for cycle in 0..cycles() {
         run.cycle(cycle);
     }
     run.finish();
@@ -65,7 +90,7 @@ fn crashes(mode: Mode, disk: Disk) -> Run {
 fn nothing_confirmed_is_lost_when_the_broker_is_killed() {
     let mut run = crashes(Mode::Kill, Disk::folder("kill"));
     assert!(run.report(), "see above");
-    run.disk.remove();
+    run.lives.disk.remove();
 }
 
 #[test]
@@ -78,7 +103,7 @@ fn nothing_confirmed_is_lost_when_the_power_is_cut() {
     disk.must_forget().expect("a disk that forgets what was not synced, and nothing else");
     let mut run = crashes(Mode::Cut, disk);
     assert!(run.report(), "see above");
-    run.disk.remove();
+    run.lives.disk.remove();
 }
 
 #[test]
@@ -90,7 +115,7 @@ fn the_oracle_finds_that_everything_is_lost_when_the_data_is_removed() {
     for kind in ["lost: ", "definitions: ", "second recovery: "] {
         assert!(report.contains(kind), "nothing of {kind} in what the oracle found");
     }
-    run.disk.remove();
+    run.lives.disk.remove();
 }
 
 #[test]
@@ -98,7 +123,7 @@ fn the_oracle_finds_that_everything_is_lost_when_the_data_is_removed() {
 fn the_oracle_finds_nothing_when_only_the_connections_end() {
     let mut run = crashes(Mode::Stay, Disk::folder("stay"));
     assert!(run.report(), "see above");
-    run.disk.remove();
+    run.lives.disk.remove();
 }
 
 #[test]
@@ -111,7 +136,7 @@ fn a_full_disk_refuses_publishers_and_harms_nothing() {
     let mut run = Run::new(Mode::Kill, disk, number("SEED", 1));
     full::story(&mut run);
     assert!(run.report(), "see above");
-    run.disk.remove();
+    run.lives.disk.remove();
 }
 
 #[test]
@@ -120,5 +145,45 @@ fn a_changed_octet_costs_one_message_and_is_reported() {
     let mut run = Run::new(Mode::Kill, Disk::folder("rot"), number("SEED", 1));
     let rounds = u32::try_from(number("CYCLES", 5)).expect("a number of rounds");
     assert!(rot::rounds(&mut run, rounds), "see above");
-    run.disk.remove();
+    run.lives.disk.remove();
+}
+
+#[test]
+#[ignore = "minutes long; tests/crash/run mqtt"]
+fn sessions_lose_nothing_acknowledged_when_the_broker_is_killed() {
+    let mut run = mqtt_crashes(Mode::Kill, Disk::folder("mqtt-kill"));
+    assert!(run.report(), "see above");
+    run.lives.disk.remove();
+}
+
+#[test]
+#[ignore = "minutes long, and for root; tests/crash/run mqtt-cut"]
+fn sessions_lose_nothing_acknowledged_when_the_power_is_cut() {
+    let mut disk = match Disk::ext4("mqtt-cut", 1024) {
+        Ok(disk) => disk,
+        Err(why) => return println!("skipped: no file system to cut the power of: {why}"),
+    };
+    disk.must_forget().expect("a disk that forgets what was not synced, and nothing else");
+    let mut run = mqtt_crashes(Mode::Cut, disk);
+    assert!(run.report(), "see above");
+    run.lives.disk.remove();
+}
+
+#[test]
+#[ignore = "starts brokers; tests/crash/run mqtt-forget"]
+fn the_oracle_of_sessions_finds_that_all_is_lost_when_the_data_is_removed() {
+    let mut run = mqtt_crashes(Mode::Forget, Disk::folder("mqtt-forget"));
+    assert!(!run.report(), "all data was removed, and nobody has missed it");
+    for kind in ["lost: ", "session: ", "kept: "] {
+        assert!(run.violations().contains(kind), "nothing of {kind} in what the oracle found");
+    }
+    run.lives.disk.remove();
+}
+
+#[test]
+#[ignore = "starts a broker; tests/crash/run mqtt-stay"]
+fn the_oracle_of_sessions_finds_nothing_when_only_the_connections_end() {
+    let mut run = mqtt_crashes(Mode::Stay, Disk::folder("mqtt-stay"));
+    assert!(run.report(), "see above");
+    run.lives.disk.remove();
 }

@@ -64,7 +64,7 @@ fn round(run: &mut Run, number: u32, sums: &mut Sums) -> bool {
     let sent = write(run, broker.addr());
     // So that nothing is the end of a file, where damage looks like a write that was torn.
     thread::sleep(Duration::from_millis(300));
-    if run.random.percent(70) {
+    if run.lives.random.percent(70) {
         broker.kill();
     } else if let Err(what) = broker.terminate() {
         run.ledger.wrong("ended", what);
@@ -105,10 +105,10 @@ fn write(run: &mut Run, addr: std::net::SocketAddr) -> Vec<Id> {
     let mut sent = Vec::new();
     for _ in 0..2 {
         let number = run.ledger.new_publisher();
-        let mut plan = publisher::Plan::any(number, &mut run.random);
+        let mut plan = publisher::Plan::any(number, &mut run.lives.random);
         (plan.messages_max, plan.is_transactional, plan.leaves) = (150, false, true);
         plan.window = plan.window.min(30);
-        let random = run.random.fork();
+        let random = run.lives.random.fork();
         let notes = publisher::publish(Link::open(addr), plan, random);
         sent.extend(notes.iter().filter_map(|note| match note {
             Note::Confirmed(id) => Some(*id),
@@ -122,25 +122,25 @@ fn write(run: &mut Run, addr: std::net::SocketAddr) -> Vec<Id> {
 /// Changes one octet in or before one message; where, and which messages may be missing then.
 fn damage(run: &mut Run, sent: &[Id]) -> Option<(String, Vec<Id>)> {
     let mut found = Vec::new();
-    for file in files(&run.disk.data()) {
+    for file in files(&run.lives.disk.data()) {
         find(&file, sent, &mut found);
     }
     if found.is_empty() {
         return None;
     }
-    let index = usize::try_from(run.random.below(found.len() as u64)).ok()?;
+    let index = usize::try_from(run.lives.random.below(found.len() as u64)).ok()?;
     let victim = found[index].clone();
-    let is_head = run.random.percent(30);
+    let is_head = run.lives.random.percent(30);
     let offset = if is_head {
-        victim.offset.saturating_sub(run.random.between(1, BEFORE))
+        victim.offset.saturating_sub(run.lives.random.between(1, BEFORE))
     } else {
-        victim.offset + run.random.below(HEAD_BYTES as u64)
+        victim.offset + run.lives.random.below(HEAD_BYTES as u64)
     };
-    flip(&victim.file, offset, 1 << run.random.below(8)).expect("a file that can be written");
+    flip(&victim.file, offset, 1 << run.lives.random.below(8)).expect("a file that can be written");
     let mut allowed = vec![victim.id];
     let before = found[..index].last().filter(|before| is_head && before.file == victim.file);
     allowed.extend(before.map(|before| before.id));
-    let name = victim.file.strip_prefix(run.disk.data()).unwrap_or(&victim.file).display();
+    let name = victim.file.strip_prefix(run.lives.disk.data()).unwrap_or(&victim.file).display();
     let part = if is_head { "before" } else { "in" };
     Some((format!("{name} at {offset} ({part} {})", victim.id), allowed))
 }

@@ -10,7 +10,7 @@ use crate::ids::{ChannelId, ConnectionId};
 use crate::message::Message;
 use crate::properties::{self, TOPICS, key_of_topic, topic_of_key};
 use crate::protocol::{Context, neutral_properties};
-use crate::subscriber::Assurance;
+use crate::subscriber::{Assurance, FILTERS};
 use crate::value::{Table, Value};
 
 use super::wire::properties::Properties;
@@ -86,7 +86,7 @@ impl Translated {
 }
 
 /// Hands a publish to the broker. One that asks for it becomes the retained message of its topic as
-/// well, if its exchange is that of topics and its key is one.
+/// well, if its exchange is one of those where both meet and its key is a topic.
 #[inline]
 pub(super) fn hand_over(
     publish: &command::Publish<'_>,
@@ -94,10 +94,12 @@ pub(super) fn hand_over(
     (connection, channel): (ConnectionId, ChannelId),
     cx: &mut Context<'_>,
 ) -> Result<Published, Refusal> {
-    if retains
-        && publish.exchange == TOPICS
-        && let Some(topic) = topic_of_key(publish.routing_key)
-    {
+    let topic = || match publish.exchange {
+        TOPICS => topic_of_key(publish.routing_key),
+        FILTERS => Some(publish.routing_key.to_owned()),
+        _ => None,
+    };
+    if retains && let Some(topic) = topic() {
         return cx.broker.publish_retained(connection, channel, publish, &topic, cx.now);
     }
     cx.broker.publish(connection, channel, publish, cx.now)

@@ -73,6 +73,16 @@ fn a_publish_by_key_is_retained_where_its_header_says_so(stage: &Stage) {
         present.expect_text("");
         assert_eq!(service.get_when_there(1, &queue).body, b"");
         shown(None);
+        // The exchange of filters has topics for keys.
+        service.publish_with(1, "amq.filter", &topic, &to_retain(true), b"three");
+        number += 1;
+        service.expect_confirms(1, number, number);
+        shown(Some("three"));
+        present.expect_text("three");
+        assert_eq!(service.get_when_there(1, &queue).body, b"three");
+        confirmed(&mut service, &mut number, &key, &to_retain(true), b"");
+        present.expect_text("");
+        assert_eq!(service.get_when_there(1, &queue).body, b"");
         // Neither a key that is no topic nor another exchange retains anything.
         confirmed(&mut service, &mut number, &format!("{base}.#"), &to_retain(true), b"no");
         service.publish_with(1, "amq.direct", &key, &to_retain(true), b"no");

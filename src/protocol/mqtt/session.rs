@@ -159,6 +159,14 @@ impl Mqtt {
 
     /// The packet at the front of the input.
     fn step(&mut self, input: &[u8], cx: &mut Context<'_>) -> Step {
+        let is_silent = matches!(self.phase, Phase::Silent);
+        if is_silent && input.first().is_some_and(|first| first >> 4 != Kind::Connect as u8) {
+            // Nothing is spoken yet that the peer would understand (3.1.0-1, abuse row 58). Its
+            // length is not waited for: it may be another protocol, where it means something else.
+            tracing::info!(peer = %self.link.peer.remote, "the first packet is not CONNECT");
+            self.phase = Phase::Closed;
+            return Step::Took(input.len());
+        }
         let bytes_max = match self.phase {
             Phase::Silent => CONNECT_BYTES_MAX,
             Phase::Refusing { .. } | Phase::Opening(_) | Phase::Open | Phase::Closed => {
@@ -186,12 +194,6 @@ impl Mqtt {
 
     fn on_packet(&mut self, raw: &Raw<'_>, cx: &mut Context<'_>) -> Result<Flow, Fault> {
         if matches!(self.phase, Phase::Silent) {
-            if raw.header.kind != Kind::Connect {
-                // Nothing is spoken yet that the peer would understand (3.1.0-1, abuse row 58).
-                tracing::info!(peer = %self.link.peer.remote, "the first packet is not CONNECT");
-                self.phase = Phase::Closed;
-                return Ok(Flow::Go);
-            }
             return Ok(self.on_connect(raw, cx));
         }
         self.on_open_packet(raw, cx)

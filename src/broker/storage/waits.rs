@@ -65,7 +65,8 @@ impl Waits {
             Safe::Synced(lsn) => (&mut self.synced, lsn),
             Safe::Written(lsn) => (&mut self.written, lsn),
         };
-        debug_assert!(row.back().is_none_or(|(last, _)| *last <= lsn), "records only grow");
+        // Whoever asks for an older record, such as the last definition, waits with those before it.
+        let lsn = row.back().map_or(lsn, |(last, _)| lsn.max(*last));
         row.push_back((lsn, waiter));
         true
     }

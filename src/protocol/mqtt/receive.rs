@@ -13,7 +13,7 @@ use crate::protocol::Context;
 
 use super::acks::{Acks, Owed};
 use super::limits::ANSWERS_OWED_MAX;
-use super::session::{DROP, HOLD, Mqtt, ONCE, RECEIVED, TWICE};
+use super::session::{DROP, HOLD, KEPT, Mqtt, ONCE, RECEIVED, TWICE};
 use super::wire::ack::AckKind;
 use super::wire::fault::Fault;
 use super::wire::reason_code::ReasonCode;
@@ -112,6 +112,11 @@ impl Mqtt {
             }
             RECEIVED => {
                 self.release(number, cx);
+                Ok(())
+            }
+            KEPT => {
+                self.outgoing.end_wait(number);
+                self.send_held(cx);
                 Ok(())
             }
             ChannelId(_) => Ok(()),

@@ -110,6 +110,8 @@ impl Mqtt {
                 }
                 Ok(())
             }
+            // Of a disk that has failed the client hears nothing: it would forget what comes again.
+            RECEIVED | KEPT if !accepted => Ok(()),
             RECEIVED => {
                 self.release(number, cx);
                 Ok(())

@@ -65,7 +65,8 @@ impl Waits {
             Safe::Synced(lsn) => (&mut self.synced, lsn),
             Safe::Written(lsn) => (&mut self.written, lsn),
         };
-        // Whoever asks for an older record, such as the last definition, waits with those before it.
+        // A definition may be older than what others wait for already: whoever waits for it now is
+        // served with them.
         let lsn = row.back().map_or(lsn, |(last, _)| lsn.max(*last));
         row.push_back((lsn, waiter));
         true
@@ -120,6 +121,16 @@ mod tests {
         assert!(waits.for_sync() && !waits.for_write());
         assert!(matches!(waits.next(Lsn(3), Lsn(4)), Some(Waiter::Files(QueueUid(3)))));
         assert!(waits.next(Lsn(9), Lsn(9)).is_none());
+    }
+
+    #[test]
+    fn who_comes_later_for_an_earlier_record_is_served_with_those_before() {
+        let mut waits = Waits::default();
+        assert!(waits.add(Safe::Synced(Lsn(5)), Waiter::Files(QueueUid(5))));
+        assert!(waits.add(Safe::Synced(Lsn(3)), Waiter::Files(QueueUid(3))));
+        assert!(waits.next(Lsn(4), Lsn(4)).is_none());
+        assert!(matches!(waits.next(Lsn(5), Lsn(5)), Some(Waiter::Files(QueueUid(5)))));
+        assert!(matches!(waits.next(Lsn(5), Lsn(5)), Some(Waiter::Files(QueueUid(3)))));
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod retained;
 mod retained_crash;
 mod rights;
 mod routing;
+mod session_chaos;
 mod session_restart;
 mod sessions;
 mod subscriber;

@@ -118,7 +118,8 @@ pub(super) fn property(block: &[u8], name: &str) -> Option<Value> {
     }
 }
 
-#[cfg(all(test, feature = "amqp091"))]
+#[cfg(test)]
+#[cfg(feature = "amqp091")]
 mod tests {
     use super::*;
     use crate::message::Traits;

@@ -380,6 +380,15 @@ impl Client {
         message
     }
 
+    /// The text of whatever message comes, whose QoS 1 is answered.
+    pub(crate) fn expect_text_of_any(&mut self) -> String {
+        let message = self.expect_message();
+        if message.qos == 1 {
+            self.send(&numbered(0x40, message.id));
+        }
+        message.text().to_owned()
+    }
+
     /// What a PUBLISH says.
     pub(crate) fn message_of(&self, came: &Packet) -> Message {
         assert_eq!(came.first & 0xF0, 0x30, "PUBLISH: {came:x?}");
@@ -403,6 +412,11 @@ impl Client {
 
     /// Says goodbye and waits until the broker has closed.
     pub(crate) fn leave(mut self) {
+        self.bid_farewell();
+    }
+
+    /// The same, and it stays in hand.
+    pub(crate) fn bid_farewell(&mut self) {
         self.send(&DISCONNECT);
         self.expect_end();
     }

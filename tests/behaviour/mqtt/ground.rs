@@ -16,6 +16,7 @@ use super::octets::{Hello, V4};
 pub(crate) struct Ground {
     /// `None`: a broker that others share.
     own: Option<Broker>,
+    shared: Option<&'static Broker>,
     pub(crate) addr: SocketAddr,
     canary: Client,
     topic: String,
@@ -24,7 +25,10 @@ pub(crate) struct Ground {
 impl Ground {
     /// On the broker that the tests of this process share.
     pub(crate) fn shared(stage: &Stage) -> Self {
-        Self::around(None, stage.setup.shared().mqtt_addr())
+        let broker = stage.setup.shared();
+        let mut ground = Self::around(None, broker.mqtt_addr());
+        ground.shared = Some(broker);
+        ground
     }
 
     /// On a broker of this test alone, with further lines of section `[mqtt]`.
@@ -44,7 +48,7 @@ impl Ground {
         // No setting makes a client of 3.1.1 say something now and then.
         let mut canary = Client::connect(addr, &Hello::new(V4, &topic));
         canary.subscribe(&topic, 0);
-        let mut ground = Self { own, addr, canary, topic };
+        let mut ground = Self { own, shared: None, addr, canary, topic };
         ground.canary_sings();
         ground
     }
@@ -83,10 +87,19 @@ impl Ground {
     /// The end: nobody else has suffered.
     pub(crate) fn lift(mut self) {
         self.canary_sings();
-        self.canary.leave();
-        if let Some(broker) = self.own {
+        self.canary.bid_farewell();
+        if let Some(broker) = self.own.take() {
             assert!(!broker.log().contains("panicked"), "{}", broker.log());
             broker.terminate();
+        }
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        // A broker of its own says what happened when it is dropped.
+        if let Some(broker) = self.shared.filter(|_| std::thread::panicking()) {
+            eprintln!("{}\n(log of a shared broker)", broker.log());
         }
     }
 }

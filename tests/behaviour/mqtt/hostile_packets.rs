@@ -3,6 +3,7 @@
 
 use crate::support::setup::Stage;
 use crate::support::siege::unique;
+use crate::transport::web::{self, Frame, Web, frame};
 
 use super::client::{Client, Heard};
 use super::ground::Ground;
@@ -431,4 +432,30 @@ fn properties_out_of_place_end_the_connection(stage: &Stage) {
     }
     witness.saw_nothing(&ground);
     ground.lift();
+}
+
+/// Abuse row 57; MQTT-6.0.0-2: packets and frames have nothing to do with each other.
+#[test]
+fn a_packet_that_says_more_than_it_has_is_waited_for_in_vain_in_a_websocket_too() {
+    let broker = web::broker(2, "");
+    let addr = web::port_of(&broker);
+    let mut web = Web::connect(addr);
+    web.say(web::request("/mqtt", "Sec-WebSocket-Protocol: mqtt\r\n").as_bytes());
+    assert!(web.answer().starts_with("HTTP/1.1 101 "));
+    let hello = Hello { keep_alive: 1, ..Hello::new(V5, "web") };
+    for octet in hello.octets() {
+        web.say(&frame(0x82, &[octet]));
+    }
+    let Frame::Binary(connack) = web.next() else { panic!("CONNACK comes") };
+    assert_eq!((connack[0], connack[3]), (0x20, 0));
+    let claim = [&[0x30][..], &varint(4096), &[0, 1, b'a']].concat();
+    web.say(&frame(0x82, &claim));
+    // What it is missing is not found in what comes with other frames either: a ping is none.
+    web.say(&frame(0x89, b"there"));
+    assert_eq!(web.next(), Frame::Pong(b"there".to_vec()));
+    let Frame::Binary(said) = web.next() else { panic!("DISCONNECT comes") };
+    assert_eq!((said[0], said[2]), (0xE0, 0x8D));
+    assert!(matches!(web.next(), Frame::Close(_)));
+    assert_eq!(web.next(), Frame::End);
+    Ground::on(broker).lift();
 }

@@ -1,13 +1,17 @@
 //! MQTT 3.1, 3.1.1 and 5.0. The client here is written by hand, octet by octet.
 
 mod client;
+mod flow;
 mod ground;
 mod hostile_packets;
 mod hostile_sessions;
 mod hostile_topics;
 mod octets;
 mod quality;
+mod restarts;
 mod retained;
 mod sessions;
+mod settings;
+mod slow;
 mod subscriptions;
 mod wills;

@@ -30,36 +30,49 @@ fn a_will_comes_unless_the_client_says_goodbye(stage: &Stage) {
     let ground = Ground::shared(stage);
     for version in BOTH {
         let (mut witness, topic) = witness(&ground);
-        let client = |payload: &str, keep_alive: u16| {
+        let client = |payload: &str| {
             let hello = Hello::new(version, &unique("leaves")).leaving(Will::sure(&topic, payload));
-            Client::connect(ground.addr, &Hello { keep_alive, ..hello })
+            Client::connect(ground.addr, &hello)
         };
-        client("goodbye", 0).leave();
-        client("vanished", 0).vanish();
+        client("goodbye").leave();
+        client("vanished").vanish();
         witness.expect_text("vanished");
-        let mut broken = client("broken", 0);
+        let mut broken = client("broken");
         broken.send(&[0x00, 0x00]);
         broken.expect_closed(0x81);
         witness.expect_text("broken");
-        let mut silent = client("silent", 1);
-        silent.expect_closed(0x8D);
-        witness.expect_text("silent");
         if version == V5 {
-            let mut with_will = client("with will", 0);
+            let mut with_will = client("with will");
             with_will.send(&packet(0xE0, &[4]));
             with_will.expect_end();
             witness.expect_text("with will");
-            let mut other = client("error", 0);
+            let mut other = client("error");
             other.send(&packet(0xE0, &[0x80]));
             other.expect_end();
             witness.expect_text("error");
         }
-        let mut last = client("last", 0);
+        let mut last = client("last");
         last.send(&[&DISCONNECT[..], &[0x00]].concat());
         last.expect_end();
         ground.client(version).tell_surely(&topic, "end");
         witness.expect_text("end");
         witness.ping();
+    }
+    ground.lift();
+}
+
+/// MQTT-3.1.2-8, MQTT-3.1.2-24
+#[test]
+fn a_will_comes_when_the_client_says_nothing() {
+    let ground = Ground::own(2, "");
+    let (mut witness, topic) = witness(&ground);
+    let mut clients = BOTH.map(|version| {
+        let hello = Hello::new(version, &unique("silent")).leaving(Will::sure(&topic, "silent"));
+        Client::connect(ground.addr, &Hello { keep_alive: 1, ..hello })
+    });
+    for client in &mut clients {
+        client.expect_closed(0x8D);
+        witness.expect_text("silent");
     }
     ground.lift();
 }

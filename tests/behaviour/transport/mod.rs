@@ -5,5 +5,5 @@ mod listeners;
 #[cfg(feature = "mqtt")]
 mod mqtt;
 mod unix;
-mod web;
+pub(crate) mod web;
 mod websocket;

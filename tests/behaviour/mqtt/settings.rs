@@ -1,0 +1,109 @@
+//! Settings of section `[mqtt]` that bound how long something lasts, or change what happens:
+//! mqtt.md V-022, V-023, V-037, V-040, V-041. Others are tested with what they bound.
+
+use std::time::{Duration, Instant};
+
+use crate::support::siege::unique;
+
+use super::client::{Client, Heard};
+use super::ground::Ground;
+use super::octets::{BOTH, Hello, Letter, V3, V4, V5, Will, session_expiry, will_delay};
+
+/// V-023, V-037: a second each, at the same time.
+#[test]
+fn sessions_of_version_3_and_delays_of_wills_are_bounded() {
+    let ground = Ground::own(
+        2,
+        "persistent_client_expiration = 1s\nmax_last_will_delay = 1s\nmax_client_id_size = 50\n",
+    );
+    let mut witness = ground.client(V5);
+    witness.subscribe("will", 1);
+    let sessions = [V3, V4].map(|version| Hello::lasting(version, &format!("version {version}")));
+    for hello in &sessions {
+        Client::connect(ground.addr, hello).leave();
+        let (client, is_present) = Client::resume(ground.addr, hello);
+        assert!(is_present, "not yet");
+        client.leave();
+    }
+    let start = Instant::now();
+    let will = Will { properties: will_delay(1000), ..Will::sure("will", "will") };
+    let hello = Hello::new(V5, "will").with(&session_expiry(1000)).leaving(will);
+    Client::connect(ground.addr, &hello).vanish();
+    witness.expect_text("will");
+    assert!(start.elapsed() > Duration::from_millis(990), "not at once");
+    std::thread::sleep(Duration::from_millis(400));
+    for hello in &sessions {
+        assert!(!Client::resume(ground.addr, hello).1, "its second is over");
+    }
+    // V-022
+    for (version, code) in [(V4, 2), (V5, 0x85)] {
+        assert_eq!(ground.answer_to(&Hello::new(version, &"i".repeat(50))).code, 0);
+        assert_eq!(ground.answer_to(&Hello::new(version, &"i".repeat(51))).code, code);
+    }
+    ground.lift();
+}
+
+/// V-040
+#[test]
+fn topics_and_filters_are_as_deep_as_a_setting_says() {
+    let ground = Ground::own(1, "topic_max_depth = 3\n");
+    for version in BOTH {
+        let refusal = if version == V5 { 0x8F } else { 0x80 };
+        let mut client = ground.client(version);
+        let codes = client.ask(&[("a/b/c", 0), ("a/b/c/d", 0), ("+/+/+/#", 0), ("a/#", 0)], &[]);
+        assert_eq!(codes, [0, refusal, refusal, 0]);
+        client.tell("a/b/c", "deep");
+        client.expect_text("deep");
+        client.publish(&Letter { topic: "a/b/c/d", qos: 1, id: 1, ..Letter::default() });
+        match client.next() {
+            Heard::Packet(said) if said.first == 0x40 => assert_eq!(said.body[2], 0x90),
+            Heard::Packet(said) => assert_eq!((said.first, said.body[0]), (0xE0, 0x90)),
+            heard => assert_eq!((heard, version), (Heard::End, V4)),
+        }
+    }
+    ground.lift();
+}
+
+/// V-041: 3.1 is told that it worked, unless a setting says otherwise; 3.1.1 is closed.
+#[test]
+fn a_publish_that_is_not_allowed_ends_connections_of_version_3_where_a_setting_says_so() {
+    for setting in ["off", "on"] {
+        let config = format!("disconnect_on_unauthorized_publish_v3 = {setting}\n");
+        let ground = Ground::own(1, &config);
+        for version in [V3, V4, V5] {
+            let mut client = ground.client(version);
+            let letter = Letter { topic: "$SYS/x", qos: 1, id: 1, ..Letter::default() };
+            client.publish(&letter);
+            match version {
+                V5 => assert_eq!(client.expect_answer(0x40, 1), 0x87),
+                V3 if setting == "off" => assert_eq!(client.expect_answer(0x40, 1), 0),
+                _ => client.expect_end(),
+            }
+        }
+        ground.lift();
+    }
+}
+
+/// Connections may be bounded in time, whatever they do.
+#[test]
+fn a_connection_lasts_as_long_as_a_setting_says() {
+    let ground = Ground::own(2, "max_connection_lifetime = 2\n");
+    let start = Instant::now();
+    let mut clients = [V3, V4, V5]
+        .map(|version| Client::connect(ground.addr, &Hello::lasting(version, &unique("lives"))));
+    for client in &mut clients {
+        client.ping();
+    }
+    for client in &mut clients {
+        match client.next() {
+            Heard::Packet(said) => {
+                assert_eq!((said.first, client.version()), (0xE0, V5));
+                client.expect_end();
+            }
+            heard => assert_eq!(heard, Heard::End),
+        }
+    }
+    assert!(start.elapsed() > Duration::from_millis(1500), "two seconds, or nearly");
+    // Whoever watched has lived too long as well: only that the broker goes on counts.
+    ground.broker().signal("TERM");
+}

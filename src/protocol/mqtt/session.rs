@@ -39,6 +39,8 @@ pub(super) const DROP: ChannelId = ChannelId(4);
 pub(super) const RECEIVED: ChannelId = ChannelId(5);
 /// Retained messages for new subscriptions.
 pub(super) const RETAINED: ChannelId = ChannelId(6);
+/// Deliveries with QoS 2 that are sent once they are kept.
+pub(super) const KEPT: ChannelId = ChannelId(7);
 
 /// Where a connection is in its life.
 #[derive(Debug)]

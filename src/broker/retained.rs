@@ -209,7 +209,9 @@ impl Broker {
         for queue in &route.queues {
             put = put.and(self.enqueue(*queue, message.clone(), now));
         }
-        let Some(pending) = wanted else { return Published::Stored };
+        let Some(pending) = wanted else {
+            return if put.accepted { Published::Stored } else { Published::Overflowed };
+        };
         if !(put.accepted && self.wait_for(put.safe, Waiter::Pending(pending))) {
             self.stored(pending, put.accepted, true);
         }

@@ -66,6 +66,23 @@ impl Broker {
         self.note_received((connection, channel), delivery, seq, now)
     }
 
+    /// Whether all messages that the connection's session has been given so far would be there after
+    /// a crash. Answers as [`Broker::hold_receipt`].
+    pub fn when_kept(
+        &mut self,
+        connection: ConnectionId,
+        channel: ChannelId,
+        seq: PublishSeq,
+    ) -> Published {
+        self.wait_until_kept((connection, channel), seq)
+    }
+
+    /// Whether a number that the session holds is durable no sooner than every message that was
+    /// published before, wherever that went: then nobody need wait for both.
+    pub fn receipts_follow(&mut self, connection: ConnectionId) -> bool {
+        self.placement.shards() == 1 && self.syncs_receipts(connection)
+    }
+
     /// What is published when the connection goes, or the node dies, before this is called with
     /// `None`. Whether the connection may publish it is judged now; the connection has opened its
     /// session. It is logged without anybody waiting for the disk.

@@ -45,6 +45,23 @@ impl Broker {
         self.when_safe(safe, at, seq)
     }
 
+    /// Whether the numbers of the connection's session are synced, which no message can exceed.
+    pub(super) fn syncs_receipts(&mut self, connection: ConnectionId) -> bool {
+        let queue = self.session_queue_of(connection).and_then(|queue| self.queues.get_mut(queue));
+        queue.is_some_and(|entry| matches!(entry.queue.store_mut().promise(), Safe::Synced(_)))
+    }
+
+    /// See [`Broker::when_kept`].
+    pub(super) fn wait_until_kept(
+        &mut self,
+        at: (ConnectionId, ChannelId),
+        seq: PublishSeq,
+    ) -> Published {
+        let queue = self.session_queue_of(at.0).and_then(|queue| self.queues.get_mut(queue));
+        let safe = queue.map_or(Safe::Now, |entry| entry.queue.store_mut().promise());
+        self.when_safe(safe, at, Some(seq))
+    }
+
     /// What a client hears of something that was noted for its session.
     fn when_safe(
         &mut self,

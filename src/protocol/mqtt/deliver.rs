@@ -1,8 +1,8 @@
 //! Deliveries to the client as PUBLISH and PUBREL (3.3.1-1 to 3.3.1-13, 4.3, 4.4.0-1; H-05, H-07,
 //! H-18, H-25). May import the files of this folder, `broker`, `command`.
 
-use crate::command::{Delivery, Outcome};
-use crate::ids::{DeliveryId, QueueRef};
+use crate::command::{Delivery, Outcome, Published};
+use crate::ids::{DeliveryId, PublishSeq, QueueRef};
 use crate::message::Message;
 use crate::protocol::Context;
 use crate::subscriber::{Assurance, RETAINED, group_of};
@@ -11,7 +11,7 @@ use super::alias::Said;
 use super::block::{Block, TAG};
 use super::foreign;
 use super::outgoing::{Out, Stage, packet_id};
-use super::session::{Mqtt, SESSION};
+use super::session::{KEPT, Mqtt, SESSION};
 use super::wire::ack::AckKind;
 use super::wire::publish::{Promise, PublishHead};
 use super::wire::reason_code::ReasonCode;
@@ -58,10 +58,37 @@ impl Mqtt {
                 let plan = Plan { assurance: Assurance::AtMostOnce, ..plan };
                 self.put_publish(&delivery.message, plan, None, false, cx);
             }
-        } else if self.outgoing.admits(delivery.position) && self.has_room(delivery.position) {
-            self.send(&delivery, cx);
         } else {
-            self.outgoing.hold(delivery);
+            let wait = self.wait_until_kept(&delivery, cx);
+            let position = delivery.position;
+            if wait == 0 && self.outgoing.admits(position) && self.has_room(position) {
+                self.send(&delivery, cx);
+            } else {
+                self.outgoing.hold(delivery, wait);
+            }
+        }
+    }
+
+    /// A client remembers the packet id of a message with QoS 2 until it is released. Were that
+    /// message sent before it is sure to be there after a crash, the client would have it a second
+    /// time when its publisher repeats it, and the packet id for ever (4.3.3-1; in version 5
+    /// 4.3.3-6). The number of what it waits for, 0 for nothing.
+    fn wait_until_kept(&mut self, delivery: &Delivery, cx: &mut Context<'_>) -> u64 {
+        let is_upgraded = self.link.limits.upgrade_outgoing_qos;
+        let published = Block::of(&delivery.message).assurance;
+        if delivery.received || (published < Assurance::ExactlyOnce && !is_upgraded) {
+            return 0;
+        }
+        self.numbers.clear();
+        let wanted = self.interest.of(delivery.message.routing_key(), &mut self.numbers);
+        // What nobody wants any more is finished as it was published: see `plan`.
+        if wanted.is_some_and(|wanted| wanted.assurance < Assurance::ExactlyOnce) {
+            return 0;
+        }
+        let number = self.outgoing.next_wait();
+        match cx.broker.when_kept(self.link.id(), KEPT, PublishSeq(number)) {
+            Published::Pending => number,
+            Published::Stored | Published::Unroutable | Published::Overflowed => 0,
         }
     }
 

@@ -59,8 +59,12 @@ pub(super) struct Outgoing {
     /// By position.
     entries: VecDeque<Out>,
     done: usize,
-    /// Deliveries whose packet id is in use.
-    held: VecDeque<Delivery>,
+    /// Deliveries whose packet id is in use, or that wait until they are kept, each with the
+    /// number of its wait.
+    held: VecDeque<(Delivery, u64)>,
+    /// Waits that were begun, and the last one that is over.
+    waits: u64,
+    waited: u64,
 }
 
 /// Entries that are done with and may stay in the middle before anything is moved.
@@ -73,22 +77,37 @@ impl Outgoing {
         self.held.is_empty() && is_near(self.entries.front()) && is_near(self.entries.back())
     }
 
-    /// Keeps a delivery that cannot be sent now.
-    pub(super) fn hold(&mut self, delivery: Delivery) {
-        self.held.push_back(delivery);
+    /// Keeps a delivery that cannot be sent now: not before this wait is over, 0 for none.
+    pub(super) fn hold(&mut self, delivery: Delivery, wait: u64) {
+        self.held.push_back((delivery, wait));
+    }
+
+    /// The number of a new wait.
+    pub(super) const fn next_wait(&mut self) -> u64 {
+        self.waits = self.waits.saturating_add(1);
+        self.waits
+    }
+
+    /// A wait is over, and so are those before it.
+    pub(super) fn end_wait(&mut self, number: u64) {
+        self.waited = self.waited.max(number);
     }
 
     /// The position of the delivery that was held first.
     pub(super) fn first_held(&self) -> Option<u64> {
-        self.held.front().map(|delivery| delivery.position)
+        self.held.front().map(|(delivery, _)| delivery.position)
     }
 
     /// A delivery that was held and can be sent now.
     pub(super) fn unhold(&mut self) -> Option<Delivery> {
-        let position = self.held.front()?.position;
+        let (delivery, wait) = self.held.front()?;
+        let position = delivery.position;
         let is_near = |at: Option<&Out>| at.is_none_or(|out| out.position.abs_diff(position) < IDS);
         let is_free = is_near(self.entries.front()) && is_near(self.entries.back());
-        if is_free { self.held.pop_front() } else { None }
+        if !is_free || *wait > self.waited {
+            return None;
+        }
+        self.held.pop_front().map(|(delivery, _)| delivery)
     }
 
     /// A delivery has been sent.

@@ -152,7 +152,11 @@ impl Mqtt {
             return Ok(());
         }
         let seq = self.begin()?.twice.next();
-        let result = self.hand_over(topic, publish, TWICE, Some(PublishSeq(seq)), cx);
+        // Where the packet id is kept behind the message, one wait is enough for both, and the end of
+        // neither the connection nor the process can come between them.
+        let follows = cx.broker.receipts_follow(self.link.id());
+        let report = (!follows).then_some(PublishSeq(seq));
+        let result = self.hand_over(topic, publish, TWICE, report, cx);
         let (owed, kept) = match result {
             Ok(Published::Stored) => (Owed::Waiting, Some(ReasonCode::Success)),
             Ok(Published::Unroutable) => (Owed::Waiting, Some(ReasonCode::NoMatchingSubscribers)),

@@ -15,7 +15,7 @@ use crate::protocol::Context;
 use super::acks::{Acks, Owed};
 use super::block::Block;
 use super::limits::ANSWERS_OWED_MAX;
-use super::session::{DROP, HOLD, Mqtt, ONCE, RECEIVED, TWICE};
+use super::session::{DROP, HOLD, KEPT, Mqtt, ONCE, RECEIVED, TWICE};
 use super::wire::ack::AckKind;
 use super::wire::fault::Fault;
 use super::wire::reason_code::ReasonCode;
@@ -139,8 +139,15 @@ impl Mqtt {
                 }
                 Ok(())
             }
+            // Of a disk that has failed the client hears nothing: it would forget what comes again.
+            RECEIVED | KEPT if !accepted => Ok(()),
             RECEIVED => {
                 self.release(number, cx);
+                Ok(())
+            }
+            KEPT => {
+                self.outgoing.end_wait(number);
+                self.send_held(cx);
                 Ok(())
             }
             ChannelId(_) => Ok(()),

@@ -40,8 +40,10 @@ pub(super) const DROP: ChannelId = ChannelId(4);
 pub(super) const RECEIVED: ChannelId = ChannelId(5);
 /// Retained messages for new subscriptions.
 pub(super) const RETAINED: ChannelId = ChannelId(6);
+/// Deliveries with QoS 2 that are sent once they are kept.
+pub(super) const KEPT: ChannelId = ChannelId(7);
 /// Queues that the client has subscribed to.
-pub(super) const QUEUES: ChannelId = ChannelId(7);
+pub(super) const QUEUES: ChannelId = ChannelId(8);
 
 /// Where a connection is in its life.
 #[derive(Debug)]
@@ -164,6 +166,14 @@ impl Mqtt {
 
     /// The packet at the front of the input.
     fn step(&mut self, input: &[u8], cx: &mut Context<'_>) -> Step {
+        let is_silent = matches!(self.phase, Phase::Silent);
+        if is_silent && input.first().is_some_and(|first| first >> 4 != Kind::Connect as u8) {
+            // Nothing is spoken yet that the peer would understand (3.1.0-1, abuse row 58). Its
+            // length is not waited for: it may be another protocol, where it means something else.
+            tracing::info!(peer = %self.link.peer.remote, "the first packet is not CONNECT");
+            self.phase = Phase::Closed;
+            return Step::Took(input.len());
+        }
         let bytes_max = match self.phase {
             Phase::Silent => CONNECT_BYTES_MAX,
             Phase::Refusing { .. } | Phase::Opening(_) | Phase::Open | Phase::Closed => {
@@ -191,12 +201,6 @@ impl Mqtt {
 
     fn on_packet(&mut self, raw: &Raw<'_>, cx: &mut Context<'_>) -> Result<Flow, Fault> {
         if matches!(self.phase, Phase::Silent) {
-            if raw.header.kind != Kind::Connect {
-                // Nothing is spoken yet that the peer would understand (3.1.0-1, abuse row 58).
-                tracing::info!(peer = %self.link.peer.remote, "the first packet is not CONNECT");
-                self.phase = Phase::Closed;
-                return Ok(Flow::Go);
-            }
             return Ok(self.on_connect(raw, cx));
         }
         self.on_open_packet(raw, cx)

@@ -97,11 +97,8 @@ fn wills_of_many_who_vanish_at_once_all_come(stage: &Stage) {
         let will = Will::sure(&topic, &number.to_string());
         Hello::new(BOTH[number % 2], &unique("storm")).leaving(will)
     };
-    let mut clients = Vec::with_capacity(COUNT);
-    for number in 0..COUNT {
-        clients.push(Client::connect(ground.addr, &hello(number)));
-    }
-    // All at once.
+    let mut clients: Vec<Client> = Vec::new();
+    (0..COUNT).for_each(|number| clients.push(Client::connect(ground.addr, &hello(number))));
     clients.into_iter().for_each(Client::vanish);
     ground.canary_sings();
     let mut came: Vec<usize> = (0..COUNT)

@@ -184,8 +184,8 @@ fn a_new_subscription_to_very_many_is_shown_them_while_others_work(stage: &Stage
             }
             let message = client.message_of(&said);
             assert!(message.retain && message.payload == body.as_bytes());
-            let number = message.topic.rsplit('/').next().unwrap_or_default();
-            let number: usize = number.parse().expect("a number");
+            let number: usize =
+                message.topic.rsplit('/').next().expect("a word").parse().expect("a number");
             assert!(!std::mem::replace(&mut came[number], true), "{number} comes twice");
             count += 1;
             if message.qos == 1 {

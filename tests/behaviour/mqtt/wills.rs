@@ -40,20 +40,24 @@ fn a_will_comes_unless_the_client_says_goodbye(stage: &Stage) {
         let mut broken = client("broken");
         broken.send(&[0x00, 0x00]);
         broken.expect_closed(0x81);
+        drop(broken);
         witness.expect_text("broken");
         if version == V5 {
             let mut with_will = client("with will");
             with_will.send(&packet(0xE0, &[4]));
             with_will.expect_end();
+            drop(with_will);
             witness.expect_text("with will");
             let mut other = client("error");
             other.send(&packet(0xE0, &[0x80]));
             other.expect_end();
+            drop(other);
             witness.expect_text("error");
         }
         let mut last = client("last");
         last.send(&[&DISCONNECT[..], &[0x00]].concat());
         last.expect_end();
+        drop(last);
         ground.client(version).tell_surely(&topic, "end");
         witness.expect_text("end");
         witness.ping();
@@ -140,6 +144,7 @@ fn a_will_comes_when_another_connection_takes_the_session(stage: &Stage) {
         let (second, is_present) = Client::resume(ground.addr, &Hello { clean, ..hello });
         assert_eq!(is_present, !clean);
         first.expect_closed(0x8E);
+        drop(first);
         second.leave();
         if comes {
             witness.expect_text("will");
@@ -194,6 +199,7 @@ fn a_setting_keeps_back_wills_of_those_who_come_again() {
         let mut first = Client::connect(ground.addr, &hello);
         let (second, _) = Client::resume(ground.addr, &hello);
         first.expect_closed(0x8E);
+        drop(first);
         second.leave();
         ground.client(V4).tell_surely(&topic, "end");
         witness.expect_text("end");

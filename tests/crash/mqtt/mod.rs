@@ -111,12 +111,12 @@ impl Run {
     fn drain(&mut self, broker: &Broker) {
         let addr = broker.mqtt_addr();
         let (publishing, _) = self.publish(addr, true);
-        self.join_publishers(publishing, true);
+        self.join_publishers(publishing, false);
         let mark = self.marks;
         self.marks += 1;
         self.ledger.take(publisher::mark(addr, mark));
         let (subscribing, _) = self.receive(addr, Some(mark));
-        self.join_subscribers(subscribing);
+        self.join_subscribers(subscribing, false);
         self.ledger.evaluate();
     }
 
@@ -133,7 +133,7 @@ impl Run {
             self.ledger.wrong("ended", what);
         }
         self.join_publishers(publishing, ending.is_planned);
-        self.join_subscribers(subscribing);
+        self.join_subscribers(subscribing, ending.is_planned);
         format!("{} after {life:?}", ending.text)
     }
 
@@ -174,9 +174,10 @@ impl Run {
         (threads, streams)
     }
 
-    /// A broker whose disk fails may refuse whatever it likes until it ends.
-    fn take(&mut self, mut notes: Vec<Note>) {
-        if self.lives.mode == Mode::Cut {
+    /// A broker whose disk fails may refuse whatever it likes until it ends, and one that stops says
+    /// so.
+    fn take(&mut self, mut notes: Vec<Note>, is_planned: bool) {
+        if is_planned || self.lives.mode == Mode::Cut {
             notes.retain(|note| !matches!(note, Note::Wrong("refused", _)));
         }
         self.ledger.take(notes);
@@ -185,15 +186,15 @@ impl Run {
     fn join_publishers(&mut self, threads: Vec<JoinHandle<Publisher>>, is_planned: bool) {
         for thread in threads {
             let mut publisher = thread.join().expect("a publisher that does not panic");
-            self.take(publisher.notes(is_planned));
+            self.take(publisher.notes(is_planned), is_planned);
             self.publishers.push(publisher);
         }
     }
 
-    fn join_subscribers(&mut self, threads: Vec<JoinHandle<Subscriber>>) {
+    fn join_subscribers(&mut self, threads: Vec<JoinHandle<Subscriber>>, is_planned: bool) {
         for thread in threads {
             let mut subscriber = thread.join().expect("a subscriber that does not panic");
-            self.take(subscriber.notes());
+            self.take(subscriber.notes(), is_planned);
             self.subscribers.push(subscriber);
         }
     }

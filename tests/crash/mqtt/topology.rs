@@ -65,7 +65,7 @@ pub(crate) const MARK_FILTER: &str = "end/#";
 pub(crate) const MARK_TOPIC: &str = "end/of/life";
 
 /// All of them.
-pub(crate) const SUBSCRIBERS: [Member; 5] = [
+pub(crate) const SUBSCRIBERS: [Member; 7] = [
     Member { client_id: "all", version: V4, filters: &[("crash/#", ONCE), (MARK_FILTER, ONCE)] },
     Member {
         client_id: "plus",
@@ -105,7 +105,25 @@ pub(crate) const SUBSCRIBERS: [Member; 5] = [
             (MARK_FILTER, TWICE),
         ],
     },
+    Member { client_id: "group-0", version: V5, filters: &[(GROUP, TWICE), (MARK_FILTER, ONCE)] },
+    Member { client_id: "group-1", version: V4, filters: &[(GROUP, TWICE), (MARK_FILTER, ONCE)] },
 ];
+
+/// What those who share messages have subscribed to.
+const GROUP: &str = "$share/crash/crash/#";
+/// The first of them.
+const GROUP_FIRST: SubscriberIndex = 5;
+
+/// Who gets a message that comes to this subscriber: it, or its group, which its first member stands
+/// for.
+pub(crate) fn place(subscriber: SubscriberIndex, topic: &str) -> SubscriberIndex {
+    if is_shared(subscriber, topic) { GROUP_FIRST } else { subscriber }
+}
+
+/// Whether a message that comes to this subscriber is one that its group shares.
+pub(crate) fn is_shared(subscriber: SubscriberIndex, topic: &str) -> bool {
+    subscriber >= GROUP_FIRST && topic.starts_with("crash/")
+}
 
 /// How surely a message comes to a subscriber, if at all: as it was published, and no more than the
 /// highest of the filters that match wants.
@@ -117,6 +135,7 @@ pub(crate) fn granted(subscriber: SubscriberIndex, topic: &str, published: Qos) 
 
 fn is_match(filter: &str, topic: &str) -> bool {
     let mut words = topic.split('/');
+    let filter = filter.strip_prefix("$share/crash/").unwrap_or(filter);
     for wanted in filter.split('/') {
         match (wanted, words.next()) {
             ("#", _) => return true,
@@ -135,6 +154,8 @@ fn the_highest_filter_that_matches_decides() {
     assert_eq!(granted(2, "crash/2/b", TWICE), Some(TWICE));
     assert_eq!(granted(2, "crash/2/b", ONCE), Some(ONCE));
     assert_eq!(granted(4, "crash/0/a/b", ONCE), None);
+    assert_eq!(granted(6, "crash/0/a", TWICE), Some(TWICE));
+    assert_eq!((place(6, "crash/0/a"), place(6, MARK_TOPIC), place(4, "crash/0/a")), (5, 6, 4));
     assert_eq!(granted(4, "crash/0", ONCE), None);
     for subscriber in 0..SUBSCRIBERS.len() {
         assert!(granted(subscriber, MARK_TOPIC, ONCE).is_some());

@@ -5,6 +5,9 @@
 //!
 //! A message is called by its own topic, or `$q/<queue>` where it was published to the queue by name
 //! or its key is no topic. It comes with the QoS of the subscription: the queue is its publisher.
+//! That is 1 at most where the session outlives the connection: what is not answered goes back to
+//! the queue, so its packet id means something else afterwards, which a client that remembers it
+//! from QoS 2 would not know.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -139,6 +142,8 @@ impl Mqtt {
         cx: &mut Context<'_>,
     ) -> Begun {
         let window = self.link.window;
+        let assurance =
+            if self.link.is_lasting { assurance.min(Assurance::AtLeastOnce) } else { assurance };
         let queues = self.queues.get_or_insert_default();
         if let Some(consumer) = queues.find(queue) {
             consumer.number = number;

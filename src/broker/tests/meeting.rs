@@ -8,7 +8,8 @@ use super::cluster::{Cluster, Shape, Told, on_every_node};
 use super::disk_machine::start;
 use super::subscriber::*;
 use crate::broker::Sizes;
-use crate::command::Now;
+use crate::command::{Now, Publish, Published};
+use crate::ids::PublishSeq;
 use crate::properties::TOPICS;
 use crate::subscriber::*;
 
@@ -304,5 +305,46 @@ fn what_is_stored_is_kept_at_the_other_side() {
         let (client, opened) = c.open(&session("s", Lasts::Forever));
         assert!(opened.resumed);
         assert_eq!(c.accept_all(client).len(), publishers.len());
+    }
+}
+
+///
+#[test]
+fn what_is_published_by_key_can_be_kept_for_its_topic() {
+    // What is kept outlives everybody, so these nodes do not end empty.
+    for (shards, apart) in [(1, false), (2, false), (5, false), (2, true), (5, true)] {
+        let shape = Shape { shards, apart, seed: 1, memory_bytes_max: u64::MAX };
+        let _told = Told(shape);
+        let c = &mut Cluster::new(shape);
+        let publishers = publishers(c);
+        let (queue, owner) = bound(c, 1, "a.#");
+        let reader = c.connect(0);
+        let retain = |c: &mut Cluster, n: u64, key: &str, topic: &str, body: &str| {
+            let publisher = publishers[usize::try_from(n).unwrap() % publishers.len()];
+            let (at, now) = (c.seats[publisher.0].at.connection, c.now);
+            let seq = Some(PublishSeq(n + 1));
+            let message = Publish { seq, ..publish(TOPICS, key, body) };
+            let broker = c.broker_of(publisher);
+            let published = broker.publish_retained(at, ONE, &message, topic, now).unwrap();
+            c.rest();
+            assert!(published == Published::Stored || c.heard(publisher).contains(&(n + 1)));
+        };
+        for n in 0..12 {
+            let (key, topic) = (format!("a.{}", n % 6), format!("a/{}", n % 6));
+            retain(c, n, &key, &topic, &n.to_string());
+        }
+        retain(c, 12, "a.0", "a/0", "");
+        retain(c, 13, "$a.0", "$a/0", "server's own");
+        retain(c, 14, "a.+", "a/+", "no topic");
+        assert_eq!(c.drain(owner, &queue).len(), 14, "everything that begins with a");
+        let expected = (1..6).map(|n| (format!("a/{n}"), (n + 6).to_string())).collect();
+        assert_eq!(c.read(reader, "#"), expected);
+        assert!(c.read(reader, "$a/#").is_empty());
+        for n in 1..6 {
+            retain(c, 20 + n, &format!("a.{n}"), &format!("a/{n}"), "");
+        }
+        assert!(c.read(reader, "#").is_empty());
+        c.drain(owner, &queue);
+        c.audit();
     }
 }

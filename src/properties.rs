@@ -21,6 +21,8 @@ pub struct Properties {
     pub assurance: Option<Assurance>,
     /// It is, or is to be, the retained message of its topic.
     pub retain: bool,
+    /// A connection left it behind when it broke.
+    pub will: bool,
     /// The body is UTF-8 text.
     pub is_text: bool,
     /// MIME type of the body.

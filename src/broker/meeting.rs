@@ -2,10 +2,18 @@
 //! filters by words between slashes, and the other way round (mqtt.md ).
 //!
 //! The two exchanges of a virtual host know each other; a walk that comes by one of them goes on at
-//! the other under the translated key, if anything is bound there. May import `properties`.
+//! the other under the translated key, if anything is bound there. May import `properties` and the
+//! broker's parts.
+
+use std::rc::Rc;
 
 use super::Broker;
-use crate::ids::{ExchangeId, VhostId};
+use super::mail::Reported;
+use super::publish::{Report, more_keys};
+use super::retained::is_topic;
+use super::route::RouteCache;
+use crate::command::{Now, Publish, Published, Refusal};
+use crate::ids::{ChannelId, ConnectionId, ExchangeId, VhostId};
 use crate::properties::{TOPICS, key_of_topic, topic_of_key};
 use crate::subscriber::{FILTERS, GROUPS};
 
@@ -45,5 +53,47 @@ impl Broker {
             entry.meeting = Some(Meeting { with: topics, translate: key });
             entry.groups = groups;
         }
+    }
+
+    /// Publishes what becomes the retained message of this topic as well, whatever its key and exchange
+    /// are, or, without a body, takes that away; stored means both, and what is kept counts as taken (mqtt.md X-11). Topics
+    /// of the server's own are not retained.
+    ///
+    /// # Errors
+    /// As [`Broker::publish`].
+    pub fn publish_retained(
+        &mut self,
+        connection: ConnectionId,
+        channel: ChannelId,
+        publish: &Publish<'_>,
+        topic: &str,
+        now: Now,
+    ) -> Result<Published, Refusal> {
+        let entered = self.connections.get(connection).and_then(|c| c.entered.clone());
+        let keeps = is_topic(topic) && !topic.starts_with('$');
+        let Some(entered) = entered.filter(|_| keeps) else {
+            return self.publish(connection, channel, publish, now);
+        };
+        self.check_storage()?;
+        let mut cache = RouteCache::default();
+        if self.find_route(&entered, publish, &mut cache)?.is_some() {
+            // It goes another way: no topic has it now.
+            return self.publish(connection, channel, publish, now);
+        }
+        let route = &cache.route;
+        let message = self.make_message(route, publish, now);
+        let kept = message.as_ref().and_then(|m| m.readdressed(Rc::from(FILTERS), topic));
+        let (Some(message), Some(kept)) = (message, kept) else { return Ok(Published::Overflowed) };
+        let report = publish.seq.map(|seq| Reported { connection, channel, seq });
+        let wanted = report.and_then(|report| self.await_stored(Report::Publisher(report)));
+        self.follow_far(route, &message, more_keys(publish).as_deref(), None, wanted);
+        let mut put = self.retain(entered.vhost, &kept, wanted, now);
+        put = put.and(self.follow_groups(route, &message, wanted, now));
+        for queue in &route.queues {
+            put = put.and(self.enqueue(*queue, message.clone(), now));
+        }
+        let Some(pending) = wanted else { return Ok(Published::Stored) };
+        self.stored_as(pending, put);
+        Ok(Published::Pending)
     }
 }

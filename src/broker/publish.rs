@@ -573,7 +573,7 @@ pub(super) enum Detour {
     Delay { exchange: ExchangeId, delay_ms: u64 },
 }
 
-fn more_keys(publish: &Publish<'_>) -> Option<Box<[Box<str>]>> {
+pub(super) fn more_keys(publish: &Publish<'_>) -> Option<Box<[Box<str>]>> {
     let more = publish.extra_keys.iter().chain(publish.hidden_keys);
     let keys: Box<[Box<str>]> = more.map(|k| Box::from(*k)).collect();
     (!keys.is_empty()).then_some(keys)

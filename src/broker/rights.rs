@@ -57,6 +57,17 @@ impl Broker {
         rights.allows_subscribe(filter).then_some(()).ok_or_else(|| refused(Access::Read))
     }
 
+    /// Whether the connection may publish to this queue by its name: who has been given the queue as a
+    /// topic needs the right on the queue as well (mqtt.md X-07).
+    ///
+    /// # Errors
+    /// `AccessRefused`.
+    pub fn permit_queue(&self, connection: ConnectionId, queue: &str) -> Result<(), Refusal> {
+        let entered = self.connections.get(connection).and_then(|c| c.entered.as_ref());
+        let entered = entered.ok_or_else(|| refused(Access::Write))?;
+        self.permit(entered, Access::Write, Entity::Queue, queue)
+    }
+
     fn permit_filters(&self, connection: ConnectionId, access: Access) -> Result<(), Refusal> {
         let entered = self.connections.get(connection).and_then(|c| c.entered.as_ref());
         let entered = entered.ok_or_else(|| refused(access))?;

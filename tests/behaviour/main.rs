@@ -16,5 +16,6 @@
 mod support;
 
 mod amqp091;
+mod meeting;
 mod mqtt;
 mod transport;

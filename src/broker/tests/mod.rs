@@ -27,6 +27,7 @@ mod disk_world;
 mod durability;
 mod groups;
 mod later;
+mod meeting;
 mod pressure;
 mod restart;
 mod retained;

@@ -1,15 +1,16 @@
 //! Messages that cross between this protocol and others: their properties in neutral words and
-//! back (mqtt.md and the table of 5.3). May import `message`, `properties`,
-//! `subscriber`, `value`, `wire` and the table of protocols.
+//! back (mqtt.md and the table of 5.3). May import `broker`, `command`,
+//! `message`, `properties`, `subscriber`, `value`, `wire` and the table of protocols.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use crate::command::Now;
+use crate::command::{self, Now, Published, Refusal};
+use crate::ids::{ChannelId, ConnectionId};
 use crate::message::Message;
 use crate::properties::{self, TOPICS, key_of_topic, topic_of_key};
-use crate::protocol::neutral_properties;
-use crate::subscriber::Assurance;
+use crate::protocol::{Context, neutral_properties};
+use crate::subscriber::{Assurance, FILTERS};
 use crate::value::{Table, Value};
 
 use super::wire::properties::Properties;
@@ -18,7 +19,8 @@ use super::wire::table_buffer::TableBuffer;
 /// Headers that say what this protocol has no property for.
 const TOPIC: &str = "x-mqtt-topic";
 const ASSURANCE: &str = "x-mqtt-publish-qos";
-const RETAIN: &str = "x-mqtt-retain";
+pub(super) const RETAIN: &str = "x-mqtt-retain";
+const WILL: &str = "x-mqtt-will";
 const IS_TEXT: &str = "x-mqtt-payload-format";
 const CONTENT_TYPE: &str = "x-mqtt-content-type";
 const RESPONSE_TOPIC: &str = "x-reply-to-topic";
@@ -83,6 +85,26 @@ impl Translated {
     }
 }
 
+/// Hands a publish to the broker. One that asks for it becomes the retained message of its topic as
+/// well, if its exchange is one of those where both meet and its key is a topic.
+#[inline]
+pub(super) fn hand_over(
+    publish: &command::Publish<'_>,
+    retains: bool,
+    (connection, channel): (ConnectionId, ChannelId),
+    cx: &mut Context<'_>,
+) -> Result<Published, Refusal> {
+    let topic = || match publish.exchange {
+        TOPICS => topic_of_key(publish.routing_key),
+        FILTERS => Some(publish.routing_key.to_owned()),
+        _ => None,
+    };
+    if retains && let Some(topic) = topic() {
+        return cx.broker.publish_retained(connection, channel, publish, &topic, cx.now);
+    }
+    cx.broker.publish(connection, channel, publish, cx.now)
+}
+
 /// The headers that carry what this protocol has no property for.
 fn headers_of<'a>(
     neutral: &'a properties::Properties,
@@ -92,6 +114,7 @@ fn headers_of<'a>(
     headers.extend(topic.map(|topic| (TOPIC, Value::text(topic))));
     headers.extend(neutral.assurance.map(|a| (ASSURANCE, Value::U8(level(a)))));
     headers.extend(neutral.retain.then_some((RETAIN, Value::Bool(true))));
+    headers.extend(neutral.will.then_some((WILL, Value::Bool(true))));
     headers.extend(neutral.is_text.then_some((IS_TEXT, Value::U8(1))));
     let long_type = neutral.content_type.as_deref().filter(|text| text.len() > SHORT_BYTES_MAX);
     headers.extend(long_type.map(|text| (CONTENT_TYPE, Value::Text(text.into()))));
@@ -122,6 +145,7 @@ pub(super) fn neutral(block: &[u8]) -> properties::Properties {
         topic: text(TOPIC),
         assurance,
         retain: headers.get(RETAIN).and_then(Value::as_bool) == Some(true),
+        will: false,
         is_text: headers.get(IS_TEXT).and_then(Value::as_integer) == Some(1),
         content_type: all.content_type.map(Into::into).or_else(long_type),
         response_topic,
@@ -205,6 +229,7 @@ mod tests {
             topic: None,
             assurance: Some(Assurance::ExactlyOnce),
             retain: true,
+            will: false,
             is_text: true,
             content_type: Some([b'x'; 300].into()),
             response_topic: Some("answers/here".into()),

@@ -16,6 +16,7 @@ use crate::protocol::octets::Decoded;
 
 use super::channel::{Channel, Mode};
 use super::deliver::no_route;
+use super::foreign;
 use super::link::{Link, channel_id};
 use super::reply_code::{Fault, ReplyCode};
 use super::vet::{Publisher, vet};
@@ -330,7 +331,8 @@ impl Channel {
             body: whole.body,
             seq: seq.map(|seq| PublishSeq(seq.0.saturating_add(self.seq_base))),
         };
-        match cx.broker.publish(link.id(), channel_id(self.number), &publish, cx.now) {
+        let at = (link.id(), channel_id(self.number));
+        match foreign::hand_over(&publish, vetted.retains, at, cx) {
             Ok(published) => {
                 if published == Published::Unroutable {
                     self.give_back_unroutable(&publish, link, cx);

@@ -9,6 +9,7 @@ use crate::message::{Body, Traits};
 use crate::protocol::Context;
 
 use super::channel::{Channel, Flow, Mode, Then, settle_one, unexpected};
+use super::foreign;
 use super::link::{Link, channel_id};
 use super::publish::Whole;
 use super::reply_code::{Fault, ReplyCode};
@@ -24,6 +25,7 @@ struct Held {
     visible_keys: Vec<Box<str>>,
     hidden_keys: Vec<Box<str>>,
     mandatory: bool,
+    retains: bool,
     traits: Traits,
     block: Box<[u8]>,
     body: Bytes,
@@ -71,6 +73,7 @@ impl Transaction {
             visible_keys: own(&vetted.visible_keys),
             hidden_keys: own(&vetted.hidden_keys),
             mandatory: whole.mandatory,
+            retains: vetted.retains,
             traits: vetted.traits,
             block: vetted.block.into(),
             body: match whole.body {
@@ -178,9 +181,8 @@ impl Channel {
             body: Body::Owned(held.body),
             seq: Some(PublishSeq(transaction.next_seq().saturating_add(self.seq_base))),
         };
-        let published = cx
-            .broker
-            .publish(link.id(), channel_id(self.number), &publish, cx.now)
+        let at = (link.id(), channel_id(self.number));
+        let published = foreign::hand_over(&publish, held.retains, at, cx)
             .map_err(|refusal| link.fault(refusal))?;
         match published {
             Published::Stored => {}

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use crate::auth::Identity;
 use crate::message::Traits;
 
+use super::foreign::RETAIN;
 use super::reply_code::{Fault, ReplyCode};
 use super::wire::field_table::TableRef;
 use super::wire::field_value::FieldRef;
@@ -31,6 +32,8 @@ pub(super) struct Vetted<'a> {
     pub(super) block: Cow<'a, [u8]>,
     pub(super) visible_keys: Vec<&'a str>,
     pub(super) hidden_keys: Vec<&'a str>,
+    /// A header asks for it to be retained (mqtt.md X-11).
+    pub(super) retains: bool,
 }
 
 /// Who publishes.
@@ -58,6 +61,7 @@ pub(super) fn vet<'a>(
         block: Cow::Borrowed(block),
         visible_keys: Vec::new(),
         hidden_keys: Vec::new(),
+        retains: false,
     };
     if let Some(text) = scan.expiration {
         vetted.traits.expiration_ms = Some(expiration(text)?);
@@ -98,7 +102,7 @@ fn check_user(claimed: &[u8], identity: Option<&Identity>) -> Result<(), Fault> 
     )))
 }
 
-/// Collects the sender's further routing keys; tells whether some must stay hidden.
+/// Collects the sender's further routing keys and whether it is to be retained; tells whether some must stay hidden.
 fn take_keys<'a>(headers: TableRef<'a>, vetted: &mut Vetted<'a>) -> Result<bool, Fault> {
     let mut is_hidden = false;
     for (name, value) in headers.iter() {
@@ -108,6 +112,7 @@ fn take_keys<'a>(headers: TableRef<'a>, vetted: &mut Vetted<'a>) -> Result<bool,
                 vetted.hidden_keys = keys(BCC, value)?;
                 is_hidden = true;
             }
+            RETAIN => vetted.retains = value == FieldRef::Bool(true),
             _ => {}
         }
     }

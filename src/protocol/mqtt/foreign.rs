@@ -24,7 +24,12 @@ pub(super) fn translated(message: &Message) -> Option<Message> {
     } else {
         topic_of_key(message.routing_key())?
     };
-    check_name(&topic).ok()?;
+    translated_as(message, &topic)
+}
+
+/// The same under this topic.
+pub(super) fn translated_as(message: &Message, topic: &str) -> Option<Message> {
+    check_name(topic).ok()?;
     let neutral = neutral_properties(message);
     let traits = message.traits();
     let usual = if traits.persistent { Assurance::AtLeastOnce } else { Assurance::AtMostOnce };
@@ -44,7 +49,7 @@ pub(super) fn translated(message: &Message) -> Option<Message> {
         None => Body::Slice(message.body()),
     };
     let traits = crate::message::Traits { protocol: TAG, ..traits };
-    Message::new(Rc::from(exchange), &topic, traits, &block, body, message.received_ms())
+    Message::new(Rc::from(exchange), topic, traits, &block, body, message.received_ms())
 }
 
 /// What is forwarded of neutral properties, as version 5 writes it. What does not fit there is left
@@ -84,6 +89,7 @@ pub(super) fn neutral(block: &[u8]) -> Properties {
         topic: None,
         assurance: Some(block.assurance),
         retain: block.retain,
+        will: block.will,
         is_text: read.is_text == Some(true),
         content_type: read.content_type.map(|text| text.as_bytes().into()),
         response_topic: read.response_topic.map(Into::into),
@@ -181,6 +187,7 @@ mod tests {
             topic: None,
             assurance: Some(Assurance::ExactlyOnce),
             retain: true,
+            will: false,
             is_text: true,
             content_type: Some(b"x".as_slice().into()),
             response_topic: Some("r/t".into()),

@@ -16,6 +16,7 @@
 //! | SUBSCRIBE, UNSUBSCRIBE; what filters want of a message | `subscribe`, `interest` |
 //! | retained messages for new subscriptions | `retained` |
 //! | wills | `will` |
+//! | queues as topics: `$q/<queue>` | `queues` |
 //! | what a message carries in the broker; messages of other protocols | `block`, `foreign` |
 //! | topic aliases | `alias` |
 //! | refusals to reason codes | `reason` |
@@ -33,6 +34,26 @@
 //! | PUBACK for QoS 2 and the like | | 0x82, closed (abuse row 70) |
 //! | a planned stop | | wills are not sent (H-35) |
 //! | enhanced authentication | optional | none: 0x8C |
+//!
+//! # Where others are met
+//!
+//! What of mqtt.md 5.3 is built, and where. Not named here: not built.
+//!
+//! | | what | where |
+//! |---|---|---|
+//! | X-01 | virtual hosts by listener and user name | `connect` |
+//! | X-02 to X-05 | topics are keys and keys are topics, by the way of RabbitMQ: `escaped` is for permissions only, `$` topics never reach keys, `x-mqtt-topic` is not read | `broker::meeting`, `foreign` |
+//! | X-06 | sessions are queues that others see and cannot use | `broker::subscriber` |
+//! | X-07 | queues as topics, without the time after which a delivery is called back | `queues` |
+//! | X-09 | QoS is persistence, and a header; what is not persistent comes with QoS 0 whatever that says | `foreign` |
+//! | X-10 | who is answered knows that both sides have it | `broker::publish` |
+//! | X-11 | publishing by key what is retained; not: retained messages for new bindings | `broker::meeting` |
+//! | X-12 | wills are messages; not: `user_id` | `foreign` |
+//! | X-13 | topics and queues meet permissions | `broker::rights` |
+//! | X-14 | what is left of a message's life | `deliver`, `foreign` |
+//! | X-16 | what is too large for a client does not go there | `deliver` |
+//!
+//! Not built: X-08 exchanges by name, X-15 dead letters of sessions, X-17 streams.
 
 mod acks;
 mod alias;
@@ -50,6 +71,7 @@ mod liveness;
 mod outgoing;
 mod packet;
 mod publish;
+mod queues;
 mod reason;
 mod receive;
 mod retained;

@@ -93,6 +93,11 @@ impl Outgoing {
         self.waited = self.waited.max(number);
     }
 
+    /// The position of the delivery that was held first.
+    pub(super) fn first_held(&self) -> Option<u64> {
+        self.held.front().map(|(delivery, _)| delivery.position)
+    }
+
     /// A delivery that was held and can be sent now.
     pub(super) fn unhold(&mut self) -> Option<Delivery> {
         let (delivery, wait) = self.held.front()?;

@@ -34,12 +34,17 @@ impl Mqtt {
                 self.on_publish(&publish, cx)
             }
             Kind::Puback => {
-                self.on_puback(Ack::decode(AckKind::Puback, body, version)?.packet_id, cx)?;
+                let ack = Ack::decode(AckKind::Puback, body, version)?;
+                if !self.answers_queued(&ack, cx)? {
+                    self.on_puback(ack.packet_id, cx)?;
+                }
                 Ok(Flow::Go)
             }
             Kind::Pubrec => {
                 let ack = Ack::decode(AckKind::Pubrec, body, version)?;
-                self.on_pubrec(ack.packet_id, ack.code, cx)?;
+                if !self.answers_queued(&ack, cx)? {
+                    self.on_pubrec(ack.packet_id, ack.code, cx)?;
+                }
                 Ok(Flow::Go)
             }
             Kind::Pubrel => {
@@ -47,7 +52,10 @@ impl Mqtt {
                 Ok(Flow::Go)
             }
             Kind::Pubcomp => {
-                self.on_pubcomp(Ack::decode(AckKind::Pubcomp, body, version)?.packet_id, cx)?;
+                let ack = Ack::decode(AckKind::Pubcomp, body, version)?;
+                if !self.answers_queued(&ack, cx)? {
+                    self.on_pubcomp(ack.packet_id, cx)?;
+                }
                 Ok(Flow::Go)
             }
             Kind::Subscribe => self.on_subscribe(&Subscribe::decode(body, version)?, cx),

@@ -11,6 +11,7 @@ use crate::subscriber::{Assurance, FILTERS};
 
 use super::acks::Owed;
 use super::block::{Block, TAG};
+use super::queues::queue_of;
 use super::reason::code_of;
 use super::session::{Flow, Mqtt, ONCE, TWICE};
 use super::wire::PacketId;
@@ -195,13 +196,17 @@ impl Mqtt {
         seq: Option<PublishSeq>,
         cx: &mut Context<'_>,
     ) -> Result<Published, ReasonCode> {
-        check_topic(topic, &self.link)?;
+        let queue = queue_of(topic);
+        if queue.is_none() {
+            check_topic(topic, &self.link)?;
+        }
+        let retain = publish.retain && queue.is_none();
         let assurance = assurance(publish.promise);
         let properties = &publish.properties.message;
         let mut scratch = Vec::new();
         let block = Block {
             assurance,
-            retain: publish.retain,
+            retain,
             will: false,
             publisher: self.link.publisher,
             forwarded: properties.forwarded(&mut scratch),
@@ -223,8 +228,8 @@ impl Mqtt {
             }
         };
         let message = command::Publish {
-            exchange: FILTERS,
-            routing_key: topic,
+            exchange: if queue.is_some() { "" } else { FILTERS },
+            routing_key: queue.unwrap_or(topic),
             extra_keys: &[],
             hidden_keys: &[],
             // Who hears of it wants to know whether anybody took it (H-03).
@@ -234,8 +239,11 @@ impl Mqtt {
             body: Body::Slice(publish.payload),
             seq,
         };
+        if queue.is_some() {
+            return self.publish_to_queue(&message, channel, cx);
+        }
         let id = self.link.id();
-        cx.broker.publish_topic(id, channel, &message, publish.retain, cx.now).map_err(
+        cx.broker.publish_topic(id, channel, &message, retain, cx.now).map_err(
             |refusal: Refusal| {
                 tracing::debug!(peer = %self.link.peer.remote, ?refusal, "publish refused");
                 code_of(&refusal)

@@ -19,6 +19,7 @@ use super::limits::CONNECT_BYTES_MAX;
 use super::link::Link;
 use super::liveness::Liveness;
 use super::outgoing::Outgoing;
+use super::queues::Queues;
 use super::receive::Incoming;
 use super::subscribe::Requests;
 use super::wire::fault::Fault;
@@ -41,6 +42,8 @@ pub(super) const RECEIVED: ChannelId = ChannelId(5);
 pub(super) const RETAINED: ChannelId = ChannelId(6);
 /// Deliveries with QoS 2 that are sent once they are kept.
 pub(super) const KEPT: ChannelId = ChannelId(7);
+/// Queues that the client has subscribed to.
+pub(super) const QUEUES: ChannelId = ChannelId(8);
 
 /// Where a connection is in its life.
 #[derive(Debug)]
@@ -112,6 +115,7 @@ pub(super) struct Mqtt {
     pub(super) incoming: Option<Box<Incoming>>,
     pub(super) aliases: Option<Box<Aliases>>,
     pub(super) requests: Option<Box<Requests>>,
+    pub(super) queues: Option<Box<Queues>>,
 }
 
 impl Mqtt {
@@ -131,6 +135,7 @@ impl Mqtt {
             incoming: None,
             aliases: None,
             requests: None,
+            queues: None,
         }
     }
 
@@ -204,6 +209,8 @@ impl Mqtt {
     fn on_broker_answer(&mut self, channel: ChannelId, answer: Answer, cx: &mut Context<'_>) {
         if channel == RETAINED {
             self.on_retained_read(&answer, cx);
+        } else if channel == QUEUES {
+            self.on_queue_answered(answer, cx);
         } else if matches!(self.phase, Phase::Opening(_)) {
             self.on_opened(answer, cx);
         } else {
@@ -213,6 +220,9 @@ impl Mqtt {
 
     fn dispatch_event(&mut self, event: Event, cx: &mut Context<'_>) {
         match event {
+            Event::Delivery(delivery) if delivery.channel == QUEUES => {
+                self.on_queue_delivery(delivery, cx);
+            }
             Event::Delivery(delivery) => self.on_delivery(delivery, cx),
             Event::Answer { channel, answer } => self.on_broker_answer(channel, answer, cx),
             Event::Stored { channel, seq, accepted } => {
@@ -222,6 +232,14 @@ impl Mqtt {
             Event::Retained { message, .. } => self.on_retained(&message, cx),
             Event::PublishResumed => self.is_paused = false,
             Event::TakenOver => self.on_taken_over(cx),
+            Event::ConsumerGone { channel: QUEUES, consumer } => {
+                // There is no packet that could tell the client.
+                tracing::info!(
+                    client = &*self.link.client,
+                    "a queue with a subscriber was deleted"
+                );
+                self.forget_consumer(consumer, cx);
+            }
             Event::ConsumerGone { .. } => {
                 let text = "the session was deleted";
                 self.fail(Fault::new(ReasonCode::AdministrativeAction, text), cx);
@@ -342,9 +360,12 @@ impl Session for Mqtt {
         if self.requests.is_some() {
             self.read_on(false, cx);
         }
+        if matches!(self.phase, Phase::Closed) {
+            self.give_back_queued(cx);
+        }
     }
 
-    fn on_lost(&mut self, why: &str, _cx: &mut Context<'_>) {
+    fn on_lost(&mut self, why: &str, cx: &mut Context<'_>) {
         if self.is_open() {
             tracing::info!(
                 peer = %self.link.peer.remote,
@@ -354,7 +375,9 @@ impl Session for Mqtt {
                 "connection lost"
             );
         }
-        // What is out goes back when the connection leaves the broker's table, and so does its will.
+        self.give_back_queued(cx);
+        // What is out of the session goes back when the connection leaves the broker's table, and so
+        // does its will.
         self.phase = Phase::Closed;
     }
 
@@ -364,6 +387,7 @@ impl Session for Mqtt {
             cx.broker.set_will(self.link.id(), None, cx.now);
         }
         self.fail(Fault::new(ReasonCode::ServerShuttingDown, "the server stops"), cx);
+        self.give_back_queued(cx);
         self.next()
     }
 }

@@ -13,6 +13,7 @@ use crate::subscriber::{FilterName, Subscription};
 
 use super::block::{assurance_of, level};
 use super::limits::{FILTERS_PER_PACKET_MAX, REQUESTS_WAITING_MAX};
+use super::queues::{Begun, queue_of};
 use super::reason::code_of;
 use super::retained::{Read, Reading};
 use super::session::{Flow, Mqtt, SESSION};
@@ -31,8 +32,15 @@ struct Wish {
     handling: RetainHandling,
     /// What it was before.
     before: Option<Subscription>,
-    /// It was refused without asking the broker.
+    /// It was refused without asking the broker, or is a queue's and the broker refused it.
     refused: Option<ReasonCode>,
+}
+
+impl Wish {
+    /// The queue, if it is one that is subscribed to.
+    fn queue(&self) -> Option<&str> {
+        queue_of(&self.subscription.name.filter).filter(|_| self.subscription.name.group.is_none())
+    }
 }
 
 /// What waits for the broker.
@@ -48,6 +56,8 @@ pub(super) struct Requests {
     /// The first is with the broker if `is_asked`.
     waiting: VecDeque<Request>,
     is_asked: bool,
+    /// How many filters of the first are dealt with, as far as they are queues.
+    queues_done: usize,
     /// Retained messages that new subscriptions are still to be shown.
     pub(super) reads: VecDeque<Read>,
     pub(super) reading: Reading,
@@ -138,13 +148,22 @@ impl Mqtt {
         // Each round answers one request, so this ends.
         while self.is_open() {
             let Some(requests) = self.requests.as_mut().filter(|r| !r.is_asked) else { return };
-            let Some(first) = requests.waiting.front_mut() else { return };
+            if requests.waiting.is_empty() {
+                return;
+            }
             requests.is_asked = true;
+            if self.ask_queues(cx) != Some(true) {
+                return;
+            }
+            let requests = self.requests.get_or_insert_default();
+            let Some(first) = requests.waiting.front_mut() else { return };
             let command = match first {
                 Request::Subscribe { wishes, .. } => {
                     let max = self.link.limits.subscriptions_max;
                     let mut subscriptions = Vec::new();
-                    for wish in wishes.iter_mut().filter(|wish| wish.refused.is_none()) {
+                    let of_session =
+                        |wish: &&mut Wish| wish.refused.is_none() && wish.queue().is_none();
+                    for wish in wishes.iter_mut().filter(of_session) {
                         let name = &wish.subscription.name;
                         if max > 0 && self.interest.len() >= max && !self.interest.has(name) {
                             wish.refused = Some(ReasonCode::QuotaExceeded);
@@ -173,6 +192,87 @@ impl Mqtt {
         }
     }
 
+    /// Asks about the queues of the first request one by one. `false`: an answer is awaited; `None`:
+    /// there is no request.
+    fn ask_queues(&mut self, cx: &mut Context<'_>) -> Option<bool> {
+        // Each round deals with one filter, so this ends.
+        loop {
+            let requests = self.requests.as_mut()?;
+            let at = requests.queues_done;
+            let begun = match requests.waiting.front()? {
+                Request::Subscribe { wishes, .. } => {
+                    let Some(wish) = wishes.get(at) else { return Some(true) };
+                    let Some(queue) = wish.queue().filter(|_| wish.refused.is_none()) else {
+                        requests.queues_done = at.saturating_add(1);
+                        continue;
+                    };
+                    let (queue, subscription) = (Box::<str>::from(queue), &wish.subscription);
+                    let (assurance, number) = (subscription.assurance, subscription.number);
+                    let max = self.link.limits.subscriptions_max;
+                    let count = self.interest.len().saturating_add(self.queues_len());
+                    if max > 0 && count >= max && self.granted(&queue).is_none() {
+                        self.queue_done(Err(ReasonCode::QuotaExceeded));
+                        continue;
+                    }
+                    self.begin_queue(&queue, assurance, number, cx)
+                }
+                Request::Unsubscribe { filters, .. } => {
+                    let Some(filter) = filters.get(at) else { return Some(true) };
+                    let name = filter.as_ref().ok().filter(|name| name.group.is_none());
+                    let Some(queue) = name.and_then(|name| queue_of(&name.filter)) else {
+                        requests.queues_done = at.saturating_add(1);
+                        continue;
+                    };
+                    let queue = Box::<str>::from(queue);
+                    let Some(begun) = self.end_queue(&queue, cx) else {
+                        self.queue_done(Err(ReasonCode::NoSubscriptionExisted));
+                        continue;
+                    };
+                    begun
+                }
+            };
+            match begun {
+                Begun::Waits => return Some(false),
+                Begun::Done(result) => self.queue_done(result.map_err(|r| code_of(&r))),
+            }
+        }
+    }
+
+    /// A queue of the first request is dealt with.
+    fn queue_done(&mut self, result: Result<(), ReasonCode>) {
+        let Some(requests) = &mut self.requests else { return };
+        let at = requests.queues_done;
+        requests.queues_done = at.saturating_add(1);
+        match requests.waiting.front_mut() {
+            Some(Request::Subscribe { wishes, .. }) => {
+                let Some(wish) = wishes.get_mut(at) else { return };
+                wish.refused = result.err();
+                let granted = wish.queue().map(Box::<str>::from);
+                let granted = granted.and_then(|queue| self.queues.as_ref()?.granted(&queue));
+                wish.subscription.assurance = granted.unwrap_or(wish.subscription.assurance);
+            }
+            Some(Request::Unsubscribe { filters, .. }) => {
+                if let Some(filter) = filters.get_mut(at) {
+                    *filter = Err(result.err().unwrap_or(ReasonCode::Success));
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// The broker has answered about a queue of the first request.
+    pub(super) fn on_queue_answered(&mut self, answer: Answer, cx: &mut Context<'_>) {
+        let result = self.queue_answered(answer, cx);
+        if !self.is_open() {
+            return;
+        }
+        self.queue_done(result.map_err(|refusal| code_of(&refusal)));
+        if let Some(requests) = &mut self.requests {
+            requests.is_asked = false;
+        }
+        self.ask(cx);
+    }
+
     /// The broker has answered the first request.
     pub(super) fn on_request_answered(&mut self, answer: Answer, cx: &mut Context<'_>) {
         if !self.is_open() {
@@ -187,6 +287,7 @@ impl Mqtt {
         if !std::mem::take(&mut requests.is_asked) {
             return;
         }
+        requests.queues_done = 0;
         match requests.waiting.pop_front() {
             Some(Request::Subscribe { packet_id, wishes }) => {
                 let results = subscribed(answer, wishes.len());
@@ -210,8 +311,10 @@ impl Mqtt {
         let mut results = results.into_iter();
         let mut reads = Vec::new();
         for wish in wishes {
+            let is_queue = wish.queue().is_some();
             let result = match wish.refused {
                 Some(code) => Err(code),
+                None if is_queue => Ok(false),
                 None => match results.next() {
                     Some(Ok(is_new)) => Ok(is_new),
                     Some(Err(refusal)) => Err(self.take_back(&wish, &refusal)),
@@ -230,7 +333,7 @@ impl Mqtt {
                 (Ok(is_new), RetainHandling::IfNew) => is_new,
                 (Ok(_), RetainHandling::Never) | (Err(_), _) => false,
             };
-            if is_shown && wish.subscription.name.group.is_none() {
+            if is_shown && !is_queue && wish.subscription.name.group.is_none() {
                 reads.push(Read::of(wish.subscription));
             }
         }

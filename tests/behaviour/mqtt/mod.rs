@@ -1,12 +1,12 @@
 //! MQTT 3.1, 3.1.1 and 5.0. The client here is written by hand, octet by octet.
 
-mod client;
+pub(crate) mod client;
 mod flow;
 mod ground;
 mod hostile_packets;
 mod hostile_sessions;
 mod hostile_topics;
-mod octets;
+pub(crate) mod octets;
 mod quality;
 mod restarts;
 mod retained;

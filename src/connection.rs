@@ -245,6 +245,7 @@ impl Connection {
             }
             // Less than a whole frame is shown as well: it is a sign of life of a slow peer.
         }
+        self.hub.read_mail(now);
         let mut broker = self.hub.broker.borrow_mut();
         let mut context = Context { broker: &mut broker, out: &mut self.output, now };
         let (taken, next) = self.session.on_bytes(self.input.filled(), &mut context);

@@ -202,6 +202,15 @@ impl Hub {
         }
     }
 
+    /// Reads what other shards have said by now, so that a connection's input meets what was told
+    /// before it came: a subscription that was made at another shard a moment earlier is known here.
+    pub(crate) fn read_mail(&self, now: Now) {
+        let mut broker = self.broker.borrow_mut();
+        self.shard
+            .mesh()
+            .try_drain(|origin, crossing| self.read(&mut broker, origin, crossing, now));
+    }
+
     fn read(&self, broker: &mut Broker, origin: Origin, crossing: Crossing, now: Now) {
         match crossing {
             Crossing::Broker(envelope) => {

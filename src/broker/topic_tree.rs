@@ -147,7 +147,6 @@ impl<V> TopicTree<V> {
         }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "what is read is mostly changed as well"))]
     /// The value of a pattern.
     pub(crate) fn get(&self, pattern: &str) -> Option<&V> {
         self.node(self.find(pattern)?)?.value.as_ref()

@@ -61,6 +61,16 @@ pub(crate) fn node() -> Option<PathBuf> {
     NODE.get_or_init(install).clone()
 }
 
+/// The folder with the script that calls the system's Mosquitto clients.
+pub(crate) fn mosquitto() -> Option<PathBuf> {
+    // It says its version with exit code 1.
+    let there = Command::new("mosquitto_pub").arg("--version").output().is_ok();
+    let (tool, name) =
+        if there { ("true", "true") } else { ("mosquitto_pub", "mosquitto-clients") };
+    is_there(name, tool, &[], "mosquitto_pub and mosquitto_sub")?;
+    Some(source("shell"))
+}
+
 /// The suite as a compiled test binary.
 pub(crate) fn go() -> Option<PathBuf> {
     static GO: OnceLock<Option<PathBuf>> = OnceLock::new();

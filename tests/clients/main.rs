@@ -1,6 +1,7 @@
 //! Other people's clients, unchanged, against our broker: our own client would agree with our own
 //! mistakes. Each suite installs itself from its registry into `target/clients/` and runs as a
-//! process with the broker's address in its environment (`AMQP_URL`, `AMQP_HOST`, `AMQP_PORT`).
+//! process with the broker's addresses in its environment (`AMQP_URL`, `AMQP_HOST`, `AMQP_PORT`,
+//! `MQTT_HOST`, `MQTT_PORT`).
 //!
 //! A tool that is missing skips its suites and says so; with `CI=true` it fails them.
 //! `RINGMQ_TEST_ADDRESS=host:port BROKER=rabbitmq` runs the same suites against RabbitMQ.
@@ -59,6 +60,32 @@ fn amqplib(broker: &Broker) {
         .run(broker);
 }
 
+/// paho-mqtt of Python.
+fn paho(broker: &Broker) {
+    let Some(python) = install::python() else { return };
+    Suite::new("paho-mqtt", &python)
+        .args(["-m", "pytest", "--noconftest", "test_mqtt.py"])
+        .directory(install::source("python"))
+        .limit_s(180)
+        .run(broker);
+}
+
+/// MQTT.js of Node.
+fn mqtt_js(broker: &Broker) {
+    let Some(directory) = install::node() else { return };
+    Suite::new("MQTT.js", "node")
+        .args(["--test", "mqtt.test.mjs"])
+        .directory(directory)
+        .limit_s(180)
+        .run(broker);
+}
+
+/// mosquitto_pub and mosquitto_sub of the system, as a shell uses them.
+fn mosquitto(broker: &Broker) {
+    let Some(script) = install::mosquitto() else { return };
+    Suite::new("mosquitto_pub", "bash").args(["mosquitto.sh"]).directory(script).run(broker);
+}
+
 /// RabbitMQ's own client for Go.
 fn amqp091_go(broker: &Broker) {
     let Some(suite) = install::go() else { return };
@@ -86,4 +113,4 @@ macro_rules! on_two_setups {
     )+ };
 }
 
-on_two_setups!(pika, python_frameworks, amqplib, amqp091_go);
+on_two_setups!(pika, python_frameworks, amqplib, amqp091_go, paho, mqtt_js, mosquitto);

@@ -58,6 +58,8 @@ impl Suite {
             .env("AMQP_URL", format!("amqp://guest:guest@{addr}/%2f"))
             .env("AMQP_HOST", addr.ip().to_string())
             .env("AMQP_PORT", addr.port().to_string())
+            .env("MQTT_HOST", broker.mqtt_addr().ip().to_string())
+            .env("MQTT_PORT", broker.mqtt_addr().port().to_string())
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::null())
             .stderr(output.try_clone().expect("a second handle"))

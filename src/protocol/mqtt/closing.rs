@@ -1,11 +1,12 @@
 //! How connections end: on the client's wish, for an error, because another connection has the
 //! session (3.14, 4.8, 4.13; H-11 to H-14, H-35). May import the files of this folder, `broker`.
 
+use crate::command::Command;
 use crate::protocol::Context;
 use crate::subscriber::Lasts;
 
 use super::connect::lasts_of;
-use super::session::{Mqtt, Phase};
+use super::session::{Mqtt, Phase, SESSION};
 use super::wire::Version;
 use super::wire::connack::{Connack, ConnackProperties};
 use super::wire::disconnect::Disconnect;
@@ -31,8 +32,16 @@ impl Mqtt {
         );
         if self.is_open() {
             self.put_disconnect(fault.code, fault.text, cx);
+            self.leave(cx);
         }
         self.phase = Phase::Closed;
+    }
+
+    /// The session has no client from now on: what comes for it waits for the next one, although
+    /// the socket may be there for a while.
+    fn leave(&self, cx: &mut Context<'_>) {
+        // Nobody waits for the answer.
+        let _ = cx.broker.execute(self.link.id(), SESSION, Command::CloseConnection, cx.now);
     }
 
     /// Says why (3.14.0-1: only after CONNACK). Before version 5 there is no way to say it.
@@ -97,6 +106,7 @@ impl Mqtt {
             code = disconnect.code.octet(),
             "connection closed by the client"
         );
+        self.leave(cx);
         self.phase = Phase::Closed;
         Ok(())
     }

@@ -5,7 +5,7 @@ use crate::command::{Delivery, Outcome};
 use crate::ids::{DeliveryId, QueueRef};
 use crate::message::Message;
 use crate::protocol::Context;
-use crate::subscriber::{Assurance, RETAINED};
+use crate::subscriber::{Assurance, RETAINED, group_of};
 
 use super::alias::Said;
 use super::block::{Block, TAG};
@@ -120,7 +120,10 @@ impl Mqtt {
     fn plan(&mut self, message: &Message, redelivered: bool, cx: &Context<'_>) -> Option<Plan> {
         let block = Block::of(message);
         self.numbers.clear();
-        let wanted = self.interest.of(message.routing_key(), &mut self.numbers);
+        let wanted = match group_of(message.exchange()) {
+            Some(member) => self.interest.of_group(member, &mut self.numbers),
+            None => self.interest.of(message.routing_key(), &mut self.numbers),
+        };
         let expiry_s = match rest_of_life(message, cx.now.wall_ms) {
             Some(rest) => rest,
             // It was sent before, so it is finished (4.3.3-7, H-18).

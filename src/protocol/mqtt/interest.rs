@@ -121,22 +121,47 @@ impl Interest {
     }
 
     /// What is wanted of a message with this topic; `None`: no filter matches. Numbers of those
-    /// that match are appended.
+    /// that match are appended. What was chosen for a group has a copy of its own: the filters
+    /// without one count here.
     #[inline]
     pub(super) fn of(&self, topic: &str, numbers: &mut Vec<u32>) -> Option<Wanted> {
         let mut sum = None;
         match &self.many {
             None => {
-                for one in self.few.iter().filter(|s| matches(&s.name.filter, topic)) {
+                let own = self.few.iter().filter(|s| s.name.group.is_none());
+                for one in own.filter(|s| matches(&s.name.filter, topic)) {
                     add(&mut sum, Wish::from(one), numbers);
                 }
             }
             Some(many) => many.tree.matching(topic, |all| {
-                for (_, wish) in all {
+                for (_, wish) in all.iter().filter(|(group, _)| group.is_none()) {
                     add(&mut sum, *wish, numbers);
                 }
             }),
         }
+        sum
+    }
+
+    /// The same for a message that reached the client as a member of a group.
+    pub(super) fn of_group(
+        &self,
+        (group, filter): (&str, &str),
+        numbers: &mut Vec<u32>,
+    ) -> Option<Wanted> {
+        let wish = match &self.many {
+            None => {
+                let of_group = |s: &&Subscription| s.name.group.as_deref() == Some(group);
+                let mut members = self.few.iter().filter(of_group);
+                members.find(|s| *s.name.filter == *filter).map(Wish::from)
+            }
+            Some(many) => {
+                let all = many.tree.get(filter)?;
+                let found = all.iter().find(|(known, _)| known.as_deref() == Some(group));
+                found.map(|(_, wish)| *wish)
+            }
+        };
+        let mut sum = None;
+        add(&mut sum, wish?, numbers);
         sum
     }
 }
@@ -261,8 +286,11 @@ mod tests {
             assert!(!interest.has(&shared.name));
             assert_eq!(interest.insert(shared.clone()), None);
             assert_eq!(interest.len(), before + 2);
-            interest.remove(&shared.name);
             let mut numbers = Vec::new();
+            let of_group = interest.of_group(("g", "a"), &mut numbers).unwrap();
+            assert_eq!(of_group.assurance, Assurance::ExactlyOnce);
+            assert_eq!(interest.of_group(("other", "a"), &mut numbers), None);
+            assert!(numbers.is_empty());
             let wanted = interest.of("a", &mut numbers).unwrap();
             assert_eq!(wanted.assurance, Assurance::AtLeastOnce);
             assert_eq!(numbers, [2]);

@@ -41,6 +41,8 @@ mod closing;
 mod connect;
 mod deliver;
 mod foreign;
+#[doc(hidden)]
+pub mod fuzzing;
 mod interest;
 mod limits;
 mod link;

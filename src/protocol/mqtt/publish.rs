@@ -122,7 +122,11 @@ impl Mqtt {
             Ok(published) => self.owed(published, ReasonCode::Success)?,
             Err(code) => self.refused(code)?,
         };
-        self.incoming.get_or_insert_default().once.push(id.get(), owed);
+        let incoming = self.incoming.get_or_insert_default();
+        if publish.retain && owed == Owed::Waiting {
+            incoming.keep(ONCE, seq, topic);
+        }
+        incoming.once.push(id.get(), owed);
         self.answer_publishes(cx);
         Ok(())
     }
@@ -154,7 +158,11 @@ impl Mqtt {
             Ok(published) => (self.owed(published, ReasonCode::Success)?, None),
             Err(code) => (self.refused(code)?, None),
         };
-        self.incoming.get_or_insert_default().twice.push(id.get(), owed);
+        let incoming = self.incoming.get_or_insert_default();
+        if publish.retain && owed == Owed::Waiting && kept.is_none() {
+            incoming.keep(TWICE, seq, topic);
+        }
+        incoming.twice.push(id.get(), owed);
         if let Some(code) = kept {
             self.keep_number(seq, code, cx);
         }
@@ -215,9 +223,8 @@ impl Mqtt {
             routing_key: topic,
             extra_keys: &[],
             hidden_keys: &[],
-            // Who hears of it wants to know whether anybody took it (H-03). What is retained was
-            // taken.
-            mandatory: is_surer && self.link.version.is_v5() && !publish.retain,
+            // Who hears of it wants to know whether anybody took it (H-03).
+            mandatory: is_surer && self.link.version.is_v5(),
             traits,
             properties: octets,
             body: Body::Slice(publish.payload),

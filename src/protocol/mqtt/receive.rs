@@ -9,9 +9,11 @@ use std::collections::BTreeSet;
 
 use crate::command::Published;
 use crate::ids::{ChannelId, PublishSeq};
+use crate::message::Message;
 use crate::protocol::Context;
 
 use super::acks::{Acks, Owed};
+use super::block::Block;
 use super::limits::ANSWERS_OWED_MAX;
 use super::session::{DROP, HOLD, Mqtt, ONCE, RECEIVED, TWICE};
 use super::wire::ack::AckKind;
@@ -33,11 +35,38 @@ pub(super) struct Incoming {
     /// Nobody takes the message that the broker says next to be stored, per QoS.
     nobody_once: bool,
     nobody_twice: bool,
+    /// Publishes that are retained and not stored yet. The broker gives one that nobody takes back
+    /// at once, and says later that it is stored.
+    kept: Vec<Kept>,
     /// Publishes that count against the receive maximum (4.9.0-1).
     open: u16,
 }
 
+/// A retained publish on its way.
+#[derive(Debug)]
+struct Kept {
+    channel: ChannelId,
+    number: u64,
+    topic: Box<str>,
+    nobody: bool,
+}
+
 impl Incoming {
+    /// A publish that is retained is on its way.
+    pub(super) fn keep(&mut self, channel: ChannelId, number: u64, topic: &str) {
+        self.kept.push(Kept { channel, number, topic: topic.into(), nobody: false });
+    }
+
+    /// Whether nobody takes the message with that number, which is stored.
+    fn is_for_nobody(&mut self, channel: ChannelId, number: u64) -> bool {
+        let is_it = |kept: &Kept| kept.channel == channel && kept.number == number;
+        if let Some(index) = self.kept.iter().position(is_it) {
+            return self.kept.swap_remove(index).nobody;
+        }
+        let flag = if channel == TWICE { &mut self.nobody_twice } else { &mut self.nobody_once };
+        std::mem::take(flag)
+    }
+
     /// Nothing more can be answered before something is.
     pub(super) fn is_full(&self) -> bool {
         let owed = self.once.len().max(self.twice.len()).max(self.complete.len());
@@ -124,7 +153,7 @@ impl Mqtt {
 
     fn on_once_stored(&mut self, number: u64, accepted: bool) -> Result<(), Fault> {
         let Some(incoming) = &mut self.incoming else { return Ok(()) };
-        let nobody = std::mem::take(&mut incoming.nobody_once);
+        let nobody = incoming.is_for_nobody(ONCE, number);
         let owed = match (accepted, nobody) {
             (true, true) => Owed::Known(ReasonCode::NoMatchingSubscribers),
             (true, false) => Owed::Known(ReasonCode::Success),
@@ -143,7 +172,7 @@ impl Mqtt {
         cx: &mut Context<'_>,
     ) -> Result<(), Fault> {
         let Some(incoming) = &mut self.incoming else { return Ok(()) };
-        let nobody = std::mem::take(&mut incoming.nobody_twice);
+        let nobody = incoming.is_for_nobody(TWICE, number);
         if accepted {
             let code = if nobody { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
             self.keep_number(number, code, cx);
@@ -172,8 +201,17 @@ impl Mqtt {
     }
 
     /// The broker gives a message back: nobody takes the one that it says next to be stored.
-    pub(super) fn on_returned(&mut self, channel: ChannelId) {
+    pub(super) fn on_returned(&mut self, channel: ChannelId, message: &Message) {
         let Some(incoming) = &mut self.incoming else { return };
+        let topic = message.routing_key();
+        let is_it =
+            |kept: &&mut Kept| kept.channel == channel && !kept.nobody && *kept.topic == *topic;
+        if Block::of(message).retain {
+            if let Some(kept) = incoming.kept.iter_mut().rfind(is_it) {
+                kept.nobody = true;
+            }
+            return;
+        }
         match channel {
             ONCE => incoming.nobody_once = true,
             TWICE => incoming.nobody_twice = true,

@@ -216,7 +216,7 @@ impl Mqtt {
             Event::Stored { channel, seq, accepted } => {
                 self.on_stored(channel, seq.0, accepted, cx);
             }
-            Event::Returned { channel, .. } => self.on_returned(channel),
+            Event::Returned { channel, message } => self.on_returned(channel, &message),
             Event::Retained { message, .. } => self.on_retained(&message, cx),
             Event::PublishResumed => self.is_paused = false,
             Event::TakenOver => self.on_taken_over(cx),

@@ -1,6 +1,7 @@
 //! What a session says and does, as its client sees it.
 
 mod connecting;
+mod fuzz;
 mod publishing;
 mod random;
 mod remembering;

@@ -51,6 +51,30 @@ fn the_last_retained_message_of_a_topic_meets_new_subscriptions() {
     }
 }
 
+/// H-03: what is retained and what is not, one behind the other.
+#[test]
+fn a_publisher_of_retained_messages_learns_that_nobody_has_subscribed() {
+    let mut rig = Rig::new();
+    let client = rig.open(Version::V5, "c");
+    rig.subscribe(client, "taken", 0);
+    let mut octets = Vec::new();
+    for (n, topic, retain) in
+        [(1, "a", true), (2, "taken", true), (3, "taken", false), (4, "b", false), (5, "c", true)]
+    {
+        for promise in [Promise::AtLeastOnce(id(n)), Promise::ExactlyOnce(id(n))] {
+            let head = PublishHead { retain, ..head(topic, promise) };
+            head.put(&mut octets, Version::V5, b"m", 1000).unwrap();
+        }
+    }
+    rig.say(client, &octets);
+    let heard = rig.heard(client);
+    for kind in ["PUBACK", "PUBREC"] {
+        let answers: Vec<_> = heard.iter().filter(|p| p.starts_with(kind)).collect();
+        let expected = ["1 10", "2", "3", "4 10", "5 10"].map(|rest| format!("{kind} {rest}"));
+        assert_eq!(answers, expected.iter().collect::<Vec<_>>());
+    }
+}
+
 /// MQTT-3.8.4-6 (v3.1.1), MQTT-3.8.4-8 (v5), H-19
 #[test]
 fn a_retained_message_comes_as_surely_as_it_may() {

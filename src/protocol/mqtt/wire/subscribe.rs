@@ -62,7 +62,7 @@ impl Options {
         if octet & reserved != 0 {
             return Err(Fault::malformed("reserved bits of subscription options"));
         }
-        let qos = Qos::from_bits(octet & 3).ok_or(Fault::malformed("a subscription with QoS 3"))?;
+        let qos = Qos::from_bits(octet & 3).ok_or(Fault::protocol("a subscription with QoS 3"))?;
         if !version.is_v5() {
             return Ok(Self { qos, ..Self::default() });
         }

@@ -11,6 +11,30 @@ use crate::value::Value;
 /// The exchange by which services meet topics: keys are words between dots (mqtt.md X-02).
 pub const TOPICS: &str = "amq.topic";
 
+/// What stands before the name of a queue where a topic is wanted (mqtt.md X-07).
+pub const QUEUES: &str = "$q/";
+
+/// The queue that a topic or a filter stands for.
+#[inline]
+pub fn queue_of(name: &str) -> Option<&str> {
+    name.strip_prefix(QUEUES).filter(|queue| !queue.is_empty())
+}
+
+/// Where answers go, as a topic, if it is given by a queue's name or a key. What the broker itself
+/// has named is a queue: its keys begin otherwise.
+pub fn topic_of_answers(key: &str) -> Option<String> {
+    const NAMED: [&str; 2] = ["amq.gen-", "amq.rabbitmq.reply-to."];
+    if NAMED.iter().any(|prefix| key.starts_with(prefix)) {
+        return Some(format!("{QUEUES}{key}"));
+    }
+    topic_of_key(key)
+}
+
+/// The other way round.
+pub fn key_of_answers(topic: &str) -> String {
+    queue_of(topic).map_or_else(|| key_of_topic(topic), str::to_owned)
+}
+
 /// What a publisher says besides the fields that the broker reads itself (persistence, priority,
 /// time to live, which are in [`crate::message::Traits`]).
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -123,6 +147,22 @@ mod tests {
         for impossible in ["", "a.+", "#", "a\0"] {
             assert_eq!(topic_of_key(impossible), None, "{impossible:?}");
         }
+    }
+
+    /// The table of mqtt.md 5.3, Response Topic
+    #[test]
+    fn answers_go_to_queues_that_the_broker_has_named_or_to_topics() {
+        for (key, topic) in [
+            ("amq.gen-x.y", "$q/amq.gen-x.y"),
+            ("amq.rabbitmq.reply-to.x", "$q/amq.rabbitmq.reply-to.x"),
+            ("answers.here", "answers/here"),
+        ] {
+            assert_eq!(topic_of_answers(key).as_deref(), Some(topic));
+            assert_eq!(key_of_answers(topic), key);
+        }
+        assert_eq!(key_of_answers("$q/jobs/x"), "jobs/x");
+        assert_eq!(key_of_answers("$q/"), "$q.");
+        assert_eq!(topic_of_answers("a.#"), None);
     }
 
     #[test]

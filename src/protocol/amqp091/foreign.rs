@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use crate::command::{self, Now, Published, Refusal};
 use crate::ids::{ChannelId, ConnectionId};
 use crate::message::Message;
-use crate::properties::{self, TOPICS, key_of_topic, topic_of_key};
+use crate::properties::{
+    self, TOPICS, key_of_answers, key_of_topic, topic_of_answers, topic_of_key,
+};
 use crate::protocol::{Context, neutral_properties};
 use crate::subscriber::{Assurance, FILTERS};
 use crate::value::{Table, Value};
@@ -57,7 +59,7 @@ impl Translated {
             // A name that is too long for a table has no place in one.
             let _ = headers.set(name, &value);
         }
-        let reply_to = neutral.response_topic.as_deref().map(key_of_topic);
+        let reply_to = neutral.response_topic.as_deref().map(key_of_answers);
         let waited_ms = now.wall_ms.saturating_sub(message.received_ms());
         let left_ms = message.traits().expiration_ms.map(|ms| ms.saturating_sub(waited_ms));
         Self {
@@ -138,7 +140,7 @@ pub(super) fn neutral(block: &[u8]) -> properties::Properties {
     };
     let response_topic = text(RESPONSE_TOPIC).or_else(|| {
         let key = std::str::from_utf8(all.reply_to?).ok()?;
-        topic_of_key(key).map(Into::into)
+        topic_of_answers(key).map(Into::into)
     });
     let long_type = || text(CONTENT_TYPE).map(|text| text.into_boxed_bytes());
     properties::Properties {

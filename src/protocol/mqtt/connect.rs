@@ -257,6 +257,7 @@ impl Mqtt {
         let is_capped = is_v5 && max_s > 0 && asks_more;
         let keep_alive_s = if is_capped { max_s } else { connect.keep_alive_s };
         self.link.window = window;
+        self.link.is_lasting = lasts != Lasts::Connection;
         self.link.expiry_s = if is_v5 { asked_s } else { 0 };
         let will = connect.will.as_ref().map(|will| self.testament(will, expiry_s));
         let greeting = Greeting {

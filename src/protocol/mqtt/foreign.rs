@@ -115,7 +115,7 @@ pub(super) fn property(block: &[u8], name: &str) -> Option<Value> {
         "correlation_id" => read.correlation.map(|octets| Value::Text(octets.into())),
         "reply_to" => {
             let topic = read.response_topic?;
-            Some(Value::text(&properties::key_of_topic(topic)))
+            Some(Value::text(&properties::key_of_answers(topic)))
         }
         "delivery_mode" => {
             Some(Value::U8(if block.assurance > Assurance::AtMostOnce { 2 } else { 1 }))

@@ -29,6 +29,8 @@ pub(super) struct Link {
     pub(super) window: u16,
     /// Session expiry interval that the client asked for, seconds.
     pub(super) expiry_s: u32,
+    /// The session outlives the connection, and with it what the client remembers of packet ids.
+    pub(super) is_lasting: bool,
 }
 
 impl Link {
@@ -44,6 +46,7 @@ impl Link {
             packet_bytes_max: PACKET_BYTES_MAX,
             window: 0,
             expiry_s: 0,
+            is_lasting: false,
         }
     }
 

@@ -44,7 +44,7 @@
 //! | X-01 | virtual hosts by listener and user name | `connect` |
 //! | X-02 to X-05 | topics are keys and keys are topics, by the way of RabbitMQ: `escaped` is for permissions only, `$` topics never reach keys, `x-mqtt-topic` is not read | `broker::meeting`, `foreign` |
 //! | X-06 | sessions are queues that others see and cannot use | `broker::subscriber` |
-//! | X-07 | queues as topics, without the time after which a delivery is called back | `queues` |
+//! | X-07 | queues as topics, also for answers to queues that the broker has named, without the time after which a delivery is called back | `queues` |
 //! | X-09 | QoS is persistence, and a header; what is not persistent comes with QoS 0 whatever that says | `foreign` |
 //! | X-10 | who is answered knows that both sides have it | `broker::publish` |
 //! | X-11 | publishing by key what is retained; not: retained messages for new bindings | `broker::meeting` |

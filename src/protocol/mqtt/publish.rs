@@ -6,12 +6,12 @@ use std::rc::Rc;
 use crate::command::{self, Published, Refusal};
 use crate::ids::{ChannelId, PublishSeq};
 use crate::message::{Body, Traits};
+use crate::properties::queue_of;
 use crate::protocol::Context;
 use crate::subscriber::{Assurance, FILTERS};
 
 use super::acks::Owed;
 use super::block::{Block, TAG};
-use super::queues::queue_of;
 use super::reason::code_of;
 use super::session::{Flow, Mqtt, ONCE, TWICE};
 use super::wire::PacketId;

@@ -1,16 +1,20 @@
 //! Queues as topics: `$q/<queue>` is the queue of that name, for who publishes and for who
 //! subscribes (mqtt.md X-07). A subscriber is one consumer among others: what it gets is settled as
 //! it answers, and goes back when it does not. Such a subscription ends with its connection.
-//! May import the files of this folder, `broker`, `command`.
+//! May import the files of this folder, `broker`, `command`, `properties`.
 //!
 //! A message is called by its own topic, or `$q/<queue>` where it was published to the queue by name
 //! or its key is no topic. It comes with the QoS of the subscription: the queue is its publisher.
+//! That is 1 at most where the session outlives the connection: what is not answered goes back to
+//! the queue, so its packet id means something else afterwards, which a client that remembers it
+//! from QoS 2 would not know.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::command::{Answer, Command, Consume, Delivery, Outcome, Published, Refusal};
 use crate::ids::{ConsumerKey, ConsumerRef, DeliveryId, QueueRef};
 use crate::message::Message;
+use crate::properties::QUEUES as QUEUES_PREFIX;
 use crate::protocol::Context;
 use crate::subscriber::Assurance;
 use crate::value::Table;
@@ -26,15 +30,6 @@ use super::wire::ack::{Ack, AckKind};
 use super::wire::fault::Fault;
 use super::wire::reason_code::ReasonCode;
 use super::wire::topic::check_name;
-
-/// What the names of queues stand behind.
-const PREFIX: &str = "$q/";
-
-/// The queue that a topic or a filter stands for.
-#[inline]
-pub(super) fn queue_of(name: &str) -> Option<&str> {
-    name.strip_prefix(PREFIX).filter(|queue| !queue.is_empty())
-}
 
 /// A subscription to a queue.
 #[derive(Debug)]
@@ -147,6 +142,8 @@ impl Mqtt {
         cx: &mut Context<'_>,
     ) -> Begun {
         let window = self.link.window;
+        let assurance =
+            if self.link.is_lasting { assurance.min(Assurance::AtLeastOnce) } else { assurance };
         let queues = self.queues.get_or_insert_default();
         if let Some(consumer) = queues.find(queue) {
             consumer.number = number;
@@ -415,7 +412,7 @@ fn named(message: &Message, queue: &str) -> Option<Message> {
         foreign::translated(message)
     };
     own.or_else(|| {
-        let topic = format!("{PREFIX}{queue}");
+        let topic = format!("{QUEUES_PREFIX}{queue}");
         if message.traits().protocol == TAG {
             return message.readdressed("".into(), &topic);
         }

@@ -8,12 +8,13 @@
 use std::collections::VecDeque;
 
 use crate::command::{Answer, Command, Refusal};
+use crate::properties::queue_of;
 use crate::protocol::Context;
 use crate::subscriber::{FilterName, Subscription};
 
 use super::block::{assurance_of, level};
 use super::limits::{FILTERS_PER_PACKET_MAX, REQUESTS_WAITING_MAX};
-use super::queues::{Begun, queue_of};
+use super::queues::Begun;
 use super::reason::code_of;
 use super::retained::{Read, Reading};
 use super::session::{Flow, Mqtt, SESSION};

@@ -1,13 +1,13 @@
 //! Queues as topics: mqtt.md X-07.
 
-use ringmq::protocol::amqp091::wire::method::queue;
+use ringmq::protocol::amqp091::wire::method::{basic, queue};
 
 use crate::mqtt::client::Client as Subscriber;
 use crate::mqtt::octets::{BOTH, Hello, Letter, V4, V5, numbered, packet, two};
 use crate::support::Client;
 use crate::support::broker::Ending;
 use crate::support::content::properties;
-use crate::support::methods::declare;
+use crate::support::methods::{consume, declare};
 use crate::support::setup::Stage;
 use crate::support::siege::{definitions, unique};
 
@@ -26,6 +26,8 @@ on_every_setup!(
     a_queue_that_is_deleted_leaves_its_subscriber_alone,
     a_subscription_to_a_queue_is_not_remembered,
     a_queue_is_for_those_who_have_a_right_on_it,
+    a_service_that_asks_by_key_is_answered_by_a_subscriber,
+    a_client_that_asks_by_topic_is_answered_by_a_service,
 );
 
 /// A service and a queue that anybody may use, which it has to delete.
@@ -323,7 +325,8 @@ fn a_subscription_to_a_queue_is_not_remembered(stage: &Stage) {
     let hello = Hello::lasting(V4, &unique("back"));
     let addr = stage.setup.shared().mqtt_addr();
     let mut client = Subscriber::connect(addr, &hello);
-    client.subscribe(&filter, 1);
+    // A client that remembers a packet id of QoS 2 would take another message for a repetition.
+    assert_eq!(client.ask(&[(&filter, 2)], &[]), [1]);
     client.leave();
     service.publish(1, "", &queue, b"m");
     let (mut client, is_present) = Subscriber::resume(addr, &hello);
@@ -368,6 +371,71 @@ fn a_queue_is_for_those_who_have_a_right_on_it(stage: &Stage) {
     eve.ping();
     broker.terminate();
     drop(std::fs::remove_file(file));
+}
+
+/// The table of 5.3, Response Topic: also where the answer goes to no queue at all.
+fn a_service_that_asks_by_key_is_answered_by_a_subscriber(stage: &Stage) {
+    let base = unique("rpc");
+    let mut server = subscriber(stage, V5);
+    server.subscribe(&format!("{base}/+"), 1);
+    let mut asks = stage.with_channel();
+    let no_ack = basic::Consume { no_ack: true, ..consume("amq.rabbitmq.reply-to", "") };
+    asks.consume_with(1, &no_ack);
+    asks.send(1, &queue::Declare { exclusive: true, ..declare("") });
+    let (named, _) = asks.expect_declared(1);
+    asks.consume_with(1, &basic::Consume { no_ack: true, ..consume(&named, "") });
+    for reply_to in ["amq.rabbitmq.reply-to", &named] {
+        let block = properties(|p| {
+            p.reply_to = Some(reply_to.as_bytes());
+            p.correlation_id = Some(b"7");
+        });
+        asks.publish_with(1, TOPICS, &format!("{base}.add"), &block, b"1+1");
+        let question = server.expect_text("1+1");
+        let answers = question.property(0x08).expect("where answers go");
+        let answers = std::str::from_utf8(answers).expect("a topic");
+        assert!(answers.starts_with(&format!("$q/{reply_to}")), "{answers}");
+        let correlation = [&[0x09, 0, 1][..], b"7"].concat();
+        let letter =
+            Letter { topic: answers, payload: b"2", properties: &correlation, ..Letter::default() };
+        assert_eq!(server.publish_surely(&letter), 0);
+        let answer = asks.expect_delivery(1);
+        assert_eq!((&*answer.body, answer.decoded().correlation_id), (&b"2"[..], Some(&b"7"[..])));
+    }
+    server.ping();
+}
+
+/// The table of 5.3, Response Topic
+fn a_client_that_asks_by_topic_is_answered_by_a_service(stage: &Stage) {
+    let base = unique("rpc");
+    let (mut server, queue) = listening(stage, &format!("{base}.ask"));
+    let mut client = subscriber(stage, V5);
+    let answers = format!("{base}/answers");
+    client.subscribe(&answers, 1);
+    let response = [vec![0x08], crate::mqtt::octets::text(&answers)].concat();
+    let topic = format!("{base}/ask");
+    client.publish(&Letter {
+        topic: &topic,
+        payload: b"?",
+        properties: &response,
+        ..Letter::default()
+    });
+    let question = server.get_when_there(1, &queue);
+    let key = question.decoded().reply_to.map(String::from_utf8_lossy).expect("where answers go");
+    server.publish(1, TOPICS, &key, b"!");
+    client.expect_text("!");
+    // A queue of its own choice is one, by its name.
+    let (mut owner, named, filter) = with_queue(stage);
+    let response = [vec![0x08], crate::mqtt::octets::text(&filter)].concat();
+    client.publish(&Letter {
+        topic: &topic,
+        payload: b"?",
+        properties: &response,
+        ..Letter::default()
+    });
+    let question = server.get_when_there(1, &queue);
+    assert_eq!(question.decoded().reply_to, Some(named.as_bytes()));
+    client.ping();
+    owner.delete(1, &named);
 }
 
 impl Subscriber {

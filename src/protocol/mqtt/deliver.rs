@@ -10,6 +10,7 @@ use crate::subscriber::{Assurance, RETAINED, group_of};
 use super::alias::Said;
 use super::block::{Block, TAG};
 use super::foreign;
+use super::interest::Wanted;
 use super::outgoing::{Out, Stage, packet_id};
 use super::session::{KEPT, Mqtt, SESSION};
 use super::wire::ack::AckKind;
@@ -79,8 +80,7 @@ impl Mqtt {
         if delivery.received || (published < Assurance::ExactlyOnce && !is_upgraded) {
             return 0;
         }
-        self.numbers.clear();
-        let wanted = self.interest.of(delivery.message.routing_key(), &mut self.numbers);
+        let wanted = self.wanted(&delivery.message);
         // What nobody wants any more is finished as it was published: see `plan`.
         if wanted.is_some_and(|wanted| wanted.assurance < Assurance::ExactlyOnce) {
             return 0;
@@ -141,16 +141,22 @@ impl Mqtt {
         }
     }
 
+    /// What the client's subscriptions want of a message; their numbers are in `self.numbers`.
+    #[inline]
+    fn wanted(&mut self, message: &Message) -> Option<Wanted> {
+        self.numbers.clear();
+        match group_of(message.exchange()) {
+            Some(member) => self.interest.of_group(member, &mut self.numbers),
+            None => self.interest.of(message.routing_key(), &mut self.numbers),
+        }
+    }
+
     /// How a message goes to the client; `None`: not at all. The numbers of subscriptions that want
     /// it are in `self.numbers`.
     #[inline]
     fn plan(&mut self, message: &Message, redelivered: bool, cx: &Context<'_>) -> Option<Plan> {
         let block = Block::of(message);
-        self.numbers.clear();
-        let wanted = match group_of(message.exchange()) {
-            Some(member) => self.interest.of_group(member, &mut self.numbers),
-            None => self.interest.of(message.routing_key(), &mut self.numbers),
-        };
+        let wanted = self.wanted(message);
         let expiry_s = match rest_of_life(message, cx.now.wall_ms) {
             Some(rest) => rest,
             // It was sent before, so it is finished (4.3.3-7, H-18).

@@ -159,6 +159,8 @@ impl Mqtt {
         let result = self.hand_over(topic, publish, TWICE, report, cx);
         let (owed, kept) = match result {
             Ok(Published::Stored) => (Owed::Waiting, Some(ReasonCode::Success)),
+            // Of a message that went to groups too; nothing was asked for that would come.
+            Ok(Published::Pending) if follows => (Owed::Waiting, Some(ReasonCode::Success)),
             Ok(Published::Unroutable) => (Owed::Waiting, Some(ReasonCode::NoMatchingSubscribers)),
             Ok(published) => (self.owed(published, ReasonCode::Success)?, None),
             Err(code) => (self.refused(code)?, None),

@@ -202,7 +202,7 @@ fn flags_and_types_that_are_reserved_end_the_connection(stage: &Stage) {
             ("PINGREQ with flags", packet(0xC1, &[]), 0x81),
             ("PINGREQ with a body", packet(0xC0, &[0]), 0x81),
             ("DISCONNECT with flags", packet(0xE8, &[]), 0x81),
-            ("a subscription with QoS 3", subscribe(version, 1, &[("a", 3)], &[]), 0x81),
+            ("a subscription with QoS 3", subscribe(version, 1, &[("a", 3)], &[]), 0x82),
         ];
         if version == V5 {
             let handling = subscribe(version, 1, &[("a", 0x30)], &[]);

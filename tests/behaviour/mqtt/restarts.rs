@@ -21,6 +21,16 @@ fn again(broker: Broker, ending: Ending, setup: Setup) -> Broker {
     broker.again(ending, setup.next().options())
 }
 
+/// Both ways to end, at the same time.
+fn with_both(run: impl Fn(Ending) + Sync) {
+    let run = &run;
+    std::thread::scope(|scope| {
+        for ending in Ending::ALL {
+            scope.spawn(move || run(ending));
+        }
+    });
+}
+
 fn back(broker: &Broker, hello: &Hello) -> Client {
     let (client, is_present) = Client::resume(broker.mqtt_addr(), hello);
     assert!(is_present, "the session is there: {hello:?}");
@@ -224,7 +234,7 @@ impl Passing {
 
 /// H-04 to H-07, H-18, H-19, H-22, H-37; MQTT-3.1.2-6 (v3.1.1), MQTT-3.1.2-23 (v5)
 fn what_is_to_last_is_there_after_a_restart_and_nothing_else(stage: &Stage) {
-    for ending in Ending::ALL {
+    with_both(|ending| {
         let broker = stage.setup.own("");
         let (kept, passing) = (Kept::of(&broker), Passing::of(&broker));
         let subjects = BOTH.map(|version| Subject::of(&broker, version));
@@ -242,12 +252,12 @@ fn what_is_to_last_is_there_after_a_restart_and_nothing_else(stage: &Stage) {
         let short = Hello { clean: false, ..Hello::new(V5, "short") };
         assert!(!Client::resume(broker.mqtt_addr(), &short).1, "its second is over");
         broker.terminate();
-    }
+    });
 }
 
 /// H-13, H-35: whoever was cut off by a crash leaves its will, whoever was told to go does not.
 fn wills_outlive_the_broker_unless_it_was_stopped(stage: &Stage) {
-    for ending in Ending::ALL {
+    with_both(|ending| {
         let broker = stage.setup.own("");
         let addr = broker.mqtt_addr();
         let witness = Hello::lasting(V5, "witness");
@@ -282,5 +292,5 @@ fn wills_outlive_the_broker_unless_it_was_stopped(stage: &Stage) {
         client.expect_text("last");
         client.ping();
         broker.terminate();
-    }
+    });
 }

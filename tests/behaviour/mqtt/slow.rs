@@ -156,6 +156,6 @@ fn what_waits_for_a_slow_client_takes_no_memory() {
     publisher.tell_surely("kept", &COUNT.to_string());
     let came = read_all(&mut slow, COUNT);
     assert!(came.into_iter().eq(0..COUNT), "all, in order");
-    assert!(most < 2 * NOTHING_MIB, "{most} MiB for a client that does not read");
+    assert!(most < 3 * NOTHING_MIB, "{most} MiB for a client that does not read");
     ground.lift();
 }

@@ -70,6 +70,8 @@ pub(crate) struct Publisher {
     open: VecDeque<Open>,
     /// The broker has said that there is a session.
     has_session: bool,
+    /// The first message of this life.
+    first_seq: u32,
     /// The will of this life, once the broker must have it.
     will: Option<Id>,
     notes: Vec<Note>,
@@ -87,6 +89,7 @@ impl Publisher {
             last_packet_id: 0,
             open: VecDeque::new(),
             has_session: false,
+            first_seq: 0,
             will: None,
             notes: Vec::new(),
         }
@@ -142,6 +145,7 @@ impl Publisher {
 
     /// CONNECT; whether the session goes on, and the will.
     fn open(&mut self, link: &mut Link, plan: &Plan) -> Option<(bool, Option<Id>)> {
+        self.first_seq = self.next_seq;
         let will = (!plan.leaves).then(|| {
             let number = PUBLISHERS.len() + self.index;
             let publisher = u32::try_from(number).expect("few publishers");
@@ -228,9 +232,12 @@ impl Publisher {
                 Next::Silence => return true,
                 Next::End => return false,
                 Next::Ack(kind, packet_id, code) => {
+                    let open = self.open.iter().find(|open| open.packet_id == packet_id);
+                    let is_new = open.is_some_and(|open| open.seq >= self.first_seq);
                     self.answered(link, kind, packet_id, code);
-                    if kind == AckKind::Pubrec && !code.is_failure() {
-                        // The will was written down before the receipt, and in the same place.
+                    if is_new && kind == AckKind::Pubrec && !code.is_failure() {
+                        // The will was written down before the receipt, and in the same place. The
+                        // receipt of a repeated message may be older than it.
                         self.will = will;
                     }
                 }

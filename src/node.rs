@@ -214,6 +214,8 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
     let config = Rc::new(plan.config.clone());
     let main = &config.main;
     let limit = |n: u32| if n == 0 { usize::MAX } else { n as usize };
+    // Without a bound of the operator's there is one of ours all the same.
+    let bound = |n: u64, usual: u64| if n == 0 { usual } else { n };
     let broker = Broker::new(Setup {
         shard: shard.id(),
         placement: plan.placement,
@@ -228,8 +230,8 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
             prefetch_default: u32::from(main.default_consumer_prefetch),
             consumer_timeout_ms: main.consumer_timeout_ms,
             durability: main.durability,
-            retained_max: limits::RETAINED_MAX,
-            retained_bytes_max: limits::RETAINED_BYTES_MAX,
+            retained_max: bound(config.mqtt.retained_messages_max, limits::RETAINED_MAX),
+            retained_bytes_max: bound(config.mqtt.retained_bytes_max, limits::RETAINED_BYTES_MAX),
         },
         boot: plan.storage.boot,
         storage: Some(plan.storage.clone()),

@@ -368,16 +368,16 @@ pub(super) const MQTT: &[Setting] = &[
     Setting::new(
         "mqtt",
         "max_retained_messages",
-        "1_000_000",
+        "0",
         Field::U64(|c| &mut c.mqtt.retained_messages_max, Unit::Count, 0, u64::MAX),
-        "Retained messages of the whole broker; further topics are refused, 0 = any number.",
+        "Retained messages of a virtual host; those of further topics are delivered and not kept, 0 = 10 million.",
     ),
     Setting::new(
         "mqtt",
         "max_retained_bytes",
-        "1G",
+        "0",
         Field::U64(|c| &mut c.mqtt.retained_bytes_max, Unit::Bytes, 0, u64::MAX),
-        "Size of all retained messages together; 0 = any.",
+        "Octets of the retained messages of a virtual host; beyond, they are delivered and not kept, 0 = 64 GiB.",
     ),
     Setting::new(
         "mqtt",

@@ -22,6 +22,8 @@ const LASTS: &str = "x-lasts";
 const FOREVER: &str = "forever";
 /// When its client left, milliseconds since 1970-01-01 UTC; missing: it is there.
 const LEFT_AT: &str = "x-left-at";
+/// The user it belongs to.
+const USER: &str = "x-user";
 /// How many messages wait at most while the client is away; missing: any number.
 const OFFLINE_MAX: &str = "x-offline-max";
 /// The oldest of them goes first.
@@ -45,6 +47,9 @@ impl Session {
             Lasts::Ms(ms) => table.set(LASTS, number(ms)),
             Lasts::Forever => table.set(LASTS, Value::text(FOREVER)),
         }
+        if !self.user.is_empty() {
+            table.set(USER, Value::text(&self.user));
+        }
         if let Some(at) = self.left_wall_ms {
             table.set(LEFT_AT, number(at));
         }
@@ -67,6 +72,7 @@ impl Session {
             Some(value) if value.as_text() == Some(FOREVER) => Lasts::Forever,
             Some(_) | None => Lasts::Ms(natural(LASTS).unwrap_or(0)),
         };
+        self.user = table.get(USER).and_then(Value::as_text).unwrap_or_default().into();
         self.left_wall_ms = natural(LEFT_AT);
         self.limits.offline_max = natural(OFFLINE_MAX);
         self.limits.drop_oldest = table.get(DROP_OLDEST).and_then(Value::as_bool).unwrap_or(false);

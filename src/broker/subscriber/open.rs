@@ -4,12 +4,13 @@
 //! May import `session`, `keep`, and of the broker `owner`, `calls`, `connections`.
 
 use super::session::{Session, SessionId};
+use crate::auth::Access;
 use crate::broker::Broker;
 use crate::broker::calls::Then;
 use crate::broker::consumer::NewConsumer;
 use crate::broker::mail::CallId;
 use crate::broker::queue::QueueSpec;
-use crate::command::{Answer, Event, Now, Refusal};
+use crate::command::{Answer, Entity, Event, Now, Refusal};
 use crate::ids::{
     ChannelId, ChannelRef, ConnectionId, ConnectionRef, ConsumerKey, QueueId, VhostId,
 };
@@ -74,6 +75,11 @@ impl Broker {
         Ok(())
     }
 
+    fn user_of(&self, connection: ConnectionId) -> &str {
+        let entered = self.connections.get(connection).and_then(|c| c.entered.as_ref());
+        entered.map_or("", |entered| entered.identity.name())
+    }
+
     /// Takes the session from whoever has it, forgets or resumes it. The call waits for whatever
     /// has to be durable.
     fn begin_session(
@@ -85,7 +91,16 @@ impl Broker {
     ) -> Result<(SessionId, bool), Refusal> {
         let connection = at.connection.connection;
         let mut found = self.sessions.named(vhost, &open.queue);
+        let user: Box<str> = self.user_of(connection).into();
         if let Some(id) = found {
+            let owner = self.sessions.get(id).map_or("", |session| &session.user);
+            if !owner.is_empty() && *owner != *user {
+                return Err(Refusal::AccessRefused {
+                    access: Access::Read.name(),
+                    entity: Entity::Queue,
+                    name: open.queue.clone(),
+                });
+            }
             if let Some(other) = self.sessions.get(id).and_then(|session| session.connection) {
                 if let Some(entry) = self.connections.get_mut(other) {
                     entry.session = None;
@@ -105,10 +120,11 @@ impl Broker {
                 self.cancel_will(vhost, &open.queue);
                 id
             }
-            None => self.new_session(vhost, open, now)?,
+            None => self.new_session(vhost, open, &user, now)?,
         };
         if let Some(session) = self.sessions.get_mut(id) {
             session.connection = Some(connection);
+            session.user = user;
             session.window = open.window;
             session.limits = open.limits;
             session.lasts = lasts(open.lasts);
@@ -128,10 +144,12 @@ impl Broker {
         &mut self,
         vhost: VhostId,
         open: &OpenSession,
+        user: &str,
         now: Now,
     ) -> Result<SessionId, Refusal> {
         let lasting = lasts(open.lasts) != Lasts::Connection;
         let session = Session { durable: lasting, ..Session::new(vhost, &open.queue) };
+        let session = Session { user: user.into(), ..session };
         let session = Session { limits: open.limits, lasts: lasts(open.lasts), ..session };
         let full = || Refusal::LimitReached("no place is left for a session".into());
         let id = self.sessions.insert(session).ok_or_else(full)?;

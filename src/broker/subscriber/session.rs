@@ -177,6 +177,8 @@ pub(super) struct Session {
     pub(super) vhost: VhostId,
     /// The name of its queue.
     pub(super) name: Box<str>,
+    /// The user it belongs to: nobody else takes it up (abuse row 78). Empty: not known.
+    pub(super) user: Box<str>,
     /// Its queue; one that does not last has none before its first subscription.
     pub(super) queue: Option<QueueId>,
     /// Its queue is durable.
@@ -205,6 +207,7 @@ impl Session {
         Self {
             vhost,
             name: name.into(),
+            user: Box::default(),
             queue: None,
             durable: true,
             connection: None,

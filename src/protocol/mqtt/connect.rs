@@ -344,7 +344,8 @@ impl Mqtt {
 
     fn put_connack(&mut self, greeting: &Greeting, resumed: bool, cx: &mut Context<'_>) {
         let limits = &self.link.limits;
-        let is_limited = limits.packet_bytes_max < super::wire::PACKET_BYTES_MAX;
+        // The usual setting is the largest remaining length: nobody needs to be told.
+        let is_limited = limits.packet_bytes_max < super::wire::PACKET_BYTES_MAX - 5;
         let properties = ConnackProperties {
             session_expiry_s: greeting.session_expiry_s,
             receive_max: limits.receive_max_in,

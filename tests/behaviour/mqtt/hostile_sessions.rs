@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
+use crate::support::Broker;
+use crate::support::broker::Options;
 use crate::support::setup::Stage;
-use crate::support::siege::unique;
+use crate::support::siege::{definitions, unique};
 
 use super::client::{Client, Heard};
 use super::ground::Ground;
@@ -294,10 +296,7 @@ fn a_session_that_waits_keeps_so_many_messages(stage: &Stage) {
     let options = stage.setup.options();
     for (order, first) in [("fifo", 0), ("lifo", 20)] {
         let config = format!("[mqtt]\nmax_offline_messages = 10\nqueue_type = {order}\n");
-        let broker = crate::support::Broker::with(crate::support::broker::Options {
-            config: &config,
-            ..options
-        });
+        let broker = Broker::with(Options { config: &config, ..options });
         let ground = Ground::on(broker);
         for version in BOTH {
             let hello = Hello::lasting(version, &unique("away"));
@@ -371,4 +370,26 @@ fn what_comes_before_connack_is_dealt_with_after_it(stage: &Stage) {
         back.expect_text("yes");
     }
     ground.lift();
+}
+
+/// Abuse row 78: a session is its user's, whoever knows the name of its client.
+#[test]
+fn a_session_is_not_taken_by_another_user() {
+    let file = definitions(&[("thief", [".*", ".*", ".*"])]);
+    let config = format!("load_definitions = {}\n[mqtt]\n", file.display());
+    let broker = Broker::with(Options { config: &config, ..Options::new() });
+    let ground = Ground::on(broker);
+    for (version, refusal) in [(V4, 5), (V5, 0x87)] {
+        let id = unique("owned");
+        let kept = Hello { clean: false, ..Hello::new(version, &id) };
+        let mut owner = Client::connect(ground.addr, &kept);
+        owner.subscribe("private", 1);
+        let thief = Hello { user: b"thief".to_vec(), ..kept.clone() };
+        assert_eq!(ground.answer_to(&thief).code, refusal);
+        assert_eq!(ground.answer_to(&Hello { clean: true, ..thief.clone() }).code, refusal);
+        owner.ping();
+        owner.leave();
+    }
+    ground.lift();
+    drop(std::fs::remove_file(file));
 }

@@ -195,6 +195,8 @@ pub enum Done {
 pub struct Space {
     /// Octets free for us.
     pub free_bytes: u64,
+    /// The ballast file is there: whoever gave it up, what it held is not for all.
+    pub reserve: bool,
 }
 
 /// What the system said, and about what.

@@ -57,7 +57,7 @@ pub fn run_job(job: Job, shard: u32, files: &mut dyn Files) -> Done {
             Done::DropEarlierBoots { result: steps.drop_earlier_boots(boot) }
         }
         Job::Measure => {
-            let measured = steps.files.free_bytes().map(|free_bytes| Space { free_bytes });
+            let measured = steps.measure();
             Done::Measure { result: named("measure the free space of", ".", measured) }
         }
         Job::ReleaseReserve => {
@@ -113,6 +113,13 @@ impl Steps<'_> {
         }
         made?;
         self.sync_dir(&new.dir)
+    }
+
+    /// The ballast last: should another shard give it up in between, it does not count as free.
+    fn measure(&mut self) -> io::Result<Space> {
+        let free_bytes = self.files.free_bytes()?;
+        let reserve = self.files.list("")?.iter().any(|entry| entry.name == paths::RESERVE);
+        Ok(Space { free_bytes, reserve })
     }
 
     fn write_segment(

@@ -62,7 +62,7 @@ fn run(job: Job, shard: u32, files: &mut dyn Files) -> Done {
         | Job::Measure
         | Job::ReleaseReserve
         | Job::MakeReserve => {
-            let free = files.free_bytes().map(|free_bytes| Space { free_bytes });
+            let free = files.free_bytes().map(|free_bytes| Space { free_bytes, reserve: false });
             Done::Measure { result: free.map_err(|cause| DiskError::new("measure", "", cause)) }
         }
     }

@@ -29,8 +29,11 @@ pub(super) struct SpaceWatch {
 impl SpaceWatch {
     pub(super) fn new(setup: &StorageSetup) -> Self {
         let segments = setup.sizes.segment_bytes.saturating_mul(SEGMENTS_FREE);
+        // Publishing ends before the log lacks space for its next file, or the ballast would be out
+        // before it is needed, for anybody to take.
+        let least = segments.max(setup.sizes.log_file_bytes);
         Self {
-            min_bytes: setup.free_disk_min.max(segments),
+            min_bytes: setup.free_disk_min.max(least),
             warn_bytes: setup.free_disk_warn,
             low: false,
             has_room: true,
@@ -64,6 +67,8 @@ impl SpaceWatch {
     /// Whether the alarm began or ended. `stalled`: the log finds no space for its next file.
     fn judge(&mut self, space: Space, stalled: bool) -> bool {
         let free = space.free_bytes;
+        // Another shard may have given it up, and what it held is not for messages.
+        self.reserve = space.reserve;
         // A tenth more before it ends, so that it does not flicker.
         let more = if self.low { self.min_bytes / 10 } else { 0 };
         let needed = self.needed();

@@ -15,6 +15,9 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+#[cfg(test)]
+use ringmq_shards::log::planted::{Bug, is_planted};
+
 use crate::auth::Access;
 use crate::broker::Broker;
 use crate::broker::clockwork::Waiting;
@@ -93,6 +96,10 @@ impl Broker {
         will: Option<&Will<'_>>,
         now: Now,
     ) {
+        #[cfg(test)]
+        if will.is_none() && is_planted(Bug::PublishWithdrawnWill) {
+            return;
+        }
         if let Some(number) = self.wills.of_connections.get(&connection).copied() {
             self.withdraw(number);
         }

@@ -122,6 +122,8 @@ pub(super) struct SessionOracle {
     group_places: BTreeMap<usize, BTreeSet<(usize, u64)>>,
     pub(super) deliveries: u64,
     pub(super) confirmed: u64,
+    /// A single history is looked at.
+    loud: bool,
 }
 
 pub(super) fn id_of(delivery: &Delivery) -> usize {
@@ -163,6 +165,17 @@ impl Known {
 }
 
 impl SessionOracle {
+    pub(super) fn new() -> Self {
+        Self { loud: std::env::var("RINGMQ_DISK_SEED").is_ok(), ..Self::default() }
+    }
+
+    /// For whoever looks at a single history.
+    pub(super) fn tell(&self, what: impl FnOnce() -> String) {
+        if self.loud {
+            eprintln!("{}: {}", self.step, what());
+        }
+    }
+
     pub(super) fn publish(
         &mut self,
         topic: &str,
@@ -180,7 +193,9 @@ impl SessionOracle {
             confirmed: false,
             settled: None,
         });
-        self.sent.len() - 1
+        let id = self.sent.len() - 1;
+        self.tell(|| format!("{publisher} sends {id} to {topic}, kept: {persistent}"));
+        id
     }
 
     /// Its publisher sends it again.
@@ -191,6 +206,7 @@ impl SessionOracle {
 
     /// It has been stored wherever it belongs.
     pub(super) fn confirmed(&mut self, id: usize) {
+        self.tell(|| format!("{id} is confirmed"));
         self.step += 1;
         self.confirmed += 1;
         let step = self.step;
@@ -234,6 +250,13 @@ impl SessionOracle {
     /// A delivery has reached the client of a session; `last` is the position of the one before.
     pub(super) fn delivered(&mut self, s: usize, delivery: &Delivery, last: &mut u64) {
         self.deliveries += 1;
+        self.tell(|| {
+            let Delivery { position, redelivered, received, id, message, .. } = delivery;
+            let body = message.body().to_vec();
+            let body = String::from_utf8_lossy(&body).chars().take(12).collect::<String>();
+            let address = message.exchange();
+            format!("{s} gets {body} at {position} {redelivered} {received} {id:?} of {address}")
+        });
         if delivery.received {
             let place = self.known[s].places.get(&delivery.position).expect("it was sent before");
             return self.placed(s, place.id, delivery, last);
@@ -255,7 +278,7 @@ impl SessionOracle {
             assert!(before.is_none_or(|before| before < id), "after {before:?}: {shown}");
         }
         if delivery.id == SETTLED {
-            let other = sent.tries > 1;
+            let other = sent.tries > 1 || address.is_some();
             assert!(other || !known.owed.contains(&id), "it is not stored: {shown}");
             return;
         }
@@ -301,6 +324,7 @@ impl SessionOracle {
     }
 
     pub(super) fn received(&mut self, s: usize, at: u64) {
+        self.tell(|| format!("session {s} has received {at}"));
         let place = self.known[s].places.get_mut(&at).unwrap();
         (place.received, place.received_now) = (true, true);
     }
@@ -314,6 +338,7 @@ impl SessionOracle {
     }
 
     pub(super) fn accepted(&mut self, s: usize, at: u64) {
+        self.tell(|| format!("session {s} accepts {at}"));
         let place = self.known[s].places.get_mut(&at).unwrap();
         place.ended = true;
         let id = place.id;
@@ -326,6 +351,7 @@ impl SessionOracle {
 
     /// Asks for a filter, or for `None` any more.
     pub(super) fn asks(&mut self, s: usize, filter: &'static str, level: Option<Assurance>) {
+        self.tell(|| format!("session {s} asks for {filter}: {level:?}"));
         self.step += 1;
         let step = self.step;
         let known = self.known[s].filters.entry(filter).or_insert_with(|| Filter {
@@ -342,6 +368,7 @@ impl SessionOracle {
     }
 
     pub(super) fn answered(&mut self, s: usize, filter: &'static str) {
+        self.tell(|| format!("session {s} has {filter}"));
         self.step += 1;
         let step = self.step;
         let known = self.known[s].filters.get_mut(filter).unwrap();
@@ -355,6 +382,7 @@ impl SessionOracle {
 
     /// Somebody asks for a session. What was there may be gone at once.
     pub(super) fn opening(&mut self, s: usize, fresh: bool, now: u64) {
+        self.tell(|| format!("session {s} is asked for at {now}, fresh: {fresh}"));
         self.step += 1;
         let known = &mut self.known[s];
         known.out = match known.left {
@@ -378,6 +406,7 @@ impl SessionOracle {
 
     /// Whether the session may be, or must be, one that goes on.
     pub(super) fn opened(&mut self, s: usize, fresh: bool, opened: &OpenedSession, now: u64) {
+        self.tell(|| format!("session {s} at {now}: {opened:?}"));
         self.step += 1;
         let (step, lasts, known) = (self.step, SESSIONS[s], &mut self.known[s]);
         let (may_out, must_out) = std::mem::take(&mut known.out);
@@ -409,6 +438,7 @@ impl SessionOracle {
 
     /// Its client has gone without taking anything back.
     pub(super) fn left(&mut self, s: usize, now: u64) {
+        self.tell(|| format!("session {s} loses its client at {now}"));
         self.step += 1;
         let (step, known) = (self.step, &mut self.known[s]);
         if SESSIONS[s] == Lasts::Connection {
@@ -436,6 +466,7 @@ impl SessionOracle {
 
     /// Everything that has happened is durable.
     pub(super) fn durable(&mut self) {
+        self.tell(|| "all is durable".to_owned());
         for known in &mut self.known {
             known.places.values_mut().for_each(|place| place.over |= place.ended);
             known.left_durable = known.left.is_some();
@@ -448,6 +479,7 @@ impl SessionOracle {
 
     /// A node has started anew.
     pub(super) fn restarted(&mut self, now: u64) {
+        self.tell(|| format!("a node starts at {now}"));
         self.step += 1;
         let step = self.step;
         for sent in &mut self.sent {

@@ -105,7 +105,7 @@ fn is_retained(delivery: &Delivery) -> bool {
 impl SessionWorld {
     pub(super) fn new() -> Self {
         Self {
-            oracle: SessionOracle::default(),
+            oracle: SessionOracle::new(),
             connections: Vec::new(),
             asked: BTreeMap::new(),
             seq: 0,
@@ -152,9 +152,12 @@ impl SessionWorld {
                 WillState::Left | WillState::Unsure => {}
                 WillState::Withdrawn => left.state = WillState::Unsure,
             }
-            if !left.owed {
+            if !left.owed || left.came {
+                // One that came is done with, or comes anew.
                 left.state = WillState::Unsure;
+                left.owed = false;
             }
+            left.came &= left.over;
         }
     }
 
@@ -180,6 +183,10 @@ impl SessionWorld {
         let window = 1 + u32::try_from(c.rng.below(20)).unwrap();
         let open = OpenSession { fresh, window, ..session(&format!("s{s}"), SESSIONS[s]) };
         let client = c.connect_at(c.session_home(&open), &identity(".*", ".*", ".*"));
+        if fresh || self.oracle.known[s].exists != Exists::Yes {
+            // Whoever comes next may find a session that knows nothing of it.
+            self.outgoing[s].values_mut().for_each(|out| out.kept = false);
+        }
         self.oracle.opening(s, fresh, c.now.wall_ms);
         for left in self.wills.values_mut().filter(|left| left.session == s && !left.came) {
             // It is withdrawn, or published since the session is over.
@@ -298,7 +305,9 @@ impl SessionWorld {
     }
 
     fn stored(&mut self, seq: u64) {
-        match self.asked.remove(&seq).expect("it is reported twice") {
+        let about = self.asked.remove(&seq).expect("it is reported twice");
+        self.oracle.tell(|| format!("stored: {about:?}"));
+        match about {
             About::Publish(id, None) => self.oracle.confirmed(id),
             // It goes on where there is a node to go on with.
             About::Publish(id, Some(number)) => {

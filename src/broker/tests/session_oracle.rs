@@ -494,6 +494,8 @@ impl SessionOracle {
             for place in known.places.values_mut() {
                 (place.came_now, place.received_now, place.ended) = (false, false, false);
             }
+            // That something was out may be forgotten.
+            known.seen.clear();
             let durable = known.left_durable;
             let (min, max) = known.left.unwrap_or((now, now));
             let min = known.stale_left.map_or(min, |stale| stale.min(min));

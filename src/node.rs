@@ -261,6 +261,7 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
     let hub = Hub::new(shard.clone(), broker, settings, driver, plan.restored.clone());
     shard.spawn(listener::read_lanes(hub.clone()));
     shard.spawn(hub.clone().watch_clock());
+    shard.spawn(hub.clone().catch_up());
     shard.spawn(leave_when_the_disk_fails(hub.clone()));
     hub.stopped().await;
     let deadline = shard.clock().now_ms().saturating_add(limits::SHUTDOWN_MS_MAX - STOP_MARGIN_MS);

@@ -1,6 +1,6 @@
 //! A publish that would reach nobody is asked once more when every shard has caught up with its
 //! sockets: what another client sent first is seen first, though its connection lives on another
-//! shard which has not had its core since.
+//! shard which has not had its core since, or on this one and is read later in the same turn.
 //!
 //! ```text
 //!   publisher's shard: publish_waits ── Mail::CatchUp ──> every other shard (and itself)
@@ -57,9 +57,6 @@ impl Broker {
     /// [`Event::PublishResumed`] since it would reach nobody (else): the next time it is asked for
     /// the same the answer is no.
     pub fn publish_waits(&mut self, connection: ConnectionId, topic: &str, now: Now) -> bool {
-        if self.placement.shards() < 2 {
-            return false;
-        }
         let Some(entry) = self.connections.get_mut(connection) else { return false };
         let last_ms = entry.published_ms.replace(now.mono_ms);
         let is_stream = last_ms.is_some_and(|ms| now.mono_ms.saturating_sub(ms) <= STREAM_MS);

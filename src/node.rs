@@ -113,6 +113,7 @@ struct Plan {
 pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     let signals = Signals::block()
         .map_err(|cause| NodeError::System { what: "cannot block signals", cause })?;
+    set_slice(config.main.scheduler_slice_us);
     check_io_uring()?;
     check_congestion(&config.main.tcp_congestion)?;
     let mut data_dir = open_data_dir(&config)?;
@@ -175,6 +176,15 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
         data_dir.mark_clean(placement.shards())?;
     }
     Ok(())
+}
+
+/// For all threads that are made afterwards. The broker works without it, only later on busy cores.
+fn set_slice(slice_us: u32) {
+    if slice_us != 0
+        && let Err(error) = ringmq_shards::set_slice(slice_us)
+    {
+        tracing::info!(%error, "the kernel has no scheduler_slice_us for this process");
+    }
 }
 
 /// A name that the kernel does not know would only be noticed by its absence.
@@ -251,6 +261,7 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
     let hub = Hub::new(shard.clone(), broker, settings, driver, plan.restored.clone());
     shard.spawn(listener::read_lanes(hub.clone()));
     shard.spawn(hub.clone().watch_clock());
+    shard.spawn(hub.clone().catch_up());
     shard.spawn(leave_when_the_disk_fails(hub.clone()));
     hub.stopped().await;
     let deadline = shard.clock().now_ms().saturating_add(limits::SHUTDOWN_MS_MAX - STOP_MARGIN_MS);

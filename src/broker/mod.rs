@@ -13,6 +13,7 @@
 
 pub(crate) mod binding;
 mod calls;
+mod catch_up;
 mod clockwork;
 mod connections;
 pub(crate) mod consumer;
@@ -182,6 +183,7 @@ pub struct Broker {
     queue_uids: u32,
     memory: flow::Memory,
     paused: Vec<ConnectionId>,
+    catch_up: catch_up::CatchUp,
     timers: Timers<clockwork::Alarm>,
     delayed: clockwork::Delayed,
     sessions: Sessions,
@@ -259,6 +261,7 @@ impl Broker {
             post: Post::new(setup.shard, shards),
             lane_routes: (0..shards).map(|_| RouteCache::default()).collect(),
             paused: Vec::new(),
+            catch_up: catch_up::CatchUp::default(),
             timers: Timers::default(),
             delayed: clockwork::Delayed::default(),
             sessions: Sessions::default(),

@@ -68,6 +68,8 @@ pub(super) struct Subscriptions {
     storing: usize,
     /// How many filters have no group.
     plain: usize,
+    /// How many of these leave out what the session publishes itself.
+    not_own: usize,
     /// Those in groups by the addresses of these, in order.
     grouped: Vec<(Box<str>, Options)>,
     /// Those that are stored for; there while some are and some are not.
@@ -90,6 +92,7 @@ impl Subscriptions {
             return;
         }
         self.plain += 1;
+        self.not_own += usize::from(options.not_own);
         self.storing += usize::from(options.stores());
         if let Some(stored) = self.stored.as_mut().filter(|_| options.stores()) {
             stored.update(&name.filter, |()| {});
@@ -104,6 +107,7 @@ impl Subscriptions {
             self.grouped.retain(|(other, _)| **other != *address);
         } else {
             self.plain -= 1;
+            self.not_own -= usize::from(options.not_own);
             self.storing -= usize::from(options.stores());
             if let Some(stored) = self.stored.as_mut().filter(|_| options.stores()) {
                 stored.remove(&name.filter);
@@ -142,6 +146,11 @@ impl Subscriptions {
     pub(super) fn of_group(&self, address: &str) -> Option<Options> {
         let place = self.grouped.binary_search_by(|(other, _)| (**other).cmp(address)).ok()?;
         self.grouped.get(place).map(|(_, options)| *options)
+    }
+
+    /// No filter without a group takes what the session publishes itself.
+    fn are_not_own(&self) -> bool {
+        self.not_own == self.plain
     }
 
     pub(super) fn has_groups(&self) -> bool {
@@ -250,6 +259,12 @@ impl Sessions {
     /// The session whose queue has this name.
     pub(super) fn named(&self, vhost: VhostId, name: &str) -> Option<SessionId> {
         self.names.get(&(vhost, name.into())).copied()
+    }
+
+    /// Whether this is the session's queue, and no filter of it takes what the session publishes
+    /// itself.
+    pub(in crate::broker) fn is_deaf_to_itself(&self, id: SessionId, queue: QueueId) -> bool {
+        self.table.get(id).is_some_and(|s| s.queue == Some(queue) && s.subscriptions.are_not_own())
     }
 
     pub(super) fn insert(&mut self, session: Session) -> Option<SessionId> {

@@ -1,6 +1,7 @@
 //! MQTT 3.1, 3.1.1 and 5.0. The client here is written by hand, octet by octet.
 
 pub(crate) mod client;
+mod deny;
 mod flow;
 mod ground;
 mod hostile_packets;

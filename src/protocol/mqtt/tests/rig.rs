@@ -303,6 +303,11 @@ impl Rig {
                 is_quiet &= self.turn(index);
             }
             for broker in &mut self.brokers {
+                // Whatever was received before has been taken in above.
+                if broker.begin_catching_up() {
+                    broker.caught_up(self.now);
+                    is_quiet = false;
+                }
                 broker.end_turn(self.now);
                 let (from, mail) = (broker.shard(), &mut self.mail);
                 broker.collect(|to, envelope| mail.push_back((from, to, envelope)));

@@ -1,7 +1,9 @@
 //! MQTT 3.1, 3.1.1 and 5.0. The client here is written by hand, octet by octet.
 
+mod answers;
 pub(crate) mod client;
 mod flow;
+mod greetings;
 mod ground;
 mod hostile_packets;
 mod hostile_sessions;

@@ -13,6 +13,7 @@ use super::octets::{
 on_every_setup!(
     every_answer_is_as_short_as_it_can_be_and_has_the_number_of_its_packet,
     a_number_that_was_answered_belongs_to_a_new_message,
+    a_number_that_was_refused_belongs_to_a_new_message,
     a_delivery_with_qos_1_is_open_until_it_is_answered,
     releases_come_in_the_order_of_the_receipts,
     a_full_window_holds_back_nothing_else,
@@ -105,6 +106,25 @@ fn a_number_that_was_answered_belongs_to_a_new_message(stage: &Stage) {
             }
         }
     }
+    ground.lift();
+}
+
+/// MQTT-4.3.3-9 (v5)
+fn a_number_that_was_refused_belongs_to_a_new_message(stage: &Stage) {
+    let ground = Ground::shared(stage);
+    let topic = unique("refused");
+    let (mut witness, mut publisher) = (ground.client(V5), ground.client(V5));
+    witness.subscribe(&topic, 0);
+    let letter = Letter { qos: 2, id: 7, payload: b"x", ..Letter::default() };
+    for dup in [false, true] {
+        publisher.publish(&Letter { topic: "$SYS/refused", dup, ..letter.clone() });
+        assert_eq!(publisher.expect_answer(0x50, 7), 0x87);
+    }
+    publisher.publish(&Letter { topic: &topic, ..letter });
+    assert_eq!(publisher.expect_answer(0x50, 7), 0);
+    witness.expect_text("x");
+    publisher.send(&numbered(0x62, 7));
+    assert_eq!(publisher.expect_answer(0x70, 7), 0);
     ground.lift();
 }
 

@@ -115,7 +115,7 @@ fn short_plain_client_ids_are_accepted(stage: &Stage) {
     for version in [V3, V4, V5] {
         for start in letters.chars().step_by(7) {
             for length in [1, 2, 22, 23] {
-                let rest = format!("{end}{}", &letters[..23]);
+                let rest = format!("{end}{}", letters);
                 let id: String = std::iter::once(start).chain(rest.chars()).take(length).collect();
                 // One of one letter may be another test's: whoever comes takes it over.
                 let (client, connack) = Client::try_connect(ground.addr, &Hello::new(version, &id));
@@ -165,7 +165,11 @@ fn a_session_belongs_to_the_name_of_its_client(stage: &Stage) {
         client.leave();
         let mut publisher = ground.client(version);
         // Names are compared octet by octet.
-        for other in [name.to_uppercase(), format!("{name} "), name[..name.len() - 1].into()] {
+        for other in [
+            name.to_uppercase(),
+            format!("{name} "),
+            name.trim_end_matches(char::is_numeric).into(),
+        ] {
             let (other, connack) = Client::try_connect(ground.addr, &Hello::new(version, &other));
             assert_eq!((connack.code, connack.present), (0, false));
             other.vanish();
@@ -232,7 +236,7 @@ fn a_method_of_authentication_is_refused_with_all_behind_it(stage: &Stage) {
     let data = [&[0x16][..], &text("n,,n=guest,r=nonce")].concat();
     for properties in [
         method("SCRAM-SHA-256"),
-        [method("SCRAM-SHA-1"), data.clone()].concat(),
+        [method("SCRAM-SHA-1"), data].concat(),
         method("PLAIN"),
         method(""),
     ] {

@@ -16,4 +16,5 @@ mod sessions;
 mod settings;
 mod slow;
 mod subscriptions;
+mod version3;
 mod wills;

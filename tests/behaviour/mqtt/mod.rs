@@ -16,5 +16,6 @@ mod sessions;
 mod settings;
 mod slow;
 mod subscriptions;
+mod tables;
 mod version3;
 mod wills;

@@ -95,7 +95,7 @@ fn a_group_gets_one_copy_of_a_message_that_is_retained_too() {
     for n in 0..20 {
         let (at, now, body) = (c.seats[publisher.0].at.connection, c.now, n.to_string());
         let message = kept("a/b", &body);
-        c.broker_of(publisher).publish_topic(at, ONE, &message, true, now).unwrap();
+        c.broker_of(publisher).publish_topic(at, ONE, &message, Keep::Must, now).unwrap();
     }
     let got: Vec<String> = clients.iter().flat_map(|client| c.accept_all(*client)).collect();
     assert_eq!((got.len(), numbers(&got).len()), (20, 20));

@@ -10,7 +10,7 @@ use crate::command::{Answer, Event};
 use crate::ids::{ChannelId, ShardId};
 use crate::limits::OUTPUT_BYTES_HIGH;
 use crate::protocol::octets::Decoded;
-use crate::protocol::{Context, Next, Peer, Session};
+use crate::protocol::{Context, Next, Peer, Session, is_tls, looks_like};
 
 use super::alias::{Inbound, Outbound};
 use super::connect::Greeting;
@@ -167,10 +167,12 @@ impl Mqtt {
     /// The packet at the front of the input.
     fn step(&mut self, input: &[u8], cx: &mut Context<'_>) -> Step {
         let is_silent = matches!(self.phase, Phase::Silent);
-        if is_silent && input.first().is_some_and(|first| first >> 4 != Kind::Connect as u8) {
+        let is_connect = input.first().is_none_or(|first| first >> 4 == Kind::Connect as u8);
+        if is_silent && (!is_connect || is_tls(input)) {
             // Nothing is spoken yet that the peer would understand (3.1.0-1, abuse row 58). Its
             // length is not waited for: it may be another protocol, where it means something else.
-            tracing::info!(peer = %self.link.peer.remote, "the first packet is not CONNECT");
+            let (peer, looks_like) = (&self.link.peer.remote, looks_like(input));
+            tracing::info!(%peer, looks_like, "the first packet is not CONNECT of MQTT");
             self.phase = Phase::Closed;
             return Step::Took(input.len());
         }

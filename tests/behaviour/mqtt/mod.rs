@@ -6,6 +6,7 @@ mod ground;
 mod hostile_packets;
 mod hostile_sessions;
 mod hostile_topics;
+mod lines;
 pub(crate) mod octets;
 mod quality;
 mod restarts;

@@ -93,6 +93,8 @@ pub struct Mqtt {
     pub retry_interval_s: u32,
     /// Deliver as surely as the subscription says, also what was published less surely.
     pub upgrade_outgoing_qos: bool,
+    /// What topics for answers begin with; empty: clients are told none. `%c`: the client id.
+    pub response_information: String,
     /// A refused publish of a client of version 3 ends its connection.
     pub disconnect_on_unauthorized_publish_v3: bool,
 
@@ -207,6 +209,7 @@ impl Mqtt {
             queue_type: QueueOrder::Fifo,
             retry_interval_s: 0,
             upgrade_outgoing_qos: false,
+            response_information: String::new(),
             disconnect_on_unauthorized_publish_v3: false,
             subscriptions_per_client_max: 0,
             topic_depth_max: 0,

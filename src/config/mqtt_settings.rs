@@ -7,6 +7,7 @@ use super::mqtt::{DeliverMode, QueueOrder, SharedPolicy, TopicTranslation, Versi
 use super::setting::{Field, Setting, Unit};
 use super::value::{
     one_of, parse_limit, parse_max_connections, parse_mountpoint, parse_period, parse_port,
+    parse_topic_prefix,
 };
 
 /// The protocol's own: four octets of length (mqtt.md 2.0).
@@ -334,6 +335,16 @@ pub(super) const MQTT: &[Setting] = &[
         "off",
         Field::Switch(|c| &mut c.mqtt.upgrade_outgoing_qos),
         "Deliver with the QoS of the subscription even what was published with a lower one.",
+    ),
+    Setting::new(
+        "mqtt",
+        "response_information",
+        "",
+        Field::Other(
+            |c, text| parse_topic_prefix(text).map(|prefix| c.mqtt.response_information = prefix),
+            "nothing, or the beginning of a topic, %c for the client id",
+        ),
+        "What topics for answers begin with: clients of MQTT 5 that ask for it are told.",
     ),
     Setting::new(
         "mqtt",

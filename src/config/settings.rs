@@ -132,7 +132,7 @@ const GENERAL: &[Setting] = &[
         "main",
         "default_password_hash",
         GUEST_HASH,
-        Field::Other(set_default_password_hash, "base64 of salt and SHA-256 or SHA-512"),
+        Field::Other(set_default_password_hash, "base64 of salt and SHA-256 or SHA-512, or SCRAM-SHA-256$..."),
         "Hash of that user's password (the default is the hash of 'guest').",
     )
     .or_env(&["LAVINMQ_DEFAULT_PASSWORD"]),

@@ -215,6 +215,12 @@ pub(super) fn parse_url_path(text: &str) -> Result<String, String> {
     is_path.then(|| text.to_owned()).ok_or_else(|| format!("'{text}' is not a path such as /mqtt"))
 }
 
+/// Reads the beginning of a topic.
+pub(super) fn parse_topic_prefix(text: &str) -> Result<String, String> {
+    let is_topic = !text.contains(['+', '#', '\0']) && !text.starts_with('$');
+    is_topic.then(|| text.to_owned()).ok_or_else(|| format!("'{text}' does not begin a topic"))
+}
+
 /// Seconds in the units of a period, as VerneMQ names them; it has no minutes.
 const PERIODS: &[(char, u64)] = &[
     ('s', 1),

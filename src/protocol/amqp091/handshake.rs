@@ -3,8 +3,8 @@
 
 use crate::auth::LoginRefused;
 use crate::limits::{FRAME_BYTES_BEFORE_TUNE, FRAME_BYTES_MIN, LOGIN_REFUSAL_DELAY_MS};
-use crate::protocol::{Context, looks_like};
 use crate::protocol::octets::Decoded;
+use crate::protocol::{Context, looks_like};
 use crate::value::{Table, Value};
 
 use super::closing::put_on_connection;

@@ -217,6 +217,15 @@ pub(super) const MQTT: &[Setting] = &[
         ),
         "Longest delay of a will; client = as it says.",
     ),
+    // Two clients with one name take the session from each other as fast as they connect; one that
+    // loses its network does so once in a while.
+    Setting::new(
+        "mqtt",
+        "max_takeover_rate",
+        "20",
+        Field::U32(|c| &mut c.mqtt.takeover_rate_max, Unit::Count, 0, u32::MAX),
+        "How often in a second a client id may connect while it is connected; further CONNECTs are refused after a while, 0 = any number.",
+    ),
     Setting::new(
         "mqtt",
         "suppress_lwt_on_session_takeover",
@@ -305,7 +314,7 @@ pub(super) const MQTT: &[Setting] = &[
         "override_max_online_messages",
         "off",
         Field::Switch(|c| &mut c.mqtt.override_max_online_messages),
-        "What has waited for a client is kept when it connects, even above max_online_messages.",
+        "What had waited for a client when it connected does not count towards max_online_messages.",
     ),
     Setting::new(
         "mqtt",
@@ -373,8 +382,11 @@ pub(super) const MQTT: &[Setting] = &[
         "mqtt",
         "shared_subscription_policy",
         "prefer_local",
-        Field::Other(set_shared_policy, "prefer_local, random, local_only or prefer_online_before_local"),
-        "Which member of a shared subscription gets a message; on a single node all are local and connected ones come first.",
+        Field::Other(
+            set_shared_policy,
+            "prefer_local, random, local_only, prefer_online_before_local or prefer_shard",
+        ),
+        "Which member of a shared subscription gets a message: a random one of this node, connected ones first; prefer_shard: one on the publisher's shard first, which is cheaper and shares unevenly.",
     ),
     Setting::new(
         "mqtt",
@@ -444,6 +456,7 @@ fn set_shared_policy(config: &mut super::Config, text: &str) -> Result<(), Strin
         ("random", SharedPolicy::Random),
         ("local_only", SharedPolicy::LocalOnly),
         ("prefer_online_before_local", SharedPolicy::PreferOnlineBeforeLocal),
+        ("prefer_shard", SharedPolicy::PreferShard),
     ];
     config.mqtt.shared_subscription_policy = one_of(text, &known)?;
     Ok(())

@@ -159,6 +159,20 @@ const GENERAL: &[Setting] = &[
     ),
     Setting::new(
         "main",
+        "max_connection_rate",
+        "0",
+        Field::U32(|c| &mut c.main.connection_rate_max, Unit::Count, 0, u32::MAX),
+        "Connections a second of each listener, each shard accepting its share; further ones wait, 0 = any number.",
+    ),
+    Setting::new(
+        "main",
+        "max_connection_rate_per_address",
+        "0",
+        Field::U32(|c| &mut c.main.connection_rate_per_address_max, Unit::Count, 0, u32::MAX),
+        "Connections a second from one IPv4 address or IPv6 /64, counted as above; further ones are refused, 0 = any number.",
+    ),
+    Setting::new(
+        "main",
         "max_queues",
         "200000",
         Field::U32(|c| &mut c.main.max_queues, Unit::Count, 1, u32::MAX),

@@ -209,6 +209,12 @@ pub(super) fn parse_limit(text: &str) -> Result<Option<u64>, String> {
     }
 }
 
+/// Reads how many there may be in a second, at least one.
+pub(super) fn parse_rate(text: &str) -> Result<u32, String> {
+    let rate = text.parse().ok().filter(|rate| *rate > 0);
+    rate.ok_or_else(|| format!("'{text}' is not a number from 1"))
+}
+
 /// Reads the path of an HTTP request.
 pub(super) fn parse_url_path(text: &str) -> Result<String, String> {
     let is_path = text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic());

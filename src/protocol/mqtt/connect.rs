@@ -312,6 +312,7 @@ impl Mqtt {
             fresh: connect.clean_start,
             lasts,
             window: window.into(),
+            takeovers_max: self.link.limits.takeovers_max,
             limits: self.link.limits.session,
         }));
         let answer = cx.broker.execute(self.link.id(), SESSION, command, cx.now);
@@ -356,7 +357,12 @@ impl Mqtt {
             Answer::SessionOpened(opened) => opened,
             Answer::Refused(refusal) => {
                 tracing::warn!(peer = %self.link.peer.remote, ?refusal, "no session");
-                return self.refuse(connect_code_of(&refusal), cx);
+                let code = connect_code_of(&refusal);
+                if code == ReasonCode::QuotaExceeded {
+                    // Whoever is refused comes again: not at once (abuse row 78).
+                    return self.put_off_refusal(code, cx.now.mono_ms);
+                }
+                return self.refuse(code, cx);
             }
             Answer::Done
             | Answer::QueueDeclared { .. }

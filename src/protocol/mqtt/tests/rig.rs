@@ -92,6 +92,7 @@ fn broker(shard: u16, shards: u16) -> Broker {
             bindings_max: 1_000_000,
             retained_max: u64::MAX,
             retained_bytes_max: u64::MAX,
+            near_members_first: false,
             prefetch_default: 65_535,
             consumer_timeout_ms: None,
             durability: crate::durability::Durability::Sync,

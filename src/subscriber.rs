@@ -104,6 +104,9 @@ pub struct OpenSession {
     pub lasts: Lasts,
     /// Most deliveries that may be unsettled.
     pub window: u32,
+    /// Whether the connection may have the session of one that is there: else
+    /// [`crate::command::Refusal::InUse`].
+    pub takes_over: bool,
     /// How often in a second the session may pass from one connection to another; 0: any number.
     pub takeovers_max: u32,
     /// See there.

@@ -113,9 +113,9 @@ pub struct Mqtt {
     /// How topics and routing keys become each other.
     pub topic_translation: TopicTranslation,
 
-    /// Accepted; nothing acts on it.
+    /// A client id of version 3 may have several connections at a time.
     pub allow_multiple_sessions: bool,
-    /// Accepted; nothing acts on it.
+    /// Who of them gets a message.
     pub queue_deliver_mode: DeliverMode,
     /// Accepted; always so.
     pub coordinate_registrations: bool,

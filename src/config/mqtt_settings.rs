@@ -222,7 +222,7 @@ pub(super) const MQTT: &[Setting] = &[
     Setting::new(
         "mqtt",
         "max_takeover_rate",
-        "20",
+        "100",
         Field::U32(|c| &mut c.mqtt.takeover_rate_max, Unit::Count, 0, u32::MAX),
         "How often in a second a client id may connect while it is connected; further CONNECTs are refused after a while, 0 = any number.",
     ),
@@ -423,9 +423,8 @@ pub(super) const MQTT: &[Setting] = &[
         "allow_multiple_sessions",
         "off",
         Field::Switch(|c| &mut c.mqtt.allow_multiple_sessions),
-        "Accepted for VerneMQ's files: a client id has one session; use shared subscriptions instead.",
-    )
-    .not_yet(),
+        "A client id of MQTT 3 may connect several times, each connection with its own subscriptions; the first one's session lasts. Shared subscriptions are better.",
+    ),
     Setting::new(
         "mqtt",
         "queue_deliver_mode",
@@ -437,9 +436,8 @@ pub(super) const MQTT: &[Setting] = &[
             },
             "fanout or balance",
         ),
-        "Accepted for VerneMQ's files: only several sessions of one client id would show it.",
-    )
-    .not_yet(),
+        "With several sessions of a client id: each gets what it has subscribed to (fanout), or one of those that have the same filter (balance).",
+    ),
     Setting::new(
         "mqtt",
         "coordinate_registrations",

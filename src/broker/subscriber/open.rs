@@ -104,6 +104,9 @@ impl Broker {
                 });
             }
             if let Some(other) = self.sessions.get(id).and_then(|session| session.connection) {
+                if !open.takes_over {
+                    return Err(Refusal::InUse(Entity::Queue, open.queue.clone()));
+                }
                 let session = self.sessions.get_mut(id);
                 if !session.is_some_and(|s| s.takeovers.allow(open.takeovers_max, now.mono_ms)) {
                     let why = "the session is taken over too often";

@@ -26,6 +26,7 @@ pub(super) fn session(name: &str, lasts: Lasts) -> OpenSession {
         fresh: false,
         lasts,
         window: 100,
+        takes_over: true,
         takeovers_max: 0,
         limits: NO_LIMITS,
     }

@@ -4,7 +4,7 @@
 
 use crate::auth::scram::{Mechanism, user_in};
 use crate::auth::{Identity, LoginRefused};
-use crate::command::{Answer, Command};
+use crate::command::{Answer, Command, Refusal};
 use crate::ids::ShardId;
 use crate::limits::LOGIN_REFUSAL_DELAY_MS;
 use crate::protocol::Context;
@@ -306,18 +306,43 @@ impl Mqtt {
             will,
         };
         self.phase = Phase::Opening(Box::new(greeting));
+        self.open_session(queue_name(&self.link.client), connect.clean_start, lasts, cx);
+    }
+
+    fn open_session(&mut self, queue: Box<str>, fresh: bool, lasts: Lasts, cx: &mut Context<'_>) {
         let command = Command::OpenSession(Box::new(OpenSession {
             client: self.link.client.clone(),
-            queue: queue_name(&self.link.client),
-            fresh: connect.clean_start,
+            queue,
+            fresh,
             lasts,
-            window: window.into(),
+            window: self.link.window.into(),
+            takes_over: !self.link.allows_several(),
             takeovers_max: self.link.limits.takeovers_max,
             limits: self.link.limits.session,
         }));
         let answer = cx.broker.execute(self.link.id(), SESSION, command, cx.now);
         if let Some(answer) = answer {
             self.on_opened(answer, cx);
+        }
+    }
+
+    /// The client id has a connection already and may have more: this one has a session of its own,
+    /// which lives here and no longer than itself (V-034).
+    fn open_further(&mut self, cx: &mut Context<'_>) {
+        self.link.is_further = true;
+        self.link.is_lasting = false;
+        let here = self.link.peer.id.shard;
+        let mut seed = [0_u8; 16];
+        let queue = getrandom::fill(&mut seed).ok().and_then(|()| {
+            let seed = u128::from_be_bytes(seed);
+            let name = |n: u32| format!("mqtt-further-{:032x}qos1", seed.wrapping_add(n.into()));
+            let is_here =
+                |name: &String| cx.broker.session_home(&self.link.vhost, name) == Some(here);
+            (0..DRAWS_MAX).map(name).find(is_here)
+        });
+        match queue {
+            Some(queue) => self.open_session(queue.into(), true, Lasts::Connection, cx),
+            None => self.refuse(ReasonCode::ServerUnavailable, cx),
         }
     }
 
@@ -355,6 +380,9 @@ impl Mqtt {
     pub(super) fn on_opened(&mut self, answer: Answer, cx: &mut Context<'_>) {
         let opened = match answer {
             Answer::SessionOpened(opened) => opened,
+            Answer::Refused(Refusal::InUse(..)) if !self.link.is_further => {
+                return self.open_further(cx);
+            }
             Answer::Refused(refusal) => {
                 tracing::warn!(peer = %self.link.peer.remote, ?refusal, "no session");
                 let code = connect_code_of(&refusal);

@@ -35,6 +35,7 @@
 //! | PUBACK for QoS 2 and the like | | 0x82, closed (abuse row 70) |
 //! | a planned stop | | wills are not sent (H-35) |
 //! | enhanced authentication | optional | SCRAM-SHA-256 and SCRAM-SHA-512; others 0x8C (H-30) |
+//! | several connections with one client id, version 3 | the later one wins | by a setting each has a session of its own (V-034) |
 //! | a proof in the name of another user, later | | 0x8C (abuse row 86) |
 //!
 //! # Where others are met

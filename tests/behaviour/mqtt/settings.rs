@@ -108,6 +108,34 @@ fn what_has_waited_for_a_client_is_beside_what_waits_now_where_a_setting_says_so
     }
 }
 
+/// V-032, V-034
+#[test]
+fn a_client_id_may_have_several_connections_that_share_or_have_copies() {
+    for (mode, copies) in [("fanout", 2), ("balance", 1)] {
+        let config = format!("allow_multiple_sessions = on\nqueue_deliver_mode = {mode}\n");
+        let ground = Ground::own(2, &config);
+        let hello = Hello::new(V4, "twin");
+        let mut twins = [(); 2].map(|()| Client::connect(ground.addr, &hello));
+        for twin in &mut twins {
+            twin.subscribe("t", 1);
+        }
+        let mut writer = ground.client(V4);
+        (0..40).for_each(|n| writer.tell_surely("t", &n.to_string()));
+        // What was sent before is there before what ends it.
+        let mut count = 0;
+        for (n, twin) in twins.iter_mut().enumerate() {
+            let end = format!("end-{n}");
+            twin.subscribe(&end, 0);
+            twin.tell(&end, &end);
+            while twin.expect_text_of_any() != end {
+                count += 1;
+            }
+        }
+        assert_eq!(count, 40 * copies, "{mode}");
+        ground.lift();
+    }
+}
+
 /// H-29
 #[test]
 fn clients_that_ask_for_it_are_told_where_answers_go() {

@@ -7,5 +7,6 @@ mod publishing;
 mod random;
 mod remembering;
 mod rig;
+mod several;
 mod shards;
 mod subscribing;

@@ -1,16 +1,16 @@
 //! Brings into the memory of the system what a restart reads of segments: three small pieces of each,
 //! all over the disk. One after another they cost a start after a power cut some milliseconds each;
-//! asked for by many threads at once, a disk answers dozens in that time. May import `paths`, libc and
-//! the standard library's files.
+//! asked for by many threads at once, a disk answers dozens in that time. May import `paths`, the channel, libc
+//! and the standard library's files.
 #![expect(unsafe_code, reason = "one system call has no safe wrapper in the standard library")]
 
+use crossbeam_channel::unbounded;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use super::paths;
 
@@ -30,12 +30,12 @@ const SETTLED_BYTES_MAX: u64 = 64 * 1024;
 /// Nothing here is an error: whoever needs a file meets what is wrong with it.
 pub fn warm_segments(root: &Path) {
     let dirs = list(&root.join(paths::QUEUES));
-    let found = Mutex::new(Vec::new());
+    let (sender, found) = unbounded();
     in_threads(&dirs, |dir| {
-        let files = list(dir);
-        found.lock().unwrap_or_else(PoisonError::into_inner).extend(files);
+        // Whoever takes them is below.
+        let _ = sender.send(list(dir));
     });
-    let files = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let files: Vec<PathBuf> = found.try_iter().flatten().collect();
     if files.len() >= WORTHWHILE {
         in_threads(&files, |file| {
             let _ = warm(file);
@@ -99,9 +99,9 @@ mod tests {
     #[test]
     fn all_files_are_visited_once_by_threads() {
         let all: Vec<PathBuf> = (0..1000).map(|n| PathBuf::from(format!("{n}"))).collect();
-        let seen = Mutex::new(Vec::new());
-        in_threads(&all, |path| seen.lock().unwrap().push(path.to_owned()));
-        let mut seen = seen.into_inner().unwrap();
+        let (sender, seen) = unbounded();
+        in_threads(&all, |path| sender.send(path.to_owned()).unwrap());
+        let mut seen: Vec<PathBuf> = seen.try_iter().collect();
         seen.sort();
         let mut expected = all;
         expected.sort();

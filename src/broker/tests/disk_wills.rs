@@ -17,7 +17,7 @@ use super::wills::{HOUR, TOPIC, will};
 use crate::broker::Sizes;
 use crate::command::{Answer, Command, Event, Now};
 
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 300;
 const CLIENTS: [&str; 4] = ["c0", "c1", "c2", "c3"];
 const DELAY_MAX_MS: usize = 400;
 

@@ -12,7 +12,7 @@ use super::session_world::{SessionWorld, steps};
 use crate::broker::Sizes;
 use crate::command::Now;
 
-const SEEDS: u64 = 600;
+const SEEDS: u64 = 400;
 
 /// One node after the other on one disk.
 struct History {

@@ -21,7 +21,7 @@ use crate::broker::clockwork::Waiting;
 use crate::broker::mail::PendingId;
 use crate::broker::retained::is_topic;
 use crate::broker::storage::entry::PARKED;
-use crate::command::{Entity, Now};
+use crate::command::{Entity, Now, Refusal};
 use crate::ids::{ConnectionId, ExchangeId, VhostId};
 use crate::message::Message;
 use crate::subscriber::{FILTERS, Keep, Will};
@@ -93,19 +93,43 @@ impl Broker {
         will: Option<&Will<'_>>,
         now: Now,
     ) {
-        if let Some(number) = self.wills.of_connections.get(&connection).copied() {
-            self.withdraw(number);
-        }
+        self.forget_will(connection);
         if let Some(mut waiting) = will.and_then(|will| self.make_will(connection, will, now)) {
             self.log_will(&mut waiting);
             self.keep_waiting(waiting, now);
         }
     }
 
+    /// The rights of a connection's client have changed: what it may not publish any more it does
+    /// not leave behind either. One whose connection is gone stays as it was judged then.
+    pub(in crate::broker) fn review_will(&mut self, connection: ConnectionId) {
+        let Some(number) = self.wills.of_connections.get(&connection).copied() else { return };
+        let waiting = self.delayed.waiting.get(&number);
+        let topic = waiting.map(|waiting| waiting.message.routing_key());
+        let may = topic.map(|topic| self.permit_will(connection, topic));
+        if let Some(Err(refusal)) = may {
+            tracing::info!(?refusal, "a will is not kept any more");
+            self.withdraw(number);
+        }
+    }
+
+    /// The user of a connection is gone: nobody is left who might publish it.
+    pub(in crate::broker) fn forget_will(&mut self, connection: ConnectionId) {
+        if let Some(number) = self.wills.of_connections.get(&connection).copied() {
+            self.withdraw(number);
+        }
+    }
+
+    fn permit_will(&self, connection: ConnectionId, topic: &str) -> Result<(), Refusal> {
+        let entered = self.connections.get(connection).and_then(|entry| entry.entered.as_ref());
+        if let Some(entered) = entered {
+            self.permit(entered, Access::Write, Entity::Exchange, FILTERS)?;
+        }
+        self.permit_topic(connection, topic)
+    }
+
     fn make_will(&self, connection: ConnectionId, will: &Will<'_>, now: Now) -> Option<Waiting> {
-        let entered = self.connections.get(connection)?.entered.as_ref()?;
-        let may = self.permit(entered, Access::Write, Entity::Exchange, FILTERS);
-        if let Err(refusal) = may.and_then(|()| self.permit_topic(connection, will.topic)) {
+        if let Err(refusal) = self.permit_will(connection, will.topic) {
             tracing::info!(?refusal, "a will is not kept");
             return None;
         }

@@ -456,6 +456,8 @@ pub enum Refusal {
         /// Its name.
         name: Box<str>,
     },
+    /// A rule forbids it in so many words, and the peer is not to be told which.
+    Denied,
     /// The user has no rights in the virtual host.
     VhostRefused(Box<str>),
     /// A limit is reached; the text names it.

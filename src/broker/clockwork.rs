@@ -30,6 +30,7 @@ pub(super) enum Alarm {
     Storage,
     Session(SessionId),
     Retained,
+    CatchUp,
 }
 
 /// Deadlines of messages that do not wait any more, kept until they come or there are more of them
@@ -259,6 +260,7 @@ impl Broker {
                 Alarm::Delayed => self.publish_due(now),
                 Alarm::Storage => self.storage_time(),
                 Alarm::Retained => self.retained_time(now),
+                Alarm::CatchUp => self.give_up_round(now),
                 Alarm::Queue(id) => self.queue_time(id, now),
                 Alarm::Session(id) => self.session_time(id, now),
             }

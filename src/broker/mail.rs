@@ -242,6 +242,11 @@ pub(crate) enum Mail {
     Recall { queue: QueueId, consumer: ConsumerId },
     /// To a consumer's shard: tokens that found no message.
     Unused { channel: (ConnectionId, ChannelId), queue: QueueId, consumer: ConsumerId, tokens: u32 },
+    /// To all: the sender holds publishes back until this shard has dealt with what its sockets had
+    /// received by now.
+    CatchUp { round: u64 },
+    /// Back: it has; what came of it was said before.
+    CaughtUp { round: u64 },
     /// To all: what the sender has.
     Census(Census),
     /// To the keeper: the sender needs no file of an earlier boot any more.

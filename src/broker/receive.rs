@@ -108,6 +108,8 @@ impl Broker {
                 let queue = QueueRef { shard: from, queue };
                 self.unused(channel, ConsumerRef { queue, consumer }, tokens);
             }
+            Mail::CatchUp { round } => self.asked_to_catch_up(from, round),
+            Mail::CaughtUp { round } => self.shard_caught_up(round, now),
             Mail::Census(census) => self.census_told(from, census),
             Mail::Adopted => self.adopted_by(from),
             Mail::EarlierGone => self.earlier_gone(),

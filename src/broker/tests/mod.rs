@@ -10,6 +10,7 @@ mod audit;
 mod client;
 mod cluster;
 
+mod catch_up;
 mod chaos;
 mod consuming;
 mod crash;

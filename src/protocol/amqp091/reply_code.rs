@@ -209,6 +209,8 @@ pub(super) fn fault_of(refusal: Refusal, place: Place<'_>) -> Fault {
             AccessRefused,
             format!("{access} access to {} refused for user '{user}'", the(entity, &name)),
         ),
+        // Only topics of subscribers are denied so.
+        Refusal::Denied => (AccessRefused, format!("refused for user '{user}'")),
         Refusal::VhostRefused(name) => {
             (NotAllowed, format!("access to vhost '{name}' refused for user '{user}'"))
         }
@@ -243,6 +245,7 @@ pub(super) fn opening_fault(refusal: Refusal, place: Place<'_>) -> Fault {
         | Refusal::InvalidArgument { .. }
         | Refusal::UnknownExchangeType(_)
         | Refusal::AccessRefused { .. }
+        | Refusal::Denied
         | Refusal::VhostRefused(_)
         | Refusal::LimitReached(_)
         | Refusal::NoSpace

@@ -9,6 +9,7 @@
 //! | octets to packets and back | `wire/` |
 //! | phases of the connection; which packet goes where | `session`, `packet` |
 //! | CONNECT to CONNACK: login, the shard of the session | `connect` |
+//! | AUTH: proofs before CONNACK and later | `authenticate` |
 //! | farewells | `closing` |
 //! | keep alive, rate of publishes | `liveness` |
 //! | PUBLISH in; its answers in order; QoS 2 from clients | `publish`, `receive`, `acks` |
@@ -37,7 +38,9 @@
 //! | control characters in texts | may close | they are text |
 //! | a retained message without room | | delivered, not kept; version 5 hears 0x97 (abuse row 68) |
 //! | a planned stop | | wills are not sent (H-35) |
-//! | enhanced authentication | optional | none: 0x8C |
+//! | enhanced authentication | optional | SCRAM-SHA-256 and SCRAM-SHA-512; others 0x8C (H-30) |
+//! | several connections with one client id, version 3 | the later one wins | by a setting each has a session of its own (V-034) |
+//! | a proof in the name of another user, later | | 0x8C (abuse row 86) |
 //!
 //! # Where others are met
 //!
@@ -61,6 +64,7 @@
 
 mod acks;
 mod alias;
+mod authenticate;
 mod block;
 mod closing;
 mod connect;

@@ -427,7 +427,8 @@ fn properties_out_of_place_end_the_connection(stage: &Stage) {
         (four(0x27, 0), &[0x82]),
         ([two(0x22, 1), two(0x22, 1)].concat(), &[0x82]),
         (four(2, 1), &[0x81, 0x82]),
-        ([&[0x15][..], &text("SCRAM-SHA-256")].concat(), &[0x8C]),
+        ([&[0x15][..], &text("GSSAPI")].concat(), &[0x8C]),
+        ([&[0x15][..], &text("SCRAM-SHA-256")].concat(), &[0x87]),
         ([&[0x16][..], &text("data")].concat(), &[0x82]),
     ] {
         let connack = ground.answer_to(&hello.clone().with(&properties));

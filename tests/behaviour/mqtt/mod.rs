@@ -2,14 +2,18 @@
 
 mod answers;
 pub(crate) mod client;
+mod deny;
 mod flow;
 mod greetings;
 mod ground;
 mod hostile_packets;
 mod hostile_sessions;
 mod hostile_topics;
+mod lines;
 pub(crate) mod octets;
+mod proving;
 mod quality;
+mod rates;
 mod restarts;
 mod retained;
 mod sessions;

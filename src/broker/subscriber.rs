@@ -4,7 +4,8 @@
 
 pub(in crate::broker) mod apart;
 mod groups;
-mod keep;
+pub(in crate::broker) mod keep;
+pub(in crate::broker) mod leave;
 mod open;
 mod put;
 mod receipts;

@@ -156,6 +156,9 @@ impl Broker {
         if exchange.internal {
             return Err(Refusal::InternalExchange(publish.exchange.into()));
         }
+        let more = publish.extra_keys.iter().chain(publish.hidden_keys).copied();
+        let keys = std::iter::once(publish.routing_key).chain(more);
+        self.permit_keys(entered, Access::Write, publish.exchange, keys)?;
         let reader = self.readers.get(usize::from(publish.traits.protocol.0)).copied();
         if exchange.bindings.delays() {
             let headers = LazyHeaders::new(reader, publish.properties);

@@ -209,6 +209,13 @@ pub(super) fn fault_of(refusal: Refusal, place: Place<'_>) -> Fault {
             AccessRefused,
             format!("{access} access to {} refused for user '{user}'", the(entity, &name)),
         ),
+        Refusal::KeyRefused { access, exchange, key } => (
+            AccessRefused,
+            format!(
+                "{access} access to topic '{key}' in {} refused for user '{user}'",
+                the(Entity::Exchange, &exchange)
+            ),
+        ),
         Refusal::VhostRefused(name) => {
             (NotAllowed, format!("access to vhost '{name}' refused for user '{user}'"))
         }
@@ -243,6 +250,7 @@ pub(super) fn opening_fault(refusal: Refusal, place: Place<'_>) -> Fault {
         | Refusal::InvalidArgument { .. }
         | Refusal::UnknownExchangeType(_)
         | Refusal::AccessRefused { .. }
+        | Refusal::KeyRefused { .. }
         | Refusal::VhostRefused(_)
         | Refusal::LimitReached(_)
         | Refusal::NoSpace

@@ -137,6 +137,7 @@ impl Broker {
         // Not for what follows: that the client is here again need not be known after a crash.
         self.hold_definitions(call);
         self.keep_session(id);
+        self.keep_announced_will(connection, (call, now));
         Ok((id, resumed))
     }
 

@@ -37,7 +37,6 @@ pub(super) struct Greeting {
     session_expiry_s: Option<u32>,
     id_is_assigned: bool,
     topic_alias_max: u16,
-    will: Option<Testament>,
 }
 
 /// Where a client belongs.
@@ -259,14 +258,17 @@ impl Mqtt {
         self.link.window = window;
         self.link.is_lasting = lasts != Lasts::Connection;
         self.link.expiry_s = if is_v5 { asked_s } else { 0 };
-        let will = connect.will.as_ref().map(|will| self.testament(will, expiry_s));
+        if let Some(will) = &connect.will {
+            // CONNACK says that it is kept (3.1.2-8; in version 5 3.1.2-7), so it goes before.
+            let will = self.testament(will, expiry_s);
+            cx.broker.set_will(self.link.id(), Some(&will.as_will()), cx.now);
+        }
         let greeting = Greeting {
             keep_alive_s,
             server_keep_alive_s: is_capped.then_some(max_s),
             session_expiry_s: (expiry_s != asked_s).then_some(expiry_s),
             id_is_assigned,
             topic_alias_max: connect.properties.topic_alias_max,
-            will,
         };
         self.phase = Phase::Opening(Box::new(greeting));
         let command = Command::OpenSession(Box::new(OpenSession {
@@ -330,9 +332,6 @@ impl Mqtt {
         }
         if !receipts.is_empty() {
             self.incoming.get_or_insert_default().receipts.extend(receipts);
-        }
-        if let Some(will) = &greeting.will {
-            cx.broker.set_will(self.link.id(), Some(&will.as_will()), cx.now);
         }
         let max = greeting.topic_alias_max.min(self.link.limits.topic_alias_max_out);
         if self.link.version.is_v5() && max > 0 {

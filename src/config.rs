@@ -68,6 +68,10 @@ pub struct Main {
     pub default_user_only_loopback: bool,
     pub load_definitions: Option<PathBuf>,
     pub max_connections: u32,
+    /// 0 = any number.
+    pub connection_rate_max: u32,
+    /// 0 = any number.
+    pub connection_rate_per_address_max: u32,
     pub max_queues: u32,
     pub max_exchanges: u32,
     pub max_bindings: u32,
@@ -158,6 +162,8 @@ impl Config {
                 default_user_only_loopback: true,
                 load_definitions: None,
                 max_connections: 0,
+                connection_rate_max: 0,
+                connection_rate_per_address_max: 0,
                 max_queues: 0,
                 max_exchanges: 0,
                 max_bindings: 0,

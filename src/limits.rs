@@ -34,6 +34,9 @@ pub const LOGIN_FAILURE_REFILL_MS: u64 = 2_000;
 /// Sources remembered per shard; about 200 KiB.
 pub const LOGIN_SOURCES_MAX: usize = 4096;
 
+/// Addresses whose connections are counted, per listener and shard; about 200 KiB.
+pub const CONNECT_SOURCES_MAX: usize = 4096;
+
 /// The table of sources is walked at most this often when it is full.
 pub const LOGIN_SWEEP_MS_MIN: u64 = 1_000;
 

@@ -23,7 +23,7 @@ use self::doors::Door;
 use crate::auth::{self, Directory, LoginLimiter, Users};
 use crate::broker::placement::Placement;
 use crate::broker::{Broker, NodeLimits, Setup, StorageSetup};
-use crate::config::{self, Config};
+use crate::config::{self, Config, SharedPolicy};
 use crate::hub::{Crossing, Hub, Settings};
 use crate::limits;
 use crate::listener;
@@ -242,6 +242,7 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
             durability: main.durability,
             retained_max: bound(config.mqtt.retained_messages_max, limits::RETAINED_MAX),
             retained_bytes_max: bound(config.mqtt.retained_bytes_max, limits::RETAINED_BYTES_MAX),
+            near_members_first: config.mqtt.shared_subscription_policy == SharedPolicy::PreferShard,
         },
         boot: plan.storage.boot,
         storage: Some(plan.storage.clone()),

@@ -4,7 +4,7 @@
 //! more than the copy (runtime.md section 3). A sentence could cross a network as well: it holds
 //! no pointer into its sender.
 //!
-//! May import `ids`, `command`, `value`, `record`, the uids of `definitions`, and what `storage` has
+//! May import `ids`, `command`, `subscriber`, `value`, `record`, the uids of `definitions`, and what `storage` has
 //! to know of a message that waits.
 
 use std::convert::Infallible;
@@ -22,6 +22,7 @@ use crate::ids::{
     DeliveryId, ExchangeId, PublishSeq, QueueId, QueueRef, VhostId,
 };
 use crate::message::Message;
+use crate::subscriber::Keep;
 use crate::value::Table;
 
 /// Something one shard waits for from others: the place of the waiting in its table.
@@ -165,7 +166,7 @@ pub(crate) enum Mail {
         wanted: Option<PendingId>,
     },
     /// To the owner of the part that keeps the last message of its topic.
-    Retain { vhost: VhostId, parcel: Parcel, wanted: Option<PendingId> },
+    Retain { vhost: VhostId, keep: Keep, parcel: Parcel, wanted: Option<PendingId> },
     /// To a reader's shard: a retained message.
     Retained { connection: ConnectionId, channel: ChannelId, parcel: Parcel },
     /// Back to the publisher's shard; `found`: a queue was there.

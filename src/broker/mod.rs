@@ -131,6 +131,8 @@ pub struct NodeLimits {
     pub retained_max: u64,
     /// Octets of retained messages, per virtual host; each shard has its share.
     pub retained_bytes_max: u64,
+    /// Of a group, members of the publisher's shard come first.
+    pub near_members_first: bool,
 }
 
 /// The broker core of one shard.

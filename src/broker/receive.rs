@@ -166,9 +166,9 @@ impl Broker {
                 let put = self.delay(waiting, lasting, now);
                 self.report(from, wanted, put, true);
             }
-            Mail::Retain { vhost, parcel, wanted } => {
+            Mail::Retain { vhost, keep, parcel, wanted } => {
                 let Some(message) = self.unpack(bytes, parcel) else { return };
-                let put = self.retain_here(vhost, &message, now);
+                let put = self.retain_here(vhost, keep, &message, now);
                 self.report(from, wanted, put, true);
             }
             other => debug_assert!(false, "not a publish: {other:?}"),

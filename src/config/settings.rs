@@ -139,7 +139,7 @@ const GENERAL: &[Setting] = &[
         "main",
         "default_password_hash",
         GUEST_HASH,
-        Field::Other(set_default_password_hash, "base64 of salt and SHA-256 or SHA-512"),
+        Field::Other(set_default_password_hash, "base64 of salt and SHA-256 or SHA-512, or SCRAM-SHA-256$..."),
         "Hash of that user's password (the default is the hash of 'guest').",
     )
     .or_env(&["LAVINMQ_DEFAULT_PASSWORD"]),
@@ -163,6 +163,20 @@ const GENERAL: &[Setting] = &[
         "100000",
         Field::U32(|c| &mut c.main.max_connections, Unit::Count, 1, u32::MAX),
         "Connections of the whole broker; further ones are refused.",
+    ),
+    Setting::new(
+        "main",
+        "max_connection_rate",
+        "0",
+        Field::U32(|c| &mut c.main.connection_rate_max, Unit::Count, 0, u32::MAX),
+        "Connections a second of each listener, each shard accepting its share; further ones wait, 0 = any number.",
+    ),
+    Setting::new(
+        "main",
+        "max_connection_rate_per_address",
+        "0",
+        Field::U32(|c| &mut c.main.connection_rate_per_address_max, Unit::Count, 0, u32::MAX),
+        "Connections a second from one IPv4 address or IPv6 /64, counted as above; further ones are refused, 0 = any number.",
     ),
     Setting::new(
         "main",

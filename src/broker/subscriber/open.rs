@@ -91,6 +91,8 @@ impl Broker {
     ) -> Result<(SessionId, bool), Refusal> {
         let connection = at.connection.connection;
         let mut found = self.sessions.named(vhost, &open.queue);
+        // They count for the name, whatever becomes of the session.
+        let mut takeovers = None;
         let user: Box<str> = self.user_of(connection).into();
         if let Some(id) = found {
             let owner = self.sessions.get(id).map_or("", |session| &session.user);
@@ -102,12 +104,21 @@ impl Broker {
                 });
             }
             if let Some(other) = self.sessions.get(id).and_then(|session| session.connection) {
+                if !open.takes_over {
+                    return Err(Refusal::InUse(Entity::Queue, open.queue.clone()));
+                }
+                let session = self.sessions.get_mut(id);
+                if !session.is_some_and(|s| s.takeovers.allow(open.takeovers_max, now.mono_ms)) {
+                    let why = "the session is taken over too often";
+                    return Err(Refusal::LimitReached(why.into()));
+                }
                 if let Some(entry) = self.connections.get_mut(other) {
                     entry.session = None;
                 }
                 self.part(id, now);
                 self.tell(other, Event::TakenOver);
             }
+            takeovers = self.sessions.get(id).map(|session| session.takeovers);
             let goes_on = self.sessions.get(id).is_some_and(|s| s.lasts != Lasts::Connection);
             if open.fresh || !goes_on {
                 self.end_session(id, call, now);
@@ -122,7 +133,11 @@ impl Broker {
             }
             None => self.new_session(vhost, open, &user, now)?,
         };
+        let queue = self.sessions.get(id).and_then(|session| session.queue);
+        let waited = queue.and_then(|queue| self.queues.get(queue)).map_or(0, |e| e.queue.ready());
         if let Some(session) = self.sessions.get_mut(id) {
+            session.takeovers = takeovers.unwrap_or_default();
+            session.waited = if open.limits.waited_is_extra { waited } else { 0 };
             session.connection = Some(connection);
             session.user = user;
             session.window = open.window;

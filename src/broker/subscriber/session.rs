@@ -180,6 +180,30 @@ fn any(tree: &TopicTree<()>, topic: &str) -> bool {
     found
 }
 
+/// How often a session passes from one connection to another: two clients with one name take it
+/// from each other for ever (abuse row 78).
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Takeovers {
+    /// The second that is counted, monotonic milliseconds.
+    since_ms: u64,
+    count: u32,
+}
+
+impl Takeovers {
+    /// Counts one and allows it, unless it is one too many; 0: there may be any number.
+    pub(super) const fn allow(&mut self, max: u32, now_ms: u64) -> bool {
+        if now_ms.saturating_sub(self.since_ms) >= 1000 {
+            self.since_ms = now_ms;
+            self.count = 0;
+        }
+        if max > 0 && self.count >= max {
+            return false;
+        }
+        self.count = self.count.saturating_add(1);
+        true
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -198,8 +222,11 @@ pub(super) struct Session {
     pub(super) open: bool,
     /// As which the connection gets what is stored.
     pub(super) consumer: Option<ConsumerId>,
+    pub(super) takeovers: Takeovers,
     pub(super) window: u32,
     pub(super) limits: SessionLimits,
+    /// Messages that had waited when its client came and may still wait, where they do not count.
+    pub(super) waited: u64,
     pub(super) lasts: Lasts,
     /// When its client left, milliseconds since 1970-01-01 UTC.
     pub(super) left_wall_ms: Option<u64>,
@@ -223,7 +250,14 @@ impl Session {
             open: false,
             consumer: None,
             window: 0,
-            limits: SessionLimits { online_max: None, offline_max: None, drop_oldest: false },
+            takeovers: Takeovers::default(),
+            limits: SessionLimits {
+                online_max: None,
+                offline_max: None,
+                drop_oldest: false,
+                waited_is_extra: false,
+            },
+            waited: 0,
             lasts: Lasts::Connection,
             left_wall_ms: None,
             ends_ms: None,

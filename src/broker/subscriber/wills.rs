@@ -24,7 +24,7 @@ use crate::broker::storage::entry::PARKED;
 use crate::command::{Entity, Now};
 use crate::ids::{ConnectionId, ExchangeId, VhostId};
 use crate::message::Message;
-use crate::subscriber::{FILTERS, Will};
+use crate::subscriber::{FILTERS, Keep, Will};
 
 /// What is known of a will besides its message.
 #[derive(Debug)]
@@ -191,7 +191,7 @@ impl Broker {
         self.publish_internal(exchange, &message, None, wanted, now);
         if retain && is_topic(message.routing_key()) {
             // As for queues of this shard: it stands in the log before the settlement of the will.
-            let _ = self.retain(vhost, &message, wanted, now);
+            let _ = self.retain(vhost, Keep::IfRoom, &message, wanted, now);
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::ids::{ChannelId, PublishSeq};
 use crate::message::{Body, Traits};
 use crate::properties::queue_of;
 use crate::protocol::Context;
-use crate::subscriber::{Assurance, FILTERS};
+use crate::subscriber::{Assurance, FILTERS, Keep};
 
 use super::acks::Owed;
 use super::block::{Block, TAG};
@@ -262,11 +262,15 @@ impl Mqtt {
             return self.publish_to_queue(&message, channel, cx);
         }
         let id = self.link.id();
-        cx.broker.publish_topic(id, channel, &message, retain, cx.now).map_err(
-            |refusal: Refusal| {
-                tracing::debug!(peer = %self.link.peer.remote, ?refusal, "publish refused");
-                code_of(&refusal)
-            },
-        )
+        // Before version 5 there is no way to say that it was delivered and not kept.
+        let keep = match (retain, is_surer && self.link.version.is_v5()) {
+            (false, _) => Keep::Not,
+            (true, false) => Keep::IfRoom,
+            (true, true) => Keep::Must,
+        };
+        cx.broker.publish_topic(id, channel, &message, keep, cx.now).map_err(|refusal: Refusal| {
+            tracing::debug!(peer = %self.link.peer.remote, ?refusal, "publish refused");
+            code_of(&refusal)
+        })
     }
 }

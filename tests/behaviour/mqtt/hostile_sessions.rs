@@ -70,7 +70,7 @@ fn wills_are_bounded_like_messages() {
     ground.lift();
 }
 
-/// Abuse row 75: the end of the session is the latest time; MQTT-3.1.3-9
+/// Abuse row 75: the end of the session is the latest time; MQTT-3.1.2-8 (v5)
 #[test]
 fn a_will_waits_no_longer_than_its_session() {
     let ground = Ground::own(2, "");
@@ -325,7 +325,7 @@ fn a_session_that_waits_keeps_so_many_messages(stage: &Stage) {
     }
 }
 
-/// Abuse row 85; MQTT-3.1.4-5 (v3.1.1), MQTT-3.1.4-6 (v5)
+/// Abuse row 85; MQTT-3.1.4-5, MQTT-3.2.0-1 (v3.1.1), MQTT-3.1.4-6, MQTT-3.2.0-1, MQTT-3.2.0-2 (v5)
 fn what_comes_before_connack_is_dealt_with_after_it(stage: &Stage) {
     let ground = Ground::shared(stage);
     for version in BOTH {

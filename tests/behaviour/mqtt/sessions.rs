@@ -27,7 +27,8 @@ fn is_there(ground: &Ground, hello: &Hello) -> bool {
     is_present
 }
 
-/// MQTT-3.1.2-4 to MQTT-3.1.2-6, MQTT-3.2.2-1 to MQTT-3.2.2-3
+/// MQTT-3.1.2-4 to MQTT-3.1.2-6, MQTT-3.2.2-1 to MQTT-3.2.2-3 (v3.1.1); MQTT-3.1.2-4 to MQTT-3.1.2-6,
+/// MQTT-3.2.2-2, MQTT-3.2.2-3 (v5)
 fn a_clean_client_finds_nothing_and_leaves_nothing(stage: &Stage) {
     let ground = Ground::shared(stage);
     for version in BOTH {

@@ -27,7 +27,7 @@ fn id(number: u64) -> Vec<u8> {
     [&[0x0B][..], &varint(number)].concat()
 }
 
-/// MQTT-3.3.5-1, MQTT-3.3.4-3, MQTT-3.3.4-4 (v5); H-22, H-23
+/// MQTT-3.3.5-1 (v3.1.1), MQTT-3.3.4-2, -3, -4 (v5); H-22, H-23
 fn filters_that_overlap_give_one_message_with_all_identifiers(stage: &Stage) {
     let ground = Ground::shared(stage);
     let topic = unique("over");
@@ -191,7 +191,7 @@ fn a_message_comes_with_the_lower_of_both_qos(stage: &Stage) {
     ground.lift();
 }
 
-/// MQTT-3.10.4-1 to MQTT-3.10.4-6
+/// MQTT-3.10.4-1 to MQTT-3.10.4-6 (v3.1.1 and v5)
 fn what_is_unsubscribed_stops_coming(stage: &Stage) {
     let ground = Ground::shared(stage);
     for version in BOTH {
@@ -212,7 +212,7 @@ fn what_is_unsubscribed_stops_coming(stage: &Stage) {
     ground.lift();
 }
 
-/// H-20, H-27; MQTT-4.8.2-4 (v5)
+/// H-20, H-27; MQTT-4.8.2-3 (v5)
 fn a_shared_subscription_gives_each_message_to_one_member(stage: &Stage) {
     const COUNT: usize = 60;
     let mut ground = Ground::shared(stage);

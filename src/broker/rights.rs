@@ -139,8 +139,12 @@ impl Broker {
                         Rc::new(TopicRights::of(&identity, &entered.vhost_name, old.client()))
                     });
                     (entered.identity, entered.topics) = (identity, topics);
+                    self.review_will(connection);
                 }
-                None => self.tell(connection, Event::Close { reason: "the user is gone".into() }),
+                None => {
+                    self.forget_will(connection);
+                    self.tell(connection, Event::Close { reason: "the user is gone".into() });
+                }
             }
         }
     }

@@ -151,6 +151,8 @@ impl Broker {
     /// The round has lasted too long: a shard has ended, or has been without its core all the time.
     pub(super) fn give_up_round(&mut self, now: Now) {
         if self.catch_up.left > 0 {
+            let shards = self.catch_up.left;
+            tracing::debug!(shards, "shards have not caught up with their sockets in time");
             self.catch_up.left = 0;
             self.end_round(now);
         }

@@ -19,6 +19,7 @@ mod delayed;
 mod disk;
 mod disk_definitions;
 mod disk_faults;
+mod disk_groups;
 mod disk_machine;
 mod disk_notes;
 mod disk_oracle;

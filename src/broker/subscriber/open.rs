@@ -3,6 +3,9 @@
 //!
 //! May import `session`, `keep`, and of the broker `owner`, `calls`, `connections`.
 
+#[cfg(test)]
+use ringmq_shards::log::planted::{Bug, is_planted};
+
 use super::session::{Session, SessionId};
 use crate::auth::Access;
 use crate::broker::Broker;
@@ -269,6 +272,11 @@ impl Broker {
         let (Some(connection), Some(queue)) = (connection, session.queue) else { return };
         let Some(entry) = self.queues.get_mut(queue) else { return };
         let before = entry.queue.memory_bytes();
+        #[cfg(test)]
+        if is_planted(Bug::ForgetReceipts) {
+            let store = entry.queue.store_mut();
+            store.receipts().into_iter().for_each(|number| drop(store.drop_receipt(number)));
+        }
         entry.queue.take_all_back(now, &mut self.effects_now);
         if let Some(consumer) = consumer {
             entry.queue.remove_consumer(consumer, now, &mut self.effects_now);

@@ -275,7 +275,9 @@ impl Broker {
         #[cfg(test)]
         if is_planted(Bug::ForgetReceipts) {
             let store = entry.queue.store_mut();
-            store.receipts().into_iter().for_each(|number| drop(store.drop_receipt(number)));
+            for number in store.receipts() {
+                let _later = store.drop_receipt(number);
+            }
         }
         entry.queue.take_all_back(now, &mut self.effects_now);
         if let Some(consumer) = consumer {

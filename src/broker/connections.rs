@@ -10,6 +10,7 @@ use super::mail::Mail;
 use super::route::RouteCache;
 use super::shared_credit::ChannelCredit;
 use super::subscriber::session::SessionId;
+use super::subscriber::wills::Words;
 use crate::auth::{self, Identity, TopicRights};
 use crate::command::{Answer, Delivery, Entity, Event, Now, Outcome, Refusal};
 use crate::ids::{ChannelId, ChannelRef, ConnectionId, ConnectionRef, QueueId, ShardId, VhostId};
@@ -60,6 +61,8 @@ pub(super) struct Connection {
     pub(super) credits: Vec<ChannelCredit>,
     /// The session that it has opened.
     pub(super) session: Option<SessionId>,
+    /// What it leaves behind, before it has opened one.
+    pub(super) will: Option<Box<Words>>,
 }
 
 /// Who it is and where.
@@ -114,6 +117,7 @@ impl Broker {
             replies: Vec::new(),
             credits: Vec::new(),
             session: None,
+            will: None,
         })?;
         Some(ConnectionRef { shard: self.shard, connection })
     }

@@ -437,13 +437,14 @@ impl Broker {
                 }
                 permit(Configure, Exchange, name)
             }
-            Command::BindExchange { source, destination, .. }
-            | Command::UnbindExchange { source, destination, .. } => {
+            Command::BindExchange { source, destination, key, .. }
+            | Command::UnbindExchange { source, destination, key, .. } => {
                 if source.is_empty() || destination.is_empty() {
                     return Err(Refusal::DefaultExchange);
                 }
                 permit(Write, Exchange, destination)?;
-                permit(Read, Exchange, source)
+                permit(Read, Exchange, source)?;
+                self.permit_keys(entered, Read, source, [&**key])
             }
             Command::DeclareQueue { name, passive, arguments, .. } => {
                 if *passive {
@@ -462,13 +463,14 @@ impl Broker {
             }
             Command::DeleteQueue { name, .. } => permit(Configure, Queue, name),
             Command::PurgeQueue { name } => permit(Read, Queue, name),
-            Command::BindQueue { queue, exchange, .. }
-            | Command::UnbindQueue { queue, exchange, .. } => {
+            Command::BindQueue { queue, exchange, key, .. }
+            | Command::UnbindQueue { queue, exchange, key, .. } => {
                 if exchange.is_empty() {
                     return Err(Refusal::DefaultExchange);
                 }
                 permit(Write, Queue, queue)?;
-                permit(Read, Exchange, exchange)
+                permit(Read, Exchange, exchange)?;
+                self.permit_keys(entered, Read, exchange, [&**key])
             }
             Command::Consume(consume) => permit(Read, Queue, &consume.queue),
             Command::Get { queue, .. } => permit(Read, Queue, queue),

@@ -141,7 +141,7 @@ impl Broker {
                 let Some(message) = self.unpack(bytes, parcel) else { return };
                 let name = queue.as_deref().unwrap_or_else(|| message.routing_key());
                 let mut put = Put::DONE;
-                let id = self.queue_id(vhost, name);
+                let id = self.addressed(vhost, name);
                 let found = id.is_some();
                 if let Some(id) = id {
                     put = self.enqueue(id, message, now);

@@ -157,9 +157,9 @@ impl Subscriptions {
         !self.grouped.is_empty()
     }
 
-    pub(super) fn in_groups(&self) -> impl Iterator<Item = (&FilterName, Options)> {
-        let all = self.all.iter().filter(|(name, _)| name.group.is_some());
-        all.map(|(name, options)| (name, *options))
+    /// Those in groups, by their addresses.
+    pub(super) fn groups(&self) -> impl Iterator<Item = (&str, Options)> {
+        self.grouped.iter().map(|(address, options)| (&**address, *options))
     }
 
     pub(super) fn to_vec(&self) -> Vec<Subscription> {

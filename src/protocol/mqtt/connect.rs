@@ -44,7 +44,6 @@ pub(super) struct Greeting {
     topic_alias_max: u16,
     /// The beginning of topics for answers, if it has asked for one.
     response_information: Option<Box<str>>,
-    will: Option<Testament>,
 }
 
 /// Where a client belongs.
@@ -291,7 +290,11 @@ impl Mqtt {
         self.link.window = window;
         self.link.is_lasting = lasts != Lasts::Connection;
         self.link.expiry_s = if is_v5 { asked_s } else { 0 };
-        let will = connect.will.as_ref().map(|will| self.testament(will, expiry_s));
+        if let Some(will) = &connect.will {
+            // CONNACK says that it is kept (3.1.2-8; in version 5 3.1.2-7), so it goes before.
+            let will = self.testament(will, expiry_s);
+            cx.broker.set_will(self.link.id(), Some(&will.as_will()), cx.now);
+        }
         let greeting = Greeting {
             keep_alive_s,
             server_keep_alive_s: is_capped.then_some(max_s),
@@ -303,7 +306,6 @@ impl Mqtt {
                 .request_response
                 .then(|| self.response_information())
                 .flatten(),
-            will,
         };
         self.phase = Phase::Opening(Box::new(greeting));
         self.open_session(queue_name(&self.link.client), connect.clean_start, lasts, cx);
@@ -412,9 +414,6 @@ impl Mqtt {
         }
         if !receipts.is_empty() {
             self.incoming.get_or_insert_default().receipts.extend(receipts);
-        }
-        if let Some(will) = &greeting.will {
-            cx.broker.set_will(self.link.id(), Some(&will.as_will()), cx.now);
         }
         let max = greeting.topic_alias_max.min(self.link.limits.topic_alias_max_out);
         if self.link.version.is_v5() && max > 0 {

@@ -116,8 +116,9 @@ fn a_client_id_may_have_several_connections_that_share_or_have_copies() {
         let ground = Ground::own(2, &config);
         let hello = Hello::new(V4, "twin");
         let mut twins = [(); 2].map(|()| Client::connect(ground.addr, &hello));
-        for twin in &mut twins {
+        for (n, twin) in twins.iter_mut().enumerate() {
             twin.subscribe("t", 1);
+            twin.subscribe(&format!("end-{n}"), 1);
         }
         let mut writer = ground.client(V4);
         (0..40).for_each(|n| writer.tell_surely("t", &n.to_string()));
@@ -125,8 +126,7 @@ fn a_client_id_may_have_several_connections_that_share_or_have_copies() {
         let mut count = 0;
         for (n, twin) in twins.iter_mut().enumerate() {
             let end = format!("end-{n}");
-            twin.subscribe(&end, 0);
-            twin.tell(&end, &end);
+            writer.tell_surely(&end, &end);
             while twin.expect_text_of_any() != end {
                 count += 1;
             }

@@ -32,6 +32,7 @@
 //! | a publish that is not allowed, version 3 | acknowledge or close | 3.1.1 closes, 3.1 acknowledges (V-041) |
 //! | a filter that is refused, version 3.1 | no code for it | granted, and nothing comes (mqtt.md 2.2) |
 //! | PUBACK for QoS 2 and the like | | 0x82, closed (abuse row 70) |
+//! | reason strings | if the client does not forbid them | only to clients that ask for them; the log has all |
 //! | a planned stop | | wills are not sent (H-35) |
 //! | enhanced authentication | optional | none: 0x8C |
 //!

@@ -37,6 +37,8 @@ pub(super) enum Report {
     Publisher(Reported),
     /// The queue of this shard where it died and lies until then.
     Dead { queue: QueueId, at: Position },
+    /// The queue of this shard where its subscriber has left it and it lies until then.
+    Moved { queue: QueueId, at: Position },
     /// Another shard that waits for it.
     Shard { shard: ShardId, pending: PendingId },
     /// The log that keeps it as one that waits until then; its number among those of this shard.
@@ -154,6 +156,9 @@ impl Broker {
         if exchange.internal {
             return Err(Refusal::InternalExchange(publish.exchange.into()));
         }
+        let more = publish.extra_keys.iter().chain(publish.hidden_keys).copied();
+        let keys = std::iter::once(publish.routing_key).chain(more);
+        self.permit_keys(entered, Access::Write, publish.exchange, keys)?;
         let reader = self.readers.get(usize::from(publish.traits.protocol.0)).copied();
         if exchange.bindings.delays() {
             let headers = LazyHeaders::new(reader, publish.properties);
@@ -194,10 +199,10 @@ impl Broker {
                 if !route.by_name.iter().any(|(_, name)| **name == *key) {
                     route.by_name.push((owner, key.into()));
                 }
-            } else if let Some(queue) = entry.queues.get(key)
-                && !route.queues.contains(queue)
+            } else if let Some(queue) = self.addressed(vhost, key)
+                && !route.queues.contains(&queue)
             {
-                route.queues.push(*queue);
+                route.queues.push(queue);
             }
         }
     }
@@ -406,6 +411,7 @@ impl Broker {
             }
             // Also when it was refused there: a dead message has no other place.
             Report::Dead { queue, at } => self.gone_on(queue, at),
+            Report::Moved { queue, at } => self.moved(queue, at),
             Report::Shard { shard, pending } => {
                 self.post.send(shard, Mail::Stored { pending, accepted, found: true });
             }
@@ -490,7 +496,7 @@ impl Broker {
         let Some(entry) = self.vhosts.get(vhost.0 as usize) else { return };
         let owner = self.placement.owner(&entry.name, name);
         if owner == self.shard {
-            if let Some(queue) = entry.queues.get(name).copied() {
+            if let Some(queue) = self.addressed(vhost, name) {
                 self.enqueue(queue, message.clone(), now);
             }
             return;

@@ -39,7 +39,7 @@ impl Mqtt {
     ) -> Result<(), Fault> {
         let Some(out) = self.outgoing.get_mut(packet_id.get()) else {
             if code.is_failure() {
-                // The client has ended it: there is nothing to release (4.3.3-4 of 5.0).
+                // The exchange is over for the client: nothing is to be released (4.3.3-4 of 5.0).
                 return Ok(());
             }
             let code = if self.link.version.is_v5() {

@@ -456,6 +456,8 @@ pub enum Refusal {
         /// Its name.
         name: Box<str>,
     },
+    /// A rule forbids it in so many words, and the peer is not to be told which.
+    Denied,
     /// The user may use the exchange, but not with this key.
     KeyRefused {
         /// `write` or `read`.

@@ -13,6 +13,7 @@ pub mod limiter;
 pub mod password;
 mod password_file;
 pub mod permission;
+pub mod scram;
 pub mod topic;
 pub mod user;
 

@@ -213,6 +213,7 @@ impl TopicRights {
     pub fn allows_publish(&self, topic: &str) -> bool {
         self.may_write
             && self.acl_allows(Access::Write, topic)
+            && !self.denies(topic)
             && self.patterns.as_ref().is_none_or(|patterns| patterns.allows_publish(topic))
     }
 
@@ -228,14 +229,28 @@ impl TopicRights {
             })
     }
 
+    /// Whether a line of the ACL file denies this topic, or all that this filter matches. Without
+    /// such lines a field.
+    pub fn denies(&self, topic: &str) -> bool {
+        let denies =
+            |rights: &AclRights| rights.acl.denies(topic, rights.own.as_deref(), self.who());
+        self.acl.as_ref().is_some_and(denies)
+    }
+
+    /// Whether a line of the ACL file denies something that this filter matches.
+    pub fn denies_part(&self, filter: &str) -> bool {
+        let denies =
+            |rights: &AclRights| rights.acl.denies_part(filter, rights.own.as_deref(), self.who());
+        self.acl.as_ref().is_some_and(denies)
+    }
+
     fn acl_allows(&self, access: Access, topic: &str) -> bool {
         let Some(AclRights { acl, own }) = &self.acl else { return true };
-        let who = Who {
-            user: self.identity.login_name(),
-            client: &self.client,
-            mountpoint: &self.mountpoint,
-        };
-        acl.allows(access, topic, own.as_deref(), who)
+        acl.allows(access, topic, own.as_deref(), self.who())
+    }
+
+    fn who(&self) -> Who<'_> {
+        Who { user: self.identity.login_name(), client: &self.client, mountpoint: &self.mountpoint }
     }
 }
 

@@ -44,6 +44,10 @@ pub(super) struct Connection {
     pub(super) ready: bool,
     /// It waits for [`Event::PublishResumed`].
     pub(super) paused: bool,
+    /// Its publish was held back until all shards had caught up, and has not come again yet.
+    pub(super) has_waited: bool,
+    /// When it last published to a topic, monotonic milliseconds.
+    pub(super) published_ms: Option<u64>,
     /// For queues of this shard.
     pub(super) window: Window,
     /// Octets taken by the session since the last report, per owner shard.
@@ -104,6 +108,8 @@ impl Broker {
             backlog: 0,
             ready: false,
             paused: false,
+            has_waited: false,
+            published_ms: None,
             window: Window::default(),
             owed: Vec::new(),
             touched: ShardSet::EMPTY,

@@ -13,6 +13,7 @@
 
 pub(crate) mod binding;
 mod calls;
+mod catch_up;
 mod clockwork;
 mod connections;
 pub(crate) mod consumer;
@@ -131,6 +132,8 @@ pub struct NodeLimits {
     pub retained_max: u64,
     /// Octets of retained messages, per virtual host; each shard has its share.
     pub retained_bytes_max: u64,
+    /// Of a group, members of the publisher's shard come first.
+    pub near_members_first: bool,
 }
 
 /// The broker core of one shard.
@@ -183,6 +186,7 @@ pub struct Broker {
     queue_uids: u32,
     memory: flow::Memory,
     paused: Vec<ConnectionId>,
+    catch_up: catch_up::CatchUp,
     timers: Timers<clockwork::Alarm>,
     delayed: clockwork::Delayed,
     sessions: Sessions,
@@ -261,6 +265,7 @@ impl Broker {
             post: Post::new(setup.shard, shards),
             lane_routes: (0..shards).map(|_| RouteCache::default()).collect(),
             paused: Vec::new(),
+            catch_up: catch_up::CatchUp::default(),
             timers: Timers::default(),
             delayed: clockwork::Delayed::default(),
             sessions: Sessions::default(),

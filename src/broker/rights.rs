@@ -49,15 +49,37 @@ impl Broker {
 
     /// Whether the connection's client may subscribe to this filter, or read retained messages by
     /// it. The one place where a filter meets permissions; each filter of a command has an answer
-    /// of its own.
+    /// of its own. What is denied of a filter that is allowed is kept back message by message:
+    /// [`Self::denies_topic`].
     ///
     /// # Errors
-    /// As [`Self::permit_topic`].
+    /// As [`Self::permit_topic`]; `Denied`.
     pub fn permit_filter(&self, connection: ConnectionId, filter: &str) -> Result<(), Refusal> {
         let Some(rights) = self.topic_rights(connection) else {
             return self.permit_filters(connection, Access::Read);
         };
+        if rights.denies(filter) {
+            return Err(Refusal::Denied);
+        }
         rights.allows_subscribe(filter).then_some(()).ok_or_else(|| refused(Access::Read))
+    }
+
+    /// The same for a member of a group. Nothing of what a filter matches may be denied: a message
+    /// that is kept back from one member would be lost to the others.
+    ///
+    /// # Errors
+    /// As [`Self::permit_filter`].
+    pub fn permit_member(&self, connection: ConnectionId, filter: &str) -> Result<(), Refusal> {
+        self.permit_filter(connection, filter)?;
+        let denied = self.topic_rights(connection).is_some_and(|r| r.denies_part(filter));
+        if denied { Err(Refusal::Denied) } else { Ok(()) }
+    }
+
+    /// Whether messages of this topic are kept back from the connection's client, though one of its
+    /// filters matches.
+    #[inline]
+    pub fn denies_topic(&self, connection: ConnectionId, topic: &str) -> bool {
+        self.topic_rights(connection).is_some_and(|rights| rights.denies(topic))
     }
 
     /// Whether the connection may publish to this queue by its name: who has been given the queue as a
@@ -117,8 +139,12 @@ impl Broker {
                         Rc::new(TopicRights::of(&identity, &entered.vhost_name, old.client()))
                     });
                     (entered.identity, entered.topics) = (identity, topics);
+                    self.review_will(connection);
                 }
-                None => self.tell(connection, Event::Close { reason: "the user is gone".into() }),
+                None => {
+                    self.forget_will(connection);
+                    self.tell(connection, Event::Close { reason: "the user is gone".into() });
+                }
             }
         }
     }

@@ -177,6 +177,9 @@ impl Broker {
         entry.was_bound = true;
         if entry.bindings.picks_one() {
             entry.bindings.bind_named(*to, name, key, arguments);
+            if self.limits.near_members_first && to.shard == self.shard {
+                entry.bindings.set_near(*to);
+            }
         } else if to.shard == self.shard {
             entry.bindings.bind_queue(to.queue, key, arguments);
         } else {

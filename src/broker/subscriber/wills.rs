@@ -19,6 +19,9 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+#[cfg(test)]
+use ringmq_shards::log::planted::{Bug, is_planted};
+
 use crate::auth::Access;
 use crate::broker::Broker;
 use crate::broker::clockwork::Waiting;
@@ -26,10 +29,10 @@ use crate::broker::mail::{CallId, PendingId};
 use crate::broker::queue::store::Safe;
 use crate::broker::retained::is_topic;
 use crate::broker::storage::entry::PARKED;
-use crate::command::{Entity, Now};
+use crate::command::{Entity, Now, Refusal};
 use crate::ids::{ConnectionId, ExchangeId, VhostId};
 use crate::message::Message;
-use crate::subscriber::{FILTERS, Will};
+use crate::subscriber::{FILTERS, Keep, Will};
 
 /// What is known of a will besides its message.
 #[derive(Debug)]
@@ -106,9 +109,11 @@ impl Broker {
         will: Option<&Will<'_>>,
         now: Now,
     ) {
-        if let Some(number) = self.wills.of_connections.get(&connection).copied() {
-            self.withdraw(number);
+        #[cfg(test)]
+        if will.is_none() && is_planted(Bug::PublishWithdrawnWill) {
+            return;
         }
+        self.forget_will(connection);
         let words = will.and_then(|will| self.words_of(connection, will, now));
         let Some(entry) = self.connections.get_mut(connection) else { return };
         if entry.session.is_none() {
@@ -148,12 +153,40 @@ impl Broker {
         Some(Box::new(Words { message, delay_ms: will.delay_ms, retain: will.retain }))
     }
 
+    /// The rights of a connection's client have changed: what it may not publish any more it does
+    /// not leave behind either. One whose connection is gone stays as it was judged then.
+    pub(in crate::broker) fn review_will(&mut self, connection: ConnectionId) {
+        let Some(number) = self.wills.of_connections.get(&connection).copied() else { return };
+        let waiting = self.delayed.waiting.get(&number);
+        let topic = waiting.map(|waiting| waiting.message.routing_key());
+        let may = topic.map(|topic| self.permit_will(connection, topic));
+        if let Some(Err(refusal)) = may {
+            tracing::info!(?refusal, "a will is not kept any more");
+            self.withdraw(number);
+        }
+    }
+
+    /// The user of a connection is gone: nobody is left who might publish it.
+    pub(in crate::broker) fn forget_will(&mut self, connection: ConnectionId) {
+        if let Some(entry) = self.connections.get_mut(connection) {
+            entry.will = None;
+        }
+        if let Some(number) = self.wills.of_connections.get(&connection).copied() {
+            self.withdraw(number);
+        }
+    }
+
+    fn permit_will(&self, connection: ConnectionId, topic: &str) -> Result<(), Refusal> {
+        let entered = self.connections.get(connection).and_then(|entry| entry.entered.as_ref());
+        if let Some(entered) = entered {
+            self.permit(entered, Access::Write, Entity::Exchange, FILTERS)?;
+        }
+        self.permit_topic(connection, topic)
+    }
+
     fn make_will(&self, connection: ConnectionId, words: Words) -> Option<Waiting> {
         let Words { message, delay_ms, retain } = words;
-        let entered = self.connections.get(connection)?.entered.as_ref()?;
-        let may = self.permit(entered, Access::Write, Entity::Exchange, FILTERS);
-        let topic = message.routing_key();
-        if let Err(refusal) = may.and_then(|()| self.permit_topic(connection, topic)) {
+        if let Err(refusal) = self.permit_will(connection, message.routing_key()) {
             tracing::info!(?refusal, "a will is not kept");
             return None;
         }
@@ -235,7 +268,7 @@ impl Broker {
         self.publish_internal(exchange, &message, None, wanted, now);
         if retain && is_topic(message.routing_key()) {
             // As for queues of this shard: it stands in the log before the settlement of the will.
-            let _ = self.retain(vhost, &message, wanted, now);
+            let _ = self.retain(vhost, Keep::IfRoom, &message, wanted, now);
         }
     }
 }

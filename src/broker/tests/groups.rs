@@ -95,7 +95,7 @@ fn a_group_gets_one_copy_of_a_message_that_is_retained_too() {
     for n in 0..20 {
         let (at, now, body) = (c.seats[publisher.0].at.connection, c.now, n.to_string());
         let message = kept("a/b", &body);
-        c.broker_of(publisher).publish_topic(at, ONE, &message, true, now).unwrap();
+        c.broker_of(publisher).publish_topic(at, ONE, &message, Keep::Must, now).unwrap();
     }
     let got: Vec<String> = clients.iter().flat_map(|client| c.accept_all(*client)).collect();
     assert_eq!((got.len(), numbers(&got).len()), (20, 20));
@@ -140,6 +140,39 @@ fn members_that_are_away_get_only_what_nobody_else_can_take() {
         }
         assert_eq!((all.len(), numbers(&all).len()), (40, 40));
     });
+}
+
+/// mqtt.md V-201, where an operator wants it of shards.
+#[test]
+fn members_of_the_publishers_shard_may_come_first() {
+    let shape = Shape { shards: 3, apart: false, seed: 1, memory_bytes_max: u64::MAX };
+    let mut c = Cluster::new(shape);
+    for broker in &mut c.brokers {
+        broker.limits.near_members_first = true;
+    }
+    let clients = members(&mut c, 9, HOUR, LEAST);
+    let home = |c: &Cluster, client: &Client| usize::from(c.seats[client.0].at.shard.0);
+    for shard in 0..3 {
+        let near: Vec<Client> =
+            clients.iter().copied().filter(|client| home(&c, client) == shard).collect();
+        assert!(!near.is_empty() && near.len() < 9, "names that are well spread");
+        let publisher = c.connect(shard);
+        for round in 0..2 {
+            for n in 0..30 {
+                assert_eq!(c.fate(publisher, kept("a/b", &n.to_string())), Fate::Stored);
+            }
+            let here: Vec<&Client> = near.iter().filter(|_| round == 0).collect();
+            let got: usize = here.iter().map(|client| c.accept_all(**client).len()).sum();
+            assert_eq!(got, if round == 0 { 30 } else { 0 });
+            // Whoever is here comes before who is near.
+            near.iter().filter(|_| round == 0).for_each(|client| c.vanish(*client));
+            c.rest();
+        }
+        let others = clients.iter().filter(|client| !near.contains(client));
+        let others: Vec<Client> = others.copied().filter(|o| home(&c, o) > shard).collect();
+        let got: usize = others.iter().map(|client| c.accept_all(*client).len()).sum();
+        assert_eq!(got, if others.is_empty() { 0 } else { 30 });
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod audit;
 mod client;
 mod cluster;
 
+mod catch_up;
 mod chaos;
 mod consuming;
 mod crash;
@@ -37,7 +38,10 @@ mod retained_crash;
 mod rights;
 mod routing;
 mod session_chaos;
+mod session_histories;
+mod session_oracle;
 mod session_restart;
+mod session_world;
 mod sessions;
 mod subscriber;
 mod topology;

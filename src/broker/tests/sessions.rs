@@ -281,7 +281,12 @@ fn a_full_session_drops_the_newest_or_the_oldest_and_its_publishers_do_not_notic
     on_every_node(1, |c| {
         let publisher = c.connect(1);
         for (drop_oldest, expected) in [(false, ["0", "1", "2"]), (true, ["7", "8", "9"])] {
-            let limits = SessionLimits { online_max: Some(2), offline_max: Some(3), drop_oldest };
+            let limits = SessionLimits {
+                online_max: Some(2),
+                offline_max: Some(3),
+                drop_oldest,
+                ..NO_LIMITS
+            };
             let open = OpenSession { limits, fresh: true, window: 2, ..session("s", HOUR) };
             let (client, _) = c.open(&open);
             c.subscribe(client, "a", LEAST);
@@ -306,6 +311,83 @@ fn a_full_session_drops_the_newest_or_the_oldest_and_its_publishers_do_not_notic
             all.extend(c.accept_all(client));
             let expected = if drop_oldest { ["0", "1", "8", "9"] } else { ["0", "1", "2", "3"] };
             assert_eq!(all, expected);
+        }
+    });
+}
+
+/// Everything, for a window that is smaller.
+fn accept_one_by_one(c: &mut Cluster, client: Client) -> Vec<String> {
+    let mut all = Vec::new();
+    for _ in 0..1000 {
+        let some = c.accept_all(client);
+        if some.is_empty() {
+            return all;
+        }
+        all.extend(some);
+    }
+    panic!("it never ends: {all:?}");
+}
+
+/// mqtt.md V-029.
+#[test]
+fn what_has_waited_for_a_client_counts_as_waiting_or_not() {
+    on_every_node(1, |c| {
+        for (waited_is_extra, more) in [(false, 0), (true, 2)] {
+            let limits = SessionLimits { online_max: Some(2), waited_is_extra, ..NO_LIMITS };
+            let open = OpenSession { limits, fresh: true, window: 1, ..session("s", HOUR) };
+            let (client, _) = c.open(&open);
+            c.subscribe(client, "a", LEAST);
+            c.vanish(client);
+            c.rest();
+            let publisher = c.connect(1);
+            for n in 0..5 {
+                assert_eq!(c.fate(publisher, kept("a", &n.to_string())), Fate::Stored);
+            }
+            let (client, _) = c.open(&OpenSession { fresh: false, ..open });
+            c.rest();
+            for n in 5..10 {
+                assert_eq!(c.fate(publisher, kept("a", &n.to_string())), Fate::Stored);
+            }
+            let expected: Vec<String> = (0..5 + more).map(|n: u32| n.to_string()).collect();
+            assert_eq!(accept_one_by_one(c, client), expected);
+            // Those are gone: what waits now is what counts.
+            let one = c.fate(publisher, kept("a", "out"));
+            assert_eq!(one, Fate::Stored);
+            c.rest();
+            for n in 0..5 {
+                assert_eq!(c.fate(publisher, kept("a", &n.to_string())), Fate::Stored);
+            }
+            assert_eq!(accept_one_by_one(c, client), ["out", "0", "1"]);
+        }
+    });
+}
+
+/// Abuse row 78, mqtt.md H-11.
+#[test]
+fn a_session_passes_from_one_connection_to_another_so_often_and_no_oftener() {
+    on_every_node(1, |c| {
+        for lasts in [Lasts::Connection, HOUR] {
+            let open = OpenSession { takeovers_max: 2, ..session("s", lasts) };
+            let (mut client, _) = c.open(&open);
+            for _ in 0..2 {
+                let (next, _) = c.open(&open);
+                assert!(c.was_taken_over(client));
+                client = next;
+            }
+            let late =
+                c.connect_at(c.session_home(&open), &super::cluster::identity(".*", ".*", ".*"));
+            let command = Command::OpenSession(Box::new(open.clone()));
+            c.start(late, ZERO, command);
+            let Answer::Refused(refused) = c.finish(late, ZERO) else { panic!("let in") };
+            assert!(matches!(refused, Refusal::LimitReached(_)), "{refused:?}");
+            assert!(!c.was_taken_over(client));
+            c.drop_connection(late);
+            c.now.mono_ms += 1_000;
+            let (next, _) = c.open(&open);
+            assert!(c.was_taken_over(client));
+            c.drop_connection(next);
+            c.rest();
+            c.now.mono_ms += 1_000;
         }
     });
 }

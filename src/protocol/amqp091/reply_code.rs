@@ -215,6 +215,8 @@ pub(super) fn fault_of(refusal: Refusal, place: Place<'_>) -> Fault {
             let what = format!("topic '{key}' in {}", the(Entity::Exchange, &exchange));
             denied(access, &what, user)
         }
+        // Only topics of subscribers are denied so.
+        Refusal::Denied => (AccessRefused, format!("refused for user '{user}'")),
         Refusal::VhostRefused(name) => {
             (NotAllowed, format!("access to vhost '{name}' refused for user '{user}'"))
         }
@@ -249,6 +251,7 @@ pub(super) fn opening_fault(refusal: Refusal, place: Place<'_>) -> Fault {
         | Refusal::InvalidArgument { .. }
         | Refusal::UnknownExchangeType(_)
         | Refusal::AccessRefused { .. }
+        | Refusal::Denied
         | Refusal::KeyRefused { .. }
         | Refusal::VhostRefused(_)
         | Refusal::LimitReached(_)

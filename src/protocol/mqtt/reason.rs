@@ -25,6 +25,8 @@ pub(super) const fn code_of(refusal: &Refusal) -> ReasonCode {
         | Refusal::NotEmpty(_)
         | Refusal::InvalidArgument { .. }
         | Refusal::UnknownExchangeType(_)
+        // The server does not wish to say why (3.9.3).
+        | Refusal::Denied
         | Refusal::Unavailable(_) => ReasonCode::UnspecifiedError,
     }
 }

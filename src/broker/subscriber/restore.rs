@@ -3,6 +3,9 @@
 //!
 //! May import `session`, `keep`, `subscribe`, and of the broker `binding`.
 
+#[cfg(test)]
+use ringmq_shards::log::planted::{Bug, is_planted};
+
 use super::leave::Leaving;
 use super::session::{Options, Session, Subscriptions};
 use crate::broker::Broker;
@@ -34,6 +37,10 @@ impl Broker {
             }
             let mut session = Session::new(entry.vhost, entry.queue.name());
             session.read_arguments(entry.queue.arguments());
+            #[cfg(test)]
+            if is_planted(Bug::LetSessionsLiveOn) {
+                session.left_wall_ms = None;
+            }
             session.left_wall_ms.get_or_insert(now.wall_ms);
             session.queue = Some(queue);
             let (subscriptions, twice) = self.restored_subscriptions(queue, session.vhost);

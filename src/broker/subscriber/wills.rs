@@ -19,6 +19,9 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+#[cfg(test)]
+use ringmq_shards::log::planted::{Bug, is_planted};
+
 use crate::auth::Access;
 use crate::broker::Broker;
 use crate::broker::clockwork::Waiting;
@@ -106,6 +109,10 @@ impl Broker {
         will: Option<&Will<'_>>,
         now: Now,
     ) {
+        #[cfg(test)]
+        if will.is_none() && is_planted(Bug::PublishWithdrawnWill) {
+            return;
+        }
         self.forget_will(connection);
         let words = will.and_then(|will| self.words_of(connection, will, now));
         let Some(entry) = self.connections.get_mut(connection) else { return };

@@ -249,7 +249,8 @@ impl Mqtt {
             return Err(ReasonCode::BadUserNameOrPassword);
         }
         let Some(user) = user else {
-            let nameless = logins.users.nameless();
+            let is_welcome = self.link.peer.listener.takes_nameless;
+            let nameless = logins.users.nameless().filter(|_| is_welcome);
             if nameless.is_none() {
                 tracing::info!(%peer, "login refused: no user name");
             }

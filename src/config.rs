@@ -55,6 +55,8 @@ pub struct Main {
     /// 0 = every core.
     pub shards: u16,
     pub pin: bool,
+    /// How long a thread keeps a core that others want, microseconds; 0 = as the kernel has it.
+    pub scheduler_slice_us: u32,
     pub groups: u32,
     pub placement: Placement,
     pub max_memory: MemoryLimit,
@@ -149,6 +151,7 @@ impl Config {
                 log_format: LogFormat::Text,
                 shards: 0,
                 pin: false,
+                scheduler_slice_us: 0,
                 groups: 0,
                 placement: Placement::Hash,
                 max_memory: MemoryLimit::Bytes(0),

@@ -31,6 +31,18 @@ pub fn group_of(address: &str) -> Option<(&str, &str)> {
     address.strip_prefix(GROUPS)?.strip_prefix('/')?.split_once('/')
 }
 
+/// Whether a message becomes the last one of its topic, or, without a body, takes that away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Keep {
+    /// It does not.
+    #[default]
+    Not,
+    /// If the limits leave room for it: its publisher cannot be told that they do not.
+    IfRoom,
+    /// It counts as refused if they do not, although it was delivered.
+    Must,
+}
+
 /// How surely a message reaches a subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Assurance {

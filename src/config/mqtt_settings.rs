@@ -393,14 +393,14 @@ pub(super) const MQTT: &[Setting] = &[
         "max_retained_messages",
         "0",
         Field::U64(|c| &mut c.mqtt.retained_messages_max, Unit::Count, 0, u64::MAX),
-        "Retained messages of a virtual host; those of further topics are delivered and not kept, 0 = 10 million.",
+        "Retained messages of a virtual host; those of further topics are delivered and not kept, of which clients of version 5.0 hear (0x97), 0 = 10 million.",
     ),
     Setting::new(
         "mqtt",
         "max_retained_bytes",
         "0",
         Field::U64(|c| &mut c.mqtt.retained_bytes_max, Unit::Bytes, 0, u64::MAX),
-        "Octets of the retained messages of a virtual host; beyond, they are delivered and not kept, 0 = 64 GiB.",
+        "Octets of the retained messages of a virtual host; beyond, they are delivered and not kept, of which clients of version 5.0 hear (0x97), 0 = 64 GiB.",
     ),
     Setting::new(
         "mqtt",
@@ -416,7 +416,14 @@ pub(super) const MQTT: &[Setting] = &[
             },
             "rabbitmq or escaped",
         ),
-        "How topics become routing keys of AMQP: a/b to a.b, and a dot within a level is lost (rabbitmq) or written %2E (escaped).",
+        "How topics become routing keys of AMQP: a/b to a.b, and a dot within a level stays a dot (rabbitmq) or is written %2E (escaped). Header x-mqtt-topic has the exact topic, both ways.",
+    ),
+    Setting::new(
+        "mqtt",
+        "publish_to_exchanges",
+        "off",
+        Field::Switch(|c| &mut c.mqtt.publish_to_exchanges),
+        "Clients may publish to $exchange/<name>/<topic>: to that exchange of AMQP, with the topic as routing key, if they may write to it.",
     ),
     Setting::new(
         "mqtt",

@@ -12,7 +12,7 @@ use super::value::{
 };
 use crate::auth::password::PasswordHash;
 use crate::durability::Durability;
-use crate::limits::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, GROUPS_MAX, SHARDS_MAX};
+use crate::limits::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, GROUPS_MAX, SHARDS_MAX, SLICE_US};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -80,6 +80,13 @@ const GENERAL: &[Setting] = &[
         "true",
         Field::Switch(|c| &mut c.main.pin),
         "Bind each shard to a core of its own.",
+    ),
+    Setting::new(
+        "main",
+        "scheduler_slice_us",
+        "100",
+        Field::Other(set_scheduler_slice, "0, or 100 to 100000"),
+        "Microseconds that a thread keeps its core while others wait for it; 0 = the kernel's own slice.",
     ),
     Setting::new(
         "main",
@@ -389,6 +396,16 @@ fn set_placement(config: &mut super::Config, text: &str) -> Result<(), String> {
         "apart" => Placement::Apart,
         _ => return Err(format!("'{text}' is neither hash nor apart")),
     };
+    Ok(())
+}
+
+fn set_scheduler_slice(config: &mut super::Config, text: &str) -> Result<(), String> {
+    let slice_us = text.parse().map_err(|_| format!("'{text}' is no number"))?;
+    if slice_us != 0 && !SLICE_US.contains(&slice_us) {
+        let (min, max) = (SLICE_US.start(), SLICE_US.end());
+        return Err(format!("{slice_us} is neither 0 nor from {min} to {max}"));
+    }
+    config.main.scheduler_slice_us = slice_us;
     Ok(())
 }
 

@@ -236,7 +236,8 @@ mod tests {
         Subscription { name, assurance, not_own: false, as_published: false, number }
     }
 
-    /// MQTT-4.7.1-2, MQTT-4.7.1-3, MQTT-4.7.2-1, MQTT-4.7.3-4 (v3.1.1 and v5)
+    /// MQTT-4.7.1-2, MQTT-4.7.1-3, MQTT-4.7.2-1, MQTT-4.7.3-4 (v3.1.1), MQTT-4.7.1-1, MQTT-4.7.1-2,
+    /// MQTT-4.7.2-1, MQTT-4.7.3-4 (v5)
     #[test]
     fn filters_match_level_by_level() {
         for (filter, topic, is_match) in [

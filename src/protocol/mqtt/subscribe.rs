@@ -20,6 +20,7 @@ use super::reason::code_of;
 use super::retained::{Read, Reading};
 use super::session::{Flow, Mqtt, SESSION};
 use super::wire::fault::Fault;
+use super::wire::property_table::Place;
 use super::wire::reason_code::ReasonCode;
 use super::wire::suback::{AnswerKind, Suback};
 use super::wire::subscribe::{RetainHandling, Subscribe};
@@ -390,6 +391,9 @@ impl Mqtt {
                     }
                 }
             };
+            // A store that is full has no code of its own here (3.11.3-2).
+            let may_stand = code.may_stand_in(Place::Unsuback);
+            let code = if may_stand { code } else { ReasonCode::UnspecifiedError };
             codes.push(code.octet());
         }
         let diagnostics = super::wire::properties::Diagnostics::default();

@@ -1,7 +1,10 @@
 //! MQTT 3.1, 3.1.1 and 5.0. The client here is written by hand, octet by octet.
 
+mod answers;
 pub(crate) mod client;
+mod deny;
 mod flow;
+mod greetings;
 mod ground;
 mod hostile_packets;
 mod hostile_sessions;
@@ -17,4 +20,6 @@ mod sessions;
 mod settings;
 mod slow;
 mod subscriptions;
+mod tables;
+mod version3;
 mod wills;

@@ -198,6 +198,7 @@ impl Rig {
             accepted_ms: self.now.mono_ms,
             moved,
             listener: Rc::new(ListenerSettings {
+                takes_nameless: self.config.mqtt.allow_anonymous,
                 connection_s_max: self.config.mqtt.connection_lifetime_max_s,
                 ..ListenerSettings::nowhere(&PROTOCOL)
             }),
@@ -314,6 +315,11 @@ impl Rig {
                 is_quiet &= self.turn(index);
             }
             for broker in &mut self.brokers {
+                // Whatever was received before has been taken in above.
+                if broker.begin_catching_up() {
+                    broker.caught_up(self.now);
+                    is_quiet = false;
+                }
                 broker.end_turn(self.now);
                 let (from, mail) = (broker.shard(), &mut self.mail);
                 broker.collect(|to, envelope| mail.push_back((from, to, envelope)));

@@ -69,9 +69,11 @@ impl Broker {
             return Err(Refusal::Unavailable("connection is closing".into()));
         };
         let plain = publish.extra_keys.is_empty() && publish.hidden_keys.is_empty();
-        let cached =
-            plain && entry.route.fits(publish.exchange, publish.routing_key, self.revision);
-        if cached && let Some((queue, name)) = entry.route.route.only_queue() {
+        let known = entry.route.as_ref().filter(|known| {
+            plain && known.fits(publish.exchange, publish.routing_key, self.revision)
+        });
+        let cached = known.is_some();
+        if let Some((queue, name)) = known.and_then(|known| known.route.only_queue()) {
             // The commonest message of all: one queue of this shard, the route known.
             let Some(message) = message_of(name, publish, now) else {
                 return Ok(Published::Overflowed);
@@ -79,7 +81,7 @@ impl Broker {
             let put = self.enqueue(queue, message, now);
             return Ok(self.published(put, (connection, channel), publish));
         }
-        let mut cache = std::mem::take(&mut entry.route);
+        let mut cache = entry.route.take().unwrap_or_default();
         let mut result = Ok(None);
         if !cached {
             cache.forget();
@@ -98,7 +100,7 @@ impl Broker {
             Ok(None) => Ok(self.follow((connection, channel), &cache.route, publish, now)),
         };
         if let Some(entry) = self.connections.get_mut(connection) {
-            entry.route = cache;
+            entry.route = Some(cache);
         }
         result
     }

@@ -6,6 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use ringmq_shards::{BindOptions, Bound, SocketFile, port_is_free};
 
@@ -68,6 +69,7 @@ fn of_mqtt(config: &Config, protocol: &'static Protocol) -> Vec<ListenerSettings
         max_connections: listener.max_connections,
         mountpoint: listener.mountpoint,
         allowed_versions: listener.allowed_protocol_versions,
+        memo: OnceLock::new(),
     });
     all.collect()
 }

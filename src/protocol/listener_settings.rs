@@ -2,9 +2,11 @@
 //!
 //! May import `config`, `protocol`.
 
+use std::any::Any;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use super::Protocol;
 use crate::config::Versions;
@@ -28,6 +30,8 @@ pub struct ListenerSettings {
     pub mountpoint: Option<Box<str>>,
     /// The versions of the protocol that it takes, where the protocol has several (mqtt.md V-095).
     pub allowed_versions: Versions,
+    /// What its protocol has made of the settings: one for all its connections, not one for each.
+    pub memo: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 /// Where a listener is.
@@ -55,6 +59,7 @@ impl ListenerSettings {
             max_connections: 0,
             mountpoint: None,
             allowed_versions: Versions::ALL,
+            memo: OnceLock::new(),
         }
     }
 

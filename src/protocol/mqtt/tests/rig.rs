@@ -186,7 +186,6 @@ impl Rig {
         Peer {
             id,
             remote: remote.into(),
-            local: remote.into(),
             accepted_ms: self.now.mono_ms,
             moved,
             listener: Rc::new(ListenerSettings::nowhere(&PROTOCOL)),

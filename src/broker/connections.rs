@@ -10,6 +10,7 @@ use super::mail::Mail;
 use super::route::RouteCache;
 use super::shared_credit::ChannelCredit;
 use super::subscriber::session::SessionId;
+use super::subscriber::wills::Words;
 use crate::auth::{self, Identity, TopicRights};
 use crate::command::{Answer, Delivery, Entity, Event, Now, Outcome, Refusal};
 use crate::ids::{ChannelId, ChannelRef, ConnectionId, ConnectionRef, QueueId, ShardId, VhostId};
@@ -43,6 +44,10 @@ pub(super) struct Connection {
     pub(super) ready: bool,
     /// It waits for [`Event::PublishResumed`].
     pub(super) paused: bool,
+    /// Its publish was held back until all shards had caught up, and has not come again yet.
+    pub(super) has_waited: bool,
+    /// When it last published to a topic, monotonic milliseconds.
+    pub(super) published_ms: Option<u64>,
     /// For queues of this shard.
     pub(super) window: Window,
     /// Octets taken by the session since the last report, per owner shard.
@@ -57,6 +62,8 @@ pub(super) struct Connection {
     pub(super) credits: Vec<ChannelCredit>,
     /// The session that it has opened.
     pub(super) session: Option<SessionId>,
+    /// What it leaves behind, before it has opened one.
+    pub(super) will: Option<Box<Words>>,
 }
 
 /// Lists of events that are kept for connections that hear something (arbitrary, with the next: at
@@ -66,6 +73,26 @@ const SPARE_LISTS_MAX: usize = 128;
 const SPARE_EVENTS_MAX: usize = 100;
 
 impl Connection {
+    fn new() -> Self {
+        Self {
+            entered: None,
+            events: Vec::new(),
+            backlog: 0,
+            ready: false,
+            paused: false,
+            has_waited: false,
+            published_ms: None,
+            window: Window::default(),
+            owed: Vec::new(),
+            touched: ShardSet::EMPTY,
+            route: None,
+            replies: Vec::new(),
+            credits: Vec::new(),
+            session: None,
+            will: None,
+        }
+    }
+
     /// An event for the session. The list for it is one that another connection has given back, if
     /// there is any: most connections wait most of the time, and hold none.
     pub(super) fn hear(&mut self, event: Event, spare: &mut Vec<Vec<Event>>) {
@@ -115,20 +142,7 @@ fn backlog_bytes(event: &Event) -> u64 {
 impl Broker {
     /// Gives a new connection a place. `None` when the node's table is full.
     pub fn attach(&mut self) -> Option<ConnectionRef> {
-        let connection = self.connections.insert(Connection {
-            entered: None,
-            events: Vec::new(),
-            backlog: 0,
-            ready: false,
-            paused: false,
-            window: Window::default(),
-            owed: Vec::new(),
-            touched: ShardSet::EMPTY,
-            route: None,
-            replies: Vec::new(),
-            credits: Vec::new(),
-            session: None,
-        })?;
+        let connection = self.connections.insert(Connection::new())?;
         Some(ConnectionRef { shard: self.shard, connection })
     }
 
@@ -341,20 +355,7 @@ mod tests {
     #[test]
     fn lists_of_events_are_given_back_and_handed_out_again() {
         let mut spare = vec![Vec::with_capacity(4)];
-        let mut entry = Connection {
-            entered: None,
-            events: Vec::new(),
-            backlog: 0,
-            ready: false,
-            paused: false,
-            window: Window::default(),
-            owed: Vec::new(),
-            touched: ShardSet::EMPTY,
-            route: None,
-            replies: Vec::new(),
-            credits: Vec::new(),
-            session: None,
-        };
+        let mut entry = Connection::new();
         entry.hear(Event::PublishResumed, &mut spare);
         entry.hear(Event::TakenOver, &mut spare);
         assert!(spare.is_empty() && entry.events.len() == 2 && entry.events.capacity() == 4);

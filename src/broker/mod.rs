@@ -13,6 +13,7 @@
 
 pub(crate) mod binding;
 mod calls;
+mod catch_up;
 mod clockwork;
 mod connections;
 pub(crate) mod consumer;
@@ -83,6 +84,7 @@ use crate::ids::{
 };
 use crate::limits;
 use crate::message::PropertyReader;
+use crate::properties::Dots;
 use crate::subscriber::FILTERS;
 use crate::value::Value;
 
@@ -130,6 +132,8 @@ pub struct NodeLimits {
     pub retained_max: u64,
     /// Octets of retained messages, per virtual host; each shard has its share.
     pub retained_bytes_max: u64,
+    /// Of a group, members of the publisher's shard come first.
+    pub near_members_first: bool,
 }
 
 /// The broker core of one shard.
@@ -182,6 +186,7 @@ pub struct Broker {
     queue_uids: u32,
     memory: flow::Memory,
     paused: Vec<ConnectionId>,
+    catch_up: catch_up::CatchUp,
     timers: Timers<clockwork::Alarm>,
     delayed: clockwork::Delayed,
     sessions: Sessions,
@@ -199,6 +204,7 @@ pub struct Broker {
     scratch: Scratch,
     /// Walks over exchanges so far.
     walks: u64,
+    dots: Dots,
     no_name: Rc<str>,
     last_name: Rc<str>,
     seed: u64,
@@ -261,6 +267,7 @@ impl Broker {
             post: Post::new(setup.shard, shards),
             lane_routes: (0..shards).map(|_| RouteCache::default()).collect(),
             paused: Vec::new(),
+            catch_up: catch_up::CatchUp::default(),
             timers: Timers::default(),
             delayed: clockwork::Delayed::default(),
             sessions: Sessions::default(),
@@ -274,6 +281,7 @@ impl Broker {
             expired: Vec::new(),
             scratch: Scratch::default(),
             walks: 0,
+            dots: Dots::default(),
             last_name: no_name.clone(),
             no_name,
             seed: u64::from_le_bytes(seed) | 1,
@@ -435,13 +443,14 @@ impl Broker {
                 }
                 permit(Configure, Exchange, name)
             }
-            Command::BindExchange { source, destination, .. }
-            | Command::UnbindExchange { source, destination, .. } => {
+            Command::BindExchange { source, destination, key, .. }
+            | Command::UnbindExchange { source, destination, key, .. } => {
                 if source.is_empty() || destination.is_empty() {
                     return Err(Refusal::DefaultExchange);
                 }
                 permit(Write, Exchange, destination)?;
-                permit(Read, Exchange, source)
+                permit(Read, Exchange, source)?;
+                self.permit_keys(entered, Read, source, [&**key])
             }
             Command::DeclareQueue { name, passive, arguments, .. } => {
                 if *passive {
@@ -460,13 +469,14 @@ impl Broker {
             }
             Command::DeleteQueue { name, .. } => permit(Configure, Queue, name),
             Command::PurgeQueue { name } => permit(Read, Queue, name),
-            Command::BindQueue { queue, exchange, .. }
-            | Command::UnbindQueue { queue, exchange, .. } => {
+            Command::BindQueue { queue, exchange, key, .. }
+            | Command::UnbindQueue { queue, exchange, key, .. } => {
                 if exchange.is_empty() {
                     return Err(Refusal::DefaultExchange);
                 }
                 permit(Write, Queue, queue)?;
-                permit(Read, Exchange, exchange)
+                permit(Read, Exchange, exchange)?;
+                self.permit_keys(entered, Read, exchange, [&**key])
             }
             Command::Consume(consume) => permit(Read, Queue, &consume.queue),
             Command::Get { queue, .. } => permit(Read, Queue, queue),

@@ -7,6 +7,7 @@ use super::Broker;
 use super::clockwork::Waiting;
 use super::connections::Entered;
 use super::mail::{Mail, PendingId, Picks, Reported};
+use super::meeting::own_topic;
 use super::queue::store::Position;
 use super::queue::{Enqueued, dead_letter};
 use super::reply;
@@ -16,6 +17,8 @@ use crate::auth::Access;
 use crate::command::{Entity, Event, Now, Publish, Published, Refusal};
 use crate::ids::{ChannelId, ConnectionId, ExchangeId, QueueId, ShardId, VhostId};
 use crate::message::Message;
+use crate::properties::TOPICS;
+use crate::subscriber::FILTERS;
 use crate::value::Value;
 
 /// A publish that other shards, or the storage, have still to report.
@@ -37,6 +40,8 @@ pub(super) enum Report {
     Publisher(Reported),
     /// The queue of this shard where it died and lies until then.
     Dead { queue: QueueId, at: Position },
+    /// The queue of this shard where its subscriber has left it and it lies until then.
+    Moved { queue: QueueId, at: Position },
     /// Another shard that waits for it.
     Shard { shard: ShardId, pending: PendingId },
     /// The log that keeps it as one that waits until then; its number among those of this shard.
@@ -69,9 +74,10 @@ impl Broker {
             return Err(Refusal::Unavailable("connection is closing".into()));
         };
         let plain = publish.extra_keys.is_empty() && publish.hidden_keys.is_empty();
-        let known = entry.route.as_ref().filter(|known| {
-            plain && known.fits(publish.exchange, publish.routing_key, self.revision)
-        });
+        let to = (publish.exchange, publish.routing_key);
+        let block = (publish.traits.protocol, publish.properties);
+        let known = entry.route.as_ref();
+        let known = known.filter(|r| plain && r.fits_all(to, self.revision, &self.readers, block));
         let cached = known.is_some();
         if let Some((queue, name)) = known.and_then(|known| known.route.only_queue()) {
             // The commonest message of all: one queue of this shard, the route known.
@@ -156,7 +162,15 @@ impl Broker {
         if exchange.internal {
             return Err(Refusal::InternalExchange(publish.exchange.into()));
         }
+        let more = publish.extra_keys.iter().chain(publish.hidden_keys).copied();
+        let keys = std::iter::once(publish.routing_key).chain(more);
+        self.permit_keys(entered, Access::Write, publish.exchange, keys)?;
         let reader = self.readers.get(usize::from(publish.traits.protocol.0)).copied();
+        if publish.exchange == TOPICS
+            && let Some(topic) = own_topic(reader, publish.properties)
+        {
+            self.permit_keys(entered, Access::Write, FILTERS, [&*topic])?;
+        }
         if exchange.bindings.delays() {
             let headers = LazyHeaders::new(reader, publish.properties);
             let delay = super::exchange::Headers::headers(&headers).get("x-delay");
@@ -196,10 +210,10 @@ impl Broker {
                 if !route.by_name.iter().any(|(_, name)| **name == *key) {
                     route.by_name.push((owner, key.into()));
                 }
-            } else if let Some(queue) = entry.queues.get(key)
-                && !route.queues.contains(queue)
+            } else if let Some(queue) = self.addressed(vhost, key)
+                && !route.queues.contains(&queue)
             {
-                route.queues.push(*queue);
+                route.queues.push(queue);
             }
         }
     }
@@ -408,6 +422,7 @@ impl Broker {
             }
             // Also when it was refused there: a dead message has no other place.
             Report::Dead { queue, at } => self.gone_on(queue, at),
+            Report::Moved { queue, at } => self.moved(queue, at),
             Report::Shard { shard, pending } => {
                 self.post.send(shard, Mail::Stored { pending, accepted, found: true });
             }
@@ -492,7 +507,7 @@ impl Broker {
         let Some(entry) = self.vhosts.get(vhost.0 as usize) else { return };
         let owner = self.placement.owner(&entry.name, name);
         if owner == self.shard {
-            if let Some(queue) = entry.queues.get(name).copied() {
+            if let Some(queue) = self.addressed(vhost, name) {
                 self.enqueue(queue, message.clone(), now);
             }
             return;
@@ -520,10 +535,12 @@ impl Broker {
     ) -> Put {
         let Some(slot) = self.lane_routes.get_mut(usize::from(from.0)) else { return Put::DONE };
         let mut cache = std::mem::take(slot);
+        let to = ("", message.routing_key());
+        let block = (message.traits().protocol, message.properties());
         let same = keys.is_none()
             && picks.is_none()
             && cache.route.exchange == Some(exchange)
-            && cache.fits("", message.routing_key(), self.revision);
+            && cache.fits_all(to, self.revision, &self.readers, block);
         if !same {
             cache.forget();
             cache.route.clear();

@@ -21,6 +21,9 @@ mod tests;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+#[cfg(test)]
+use ringmq_shards::log::planted::{Bug, is_planted};
+
 use self::part::{Hold, Part, Totals};
 use super::Broker;
 use super::mail::{Mail, PendingId, Reported};
@@ -31,7 +34,7 @@ use super::storage::waits::{Put, Waiter};
 use crate::command::{Event, Now, Publish, Published, Refusal};
 use crate::ids::{ChannelId, ConnectionId, QueueId, ShardId, VhostId};
 use crate::message::Message;
-use crate::subscriber::RETAINED;
+use crate::subscriber::{Keep, RETAINED};
 use crate::value::{Table, Value};
 
 /// Parts of the retained messages of a virtual host. The names of topics decide which, on disk as
@@ -142,7 +145,7 @@ fn replayed(message: &Message, name: Rc<str>, now: Now) -> Option<Message> {
 
 impl Broker {
     /// Publishes to whoever has subscribed to a topic, which is the routing key; the exchange is
-    /// [`crate::subscriber::FILTERS`]. With `retain` it becomes the retained message of its topic
+    /// [`crate::subscriber::FILTERS`]. With `keep` it becomes the retained message of its topic
     /// as well, or, without a body, takes that away; stored means both.
     ///
     /// # Errors
@@ -152,12 +155,13 @@ impl Broker {
         connection: ConnectionId,
         channel: ChannelId,
         publish: &Publish<'_>,
-        retain: bool,
+        keep: Keep,
         now: Now,
     ) -> Result<Published, Refusal> {
         self.permit_topic(connection, publish.routing_key)?;
         let entered = self.connections.get(connection).and_then(|c| c.entered.clone());
-        let Some(entered) = entered.filter(|_| retain && is_topic(publish.routing_key)) else {
+        let Some(entered) = entered.filter(|_| keep != Keep::Not && is_topic(publish.routing_key))
+        else {
             return self.publish(connection, channel, publish, now);
         };
         self.check_storage()?;
@@ -183,7 +187,8 @@ impl Broker {
                         self.tell(connection, Event::Returned { channel, message });
                     }
                     let report = publish.seq.map(|seq| Reported { connection, channel, seq });
-                    self.follow_and_retain(entered.vhost, &cache.route, &message, report, now)
+                    let to = (entered.vhost, &cache.route);
+                    self.follow_and_retain(to, keep, &message, report, now)
                 }
             }),
         };
@@ -196,15 +201,15 @@ impl Broker {
     /// Takes a message along a route and to the part that keeps it.
     fn follow_and_retain(
         &mut self,
-        vhost: VhostId,
-        route: &super::route::Route,
+        (vhost, route): (VhostId, &super::route::Route),
+        keep: Keep,
         message: &Message,
         report: Option<Reported>,
         now: Now,
     ) -> Published {
         let wanted = report.and_then(|report| self.await_stored(Report::Publisher(report)));
         self.follow_far(route, message, None, None, wanted);
-        let mut put = self.retain(vhost, message, wanted, now);
+        let mut put = self.retain(vhost, keep, message, wanted, now);
         put = put.and(self.follow_groups(route, message, wanted, now));
         for queue in &route.queues {
             put = put.and(self.enqueue(*queue, message.clone(), now));
@@ -223,6 +228,7 @@ impl Broker {
     pub(super) fn retain(
         &mut self,
         vhost: VhostId,
+        keep: Keep,
         message: &Message,
         wanted: Option<PendingId>,
         now: Now,
@@ -233,9 +239,10 @@ impl Broker {
             return Put::DONE;
         };
         if owner == self.shard {
-            return self.retain_here(vhost, message, now);
+            return self.retain_here(vhost, keep, message, now);
         }
-        self.post.send_message(owner, message, |parcel| Mail::Retain { vhost, parcel, wanted });
+        let mail = |parcel| Mail::Retain { vhost, keep, parcel, wanted };
+        self.post.send_message(owner, message, mail);
         if let Some(pending) = wanted {
             self.one_more_place(pending);
         }
@@ -249,7 +256,13 @@ impl Broker {
     }
 
     /// Owner: the message comes into its part.
-    pub(super) fn retain_here(&mut self, vhost: VhostId, message: &Message, now: Now) -> Put {
+    pub(super) fn retain_here(
+        &mut self,
+        vhost: VhostId,
+        keep: Keep,
+        message: &Message,
+        now: Now,
+    ) -> Put {
         let part = self.part_of(vhost, message.routing_key());
         let there = self.retained.of(vhost).and_then(|parts| parts.queues.get(usize::from(part)));
         let queue = match there {
@@ -265,6 +278,10 @@ impl Broker {
         };
         let put = self.with_part(queue, now, |part, hold| part.put(message.clone(), hold));
         self.sweep_later(queue, now);
+        #[cfg(test)]
+        if is_planted(Bug::ReportRetainedEarly) {
+            return Put::DONE;
+        }
         match put {
             None => Put::REFUSED,
             Some(part::Put::Done(safe)) => Put { accepted: true, safe },
@@ -274,7 +291,7 @@ impl Broker {
                     tracing::warn!(topic, "too many retained messages: this one is not kept");
                 }
                 self.retained.refused += 1;
-                Put { accepted: true, safe }
+                Put { accepted: keep != Keep::Must, safe }
             }
         }
     }

@@ -118,10 +118,13 @@ impl Mqtt {
         let message = if message.traits().protocol == TAG {
             message
         } else {
-            let Some(own) = foreign::translated(message) else { return };
+            let Some(own) = foreign::translated(message, cx.broker.dots()) else { return };
             translated = own;
             &translated
         };
+        if cx.broker.denies_topic(self.link.id(), message.routing_key()) {
+            return;
+        }
         let block = Block::of(message);
         if not_own && block.publisher == self.link.publisher {
             return;

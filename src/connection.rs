@@ -458,11 +458,11 @@ mod tests {
         // Allocated once each, beside it.
         #[cfg(feature = "amqp091")]
         const {
-            assert!(crate::protocol::amqp091::SESSION_BYTES <= 480)
+            assert!(crate::protocol::amqp091::SESSION_BYTES <= 480);
         };
         #[cfg(feature = "mqtt")]
         const {
-            assert!(crate::protocol::mqtt::SESSION_BYTES <= 448)
+            assert!(crate::protocol::mqtt::SESSION_BYTES <= 448);
         };
     }
 }

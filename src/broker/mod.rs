@@ -76,7 +76,7 @@ use self::subscriber::wills::Wills;
 use self::topology::{ExchangeEntry, KEEPER};
 use self::vhost::Vhost;
 use crate::auth::{self, Access, Resource};
-use crate::command::{Answer, Command, Entity, Now, Refusal};
+use crate::command::{Answer, Command, Entity, Event, Now, Refusal};
 use crate::durability::Durability;
 use crate::ids::{
     ChannelId, ChannelRef, ConnectionId, ConnectionRef, ConsumerKey, ExchangeId, QueueId, ShardId,
@@ -198,6 +198,8 @@ pub struct Broker {
     effects_now: Vec<Effect>,
     unneeded: Vec<deliver::UnneededHere>,
     ready: Vec<ConnectionId>,
+    /// Lists of events without an owner.
+    spare_events: Vec<Vec<Event>>,
     expired: Vec<clockwork::Alarm>,
     scratch: Scratch,
     /// Walks over exchanges so far.
@@ -275,6 +277,7 @@ impl Broker {
             effects_now: Vec::new(),
             unneeded: Vec::new(),
             ready: Vec::new(),
+            spare_events: Vec::new(),
             expired: Vec::new(),
             scratch: Scratch::default(),
             walks: 0,

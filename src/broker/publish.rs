@@ -74,10 +74,12 @@ impl Broker {
             return Err(Refusal::Unavailable("connection is closing".into()));
         };
         let plain = publish.extra_keys.is_empty() && publish.hidden_keys.is_empty();
-        let reader = self.readers.get(usize::from(publish.traits.protocol.0)).copied();
         let to = (publish.exchange, publish.routing_key);
-        let cached = plain && entry.route.fits_all(to, self.revision, (reader, publish.properties));
-        if cached && let Some((queue, name)) = entry.route.route.only_queue() {
+        let block = (publish.traits.protocol, publish.properties);
+        let known = entry.route.as_ref();
+        let known = known.filter(|r| plain && r.fits_all(to, self.revision, &self.readers, block));
+        let cached = known.is_some();
+        if let Some((queue, name)) = known.and_then(|known| known.route.only_queue()) {
             // The commonest message of all: one queue of this shard, the route known.
             let Some(message) = message_of(name, publish, now) else {
                 return Ok(Published::Overflowed);
@@ -85,7 +87,7 @@ impl Broker {
             let put = self.enqueue(queue, message, now);
             return Ok(self.published(put, (connection, channel), publish));
         }
-        let mut cache = std::mem::take(&mut entry.route);
+        let mut cache = entry.route.take().unwrap_or_default();
         let mut result = Ok(None);
         if !cached {
             cache.forget();
@@ -104,7 +106,7 @@ impl Broker {
             Ok(None) => Ok(self.follow((connection, channel), &cache.route, publish, now)),
         };
         if let Some(entry) = self.connections.get_mut(connection) {
-            entry.route = cache;
+            entry.route = Some(cache);
         }
         result
     }
@@ -533,17 +535,12 @@ impl Broker {
     ) -> Put {
         let Some(slot) = self.lane_routes.get_mut(usize::from(from.0)) else { return Put::DONE };
         let mut cache = std::mem::take(slot);
+        let to = ("", message.routing_key());
+        let block = (message.traits().protocol, message.properties());
         let same = keys.is_none()
             && picks.is_none()
             && cache.route.exchange == Some(exchange)
-            && cache.fits_all(
-                ("", message.routing_key()),
-                self.revision,
-                (
-                    self.readers.get(usize::from(message.traits().protocol.0)).copied(),
-                    message.properties(),
-                ),
-            );
+            && cache.fits_all(to, self.revision, &self.readers, block);
         if !same {
             cache.forget();
             cache.route.clear();

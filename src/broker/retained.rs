@@ -166,7 +166,7 @@ impl Broker {
         };
         self.check_storage()?;
         let mut cache = match self.connections.get_mut(connection) {
-            Some(entry) => std::mem::take(&mut entry.route),
+            Some(entry) => entry.route.take().unwrap_or_default(),
             None => return Err(Refusal::Unavailable("connection is closing".into())),
         };
         let found = if cache.fits(publish.exchange, publish.routing_key, self.revision) {
@@ -193,7 +193,7 @@ impl Broker {
             }),
         };
         if let Some(entry) = self.connections.get_mut(connection) {
-            entry.route = cache;
+            entry.route = Some(cache);
         }
         result
     }

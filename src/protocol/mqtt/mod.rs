@@ -108,6 +108,7 @@ pub const PROTOCOL: Protocol = Protocol {
     properties: PropertyReader {
         headers: foreign::headers,
         property: foreign::property,
+        topic: |_| None,
         neutral: foreign::neutral,
     },
 };

@@ -58,7 +58,7 @@ fn a_message_that_names_its_topic_has_that_topic(stage: &Stage) {
     let key = format!("{base}.b.c");
     let named = |topic: &str| {
         let headers = arguments(&[("x-mqtt-topic", Value::text(topic))]);
-        properties(move |p| p.headers = Some(headers.view()))
+        properties(|p| p.headers = Some(headers.view()))
     };
     // One after the other by the same key: what was found for one does not hold for the next.
     for n in 0..3 {
@@ -130,8 +130,13 @@ fn a_topic_may_name_an_exchange_where_it_is_set(stage: &Stage) {
     assert_eq!(guest.publish_surely(&letter("$exchange/news/a/c")), 0);
     assert_eq!(service.get_when_there(1, "q").routing_key, "a.c");
     assert_eq!(reader.expect_text("m").topic, "a/c", "by way of an exchange");
-    for nowhere in ["none/a", "amq.topic/a", "amq.filter/a", "amq.group/a"] {
-        assert_eq!(guest.publish_surely(&letter(&format!("$exchange/{nowhere}"))), 0x87);
+    for nowhere in [
+        "$exchange/none/a",
+        "$exchange/amq.topic/a",
+        "$exchange/amq.filter/a",
+        "$exchange/amq.group/a",
+    ] {
+        assert_eq!(guest.publish_surely(&letter(nowhere)), 0x87);
     }
     reader.ping();
     broker.terminate();
@@ -161,7 +166,7 @@ fn the_queue_of_a_session_is_there_to_be_seen_purged_and_deleted(stage: &Stage) 
         match n {
             2 => service.send(n, &consume(&queue, "")),
             3 => service.send_bind(n, &queue, TOPICS, "#"),
-            4 => service.send(n, &basic::Get { queue: &queue, no_ack: true }),
+            4 => service.send(n, &basic::Get { ticket: 0, queue: &queue, no_ack: true }),
             _ => service.send(n, &queue::Declare { durable: true, ..declare(&queue) }),
         }
         service.expect_channel_close(n, 403, "refused for user");

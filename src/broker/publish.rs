@@ -539,10 +539,7 @@ impl Broker {
             && cache.fits_all(
                 ("", message.routing_key()),
                 self.revision,
-                (
-                    self.readers.get(usize::from(message.traits().protocol.0)).copied(),
-                    message.properties(),
-                ),
+                (self.reader_of(message), message.properties()),
             );
         if !same {
             cache.forget();

@@ -302,6 +302,9 @@ impl Broker {
 
     /// Puts a message in a queue of this shard, or hands it to the session that the queue is of.
     pub(super) fn put(&mut self, id: QueueId, message: Message, now: Now) -> Enqueued {
+        if self.has_origin() && self.has_reached(id, &message) {
+            return Enqueued::Stored;
+        }
         match self.queues.get(id).map(|entry| entry.session) {
             None => Enqueued::Stored,
             Some(None) => self.store(id, message, now),

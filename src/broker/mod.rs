@@ -70,6 +70,7 @@ use self::queue::{Effect, QueueDefaults};
 use self::route::{RouteCache, Scratch};
 use self::slots::Slots;
 use self::subscriber::apart::check_groups;
+use self::subscriber::once::Onces;
 use self::subscriber::session::Sessions;
 use self::subscriber::wills::Wills;
 use self::topology::{ExchangeEntry, KEEPER};
@@ -187,6 +188,7 @@ pub struct Broker {
     sessions: Sessions,
     retained: retained::Retained,
     wills: Wills,
+    onces: Onces,
 
     dirty: Vec<QueueId>,
     effects: VecDeque<(QueueId, VhostId, Effect)>,
@@ -263,6 +265,7 @@ impl Broker {
             delayed: clockwork::Delayed::default(),
             sessions: Sessions::default(),
             wills: Wills::default(),
+            onces: Onces::default(),
             dirty: Vec::new(),
             effects: VecDeque::new(),
             effects_now: Vec::new(),

@@ -12,6 +12,7 @@ use super::queue::{Enqueued, dead_letter};
 use super::reply;
 use super::route::{LazyHeaders, Route, RouteCache, Subject};
 use super::storage::waits::{Put, Waiter};
+use super::subscriber::once::Use;
 use crate::auth::Access;
 use crate::command::{Entity, Event, Now, Publish, Published, Refusal};
 use crate::ids::{ChannelId, ConnectionId, ExchangeId, QueueId, ShardId, VhostId};
@@ -35,6 +36,8 @@ pub(super) enum Report {
     Nobody,
     /// The publisher.
     Publisher(Reported),
+    /// The publisher, when the end of the use is noted.
+    Once(Use),
     /// The queue of this shard where it died and lies until then.
     Dead { queue: QueueId, at: Position },
     /// Another shard that waits for it.
@@ -61,6 +64,20 @@ impl Broker {
         &mut self,
         connection: ConnectionId,
         channel: ChannelId,
+        publish: &Publish<'_>,
+        now: Now,
+    ) -> Result<Published, Refusal> {
+        if publish.once.is_none() {
+            return self.publish_any((connection, channel), publish, now);
+        }
+        let at = (connection, channel);
+        self.publish_exactly(at, publish, |broker| broker.publish_any(at, publish, now))
+    }
+
+    /// The same however surely it is to come.
+    pub(super) fn publish_any(
+        &mut self,
+        (connection, channel): (ConnectionId, ChannelId),
         publish: &Publish<'_>,
         now: Now,
     ) -> Result<Published, Refusal> {
@@ -233,8 +250,9 @@ impl Broker {
             let message = message.clone();
             Box::new(Unrouted { connection, channel, message })
         });
+        let report = self.report_of(report);
         let wanted = if report.is_some() || unrouted.is_some() {
-            let report = report.map_or(Report::Nobody, Report::Publisher);
+            let report = report.unwrap_or(Report::Nobody);
             self.pending.insert(Pending { report, left: 1, accepted: true, unrouted })
         } else {
             None
@@ -246,12 +264,28 @@ impl Broker {
         for queue in &route.queues {
             put = put.and(self.enqueue(*queue, message.clone(), now));
         }
-        if let Some(pending) = wanted
-            && !(put.accepted && self.wait_for(put.safe, Waiter::Pending(pending)))
-        {
-            self.stored(pending, put.accepted, !several);
+        if let Some(pending) = wanted {
+            if self.is_all_here(pending, put) {
+                return Published::Stored;
+            }
+            if !(put.accepted && self.wait_for(put.safe, Waiter::Pending(pending))) {
+                self.stored(pending, put.accepted, !several);
+            }
         }
         Published::Pending
+    }
+
+    /// Whether a message that is to come exactly once has come to places on this shard only: one
+    /// wait is enough for all of them and for its end.
+    pub(super) fn is_all_here(&mut self, pending: PendingId, put: Put) -> bool {
+        let waiting = self.pending.get(pending);
+        let is_all_here = waiting.is_some_and(|it| it.left == 1 && it.unrouted.is_none())
+            && put.accepted
+            && self.ends_behind(put);
+        if is_all_here {
+            self.pending.remove(pending);
+        }
+        is_all_here
     }
 
     /// What a publisher hears of a message that all its queues, all of this shard, have taken.
@@ -263,6 +297,9 @@ impl Broker {
     ) -> Published {
         if !put.accepted {
             return Published::Overflowed;
+        }
+        if self.ends_behind(put) {
+            return Published::Stored;
         }
         match publish.seq {
             Some(seq)
@@ -288,6 +325,7 @@ impl Broker {
         if let Some(exchange) = route.exchange {
             for shard in route.shards.iter() {
                 mails += 1;
+                self.send_origin(shard);
                 let picked = route.named.iter().filter(|queue| queue.shard == shard);
                 let picks = route.choice.map(|choice| {
                     Box::new(Picks { choice, queues: picked.map(|q| q.queue).collect() })
@@ -305,6 +343,7 @@ impl Broker {
         for queue in route.named.iter().filter(|queue| !route.shards.contains(queue.shard)) {
             mails += 1;
             let id = queue.queue;
+            self.send_origin(queue.shard);
             self.post.send_message(queue.shard, message, |parcel| Mail::PublishTo {
                 queue: id,
                 parcel,
@@ -315,6 +354,7 @@ impl Broker {
         let alone = route.by_name.len() == 1 && route.queues.is_empty();
         for (shard, name) in &route.by_name {
             mails += 1;
+            self.send_origin(*shard);
             let mandatory = mandatory.filter(|_| alone);
             let vhost = route.vhost;
             self.post.send_message(*shard, message, |parcel| Mail::PublishByName {
@@ -406,6 +446,7 @@ impl Broker {
             }
             // Also when it was refused there: a dead message has no other place.
             Report::Dead { queue, at } => self.gone_on(queue, at),
+            Report::Once(this) => self.use_stored(this, accepted),
             Report::Shard { shard, pending } => {
                 self.post.send(shard, Mail::Stored { pending, accepted, found: true });
             }
@@ -438,9 +479,8 @@ impl Broker {
             let put = self.delay(waiting, lasting, now);
             return self.published(put, (connection, channel), publish);
         }
-        let wanted = publish.seq.and_then(|seq| {
-            self.await_stored(Report::Publisher(Reported { connection, channel, seq }))
-        });
+        let report = publish.seq.map(|seq| Reported { connection, channel, seq });
+        let wanted = self.report_of(report).and_then(|report| self.await_stored(report));
         self.post.send_message(owner, &message, |parcel| Mail::Delay {
             exchange,
             lasting,

@@ -30,6 +30,9 @@ impl Broker {
         let mut put = Put::DONE;
         let Some(groups) = &route.groups else { return put };
         for (queue, address) in &groups.picked {
+            if self.has_reached_group(address) {
+                continue;
+            }
             let copy = match &groups.topic {
                 None => Some(message.with(|inner| inner.exchange = address.clone())),
                 Some(topic) => message.readdressed(address.clone(), topic),
@@ -52,6 +55,7 @@ impl Broker {
             return self.enqueue(queue.queue, message, now);
         }
         let to = queue.queue;
+        self.send_origin(queue.shard);
         self.post.send_message(queue.shard, &message, |parcel| Mail::PublishToMember {
             exchange,
             queue: to,

@@ -3,12 +3,12 @@
 //! copy that is on its way names the group as its exchange, so that every shard it comes to knows
 //! whom it is for.
 //!
-//! May import `session`, `put`, and of the broker `route`, `mail`, `publish`, `binding`.
+//! May import `session`, `put`, and of the broker `route`, `mail`, `pending`, `binding`.
 
 use super::session::{Session, SessionId};
 use crate::broker::Broker;
 use crate::broker::mail::{CallId, Mail, PendingId};
-use crate::broker::publish::Report;
+use crate::broker::pending::Report;
 use crate::broker::queue::Enqueued;
 use crate::broker::queue::store::Safe;
 use crate::broker::route::Route;

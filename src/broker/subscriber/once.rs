@@ -8,7 +8,7 @@
 //!
 //! Whoever publishes a number that is on its way joins that: one message, one answer.
 //!
-//! May import `session`, and of the broker `mail`, `publish`, `storage`.
+//! May import `session`, and of the broker `mail`, `pending`, `storage`.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -17,7 +17,7 @@ use ringmq_shards::log::ids::BOOT_SHIFT;
 use super::session::SessionId;
 use crate::broker::Broker;
 use crate::broker::mail::{Mail, Reported};
-use crate::broker::publish::Report;
+use crate::broker::pending::Report;
 use crate::broker::queue::store::Safe;
 use crate::broker::storage::origin::{Line, Origin};
 use crate::broker::storage::waits::{Put, Waiter, later};

@@ -20,6 +20,7 @@ mod disk_definitions;
 mod disk_faults;
 mod disk_machine;
 mod disk_notes;
+mod disk_once;
 mod disk_oracle;
 mod disk_planted;
 mod disk_wills;

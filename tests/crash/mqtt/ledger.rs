@@ -54,6 +54,8 @@ struct Sent {
     is_evaluated: bool,
     /// How often it was sent.
     times: u32,
+    /// The lives in which it was sent first and last.
+    lives: (u32, u32),
 }
 
 /// A message at a subscriber.
@@ -178,13 +180,21 @@ impl Ledger {
         self.totals.sent += 1;
         let sent = &mut self.publishers[id.publisher as usize];
         assert_eq!(sent.len(), id.seq as usize, "a publisher of ours counts from 0");
-        sent.push(Sent { topic, qos, is_confirmed: false, is_evaluated: false, times: 1 });
+        sent.push(Sent {
+            topic,
+            qos,
+            is_confirmed: false,
+            is_evaluated: false,
+            times: 1,
+            lives: (self.life.number, self.life.number),
+        });
     }
 
     fn repeated(&mut self, id: Id) {
         self.totals.repeated += 1;
         let sent = &mut self.publishers[id.publisher as usize][id.seq as usize];
         sent.times += 1;
+        sent.lives.1 = self.life.number;
     }
 
     fn confirmed(&mut self, id: Id) {
@@ -252,9 +262,20 @@ impl Ledger {
         if id.seq >= *highest {
             *highest = id.seq;
         } else {
-            let what = format!("{id} from {topic} came to {} after {highest}", name(subscriber));
+            let later = Id { seq: *highest, ..id };
+            let (this, that) = (self.history(id), self.history(later));
+            let to = name(subscriber);
+            let what = format!("{this} from {topic} with {qos:?} came to {to} after {that}");
             self.wrong("order", what);
         }
+    }
+
+    /// A message, for people.
+    fn history(&self, id: Id) -> String {
+        let Some(sent) = self.find(id) else { return id.to_string() };
+        let Sent { times, lives: (first, last), is_confirmed, .. } = sent;
+        let confirmed = if *is_confirmed { "" } else { "not " };
+        format!("{id} (sent {times} times in lives {first} to {last}, {confirmed}acknowledged)")
     }
 
     /// The topics that must have a last message by now: their name, publisher and the number of the

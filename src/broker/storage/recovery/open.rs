@@ -92,10 +92,13 @@ impl Numbers {
         self.ended.clear();
     }
 
-    /// What is open.
-    pub(super) fn finish(self) -> impl Iterator<Item = Open> {
+    /// What is open, in an order that is the same each time.
+    pub(super) fn finish(self) -> Vec<Open> {
         let open = self.open.into_iter();
-        open.map(|((session, number), reached)| Open { session, number, reached })
+        let open = open.map(|((session, number), reached)| Open { session, number, reached });
+        let mut open: Vec<Open> = open.collect();
+        open.sort_unstable_by_key(|open| (open.session, open.number));
+        open
     }
 }
 
@@ -119,8 +122,7 @@ mod tests {
 
     fn left(mut numbers: Numbers) -> Vec<u64> {
         numbers.end_boot();
-        let all: Vec<Open> = numbers.finish().collect();
-        all.iter().flat_map(|open| &open.reached.queues).map(|queue| queue.0).collect()
+        numbers.finish().iter().flat_map(|open| &open.reached.queues).map(|queue| queue.0).collect()
     }
 
     #[test]

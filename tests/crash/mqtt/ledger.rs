@@ -64,6 +64,8 @@ struct Seen {
     life: u32,
     /// In that life.
     times: u32,
+    /// The life in which it came first.
+    first: u32,
 }
 
 /// Sums over a run.
@@ -226,7 +228,8 @@ impl Ledger {
         let seen = self.seen[place].entry(id).or_default();
         let is_first = seen.times == 0;
         if seen.life != life {
-            *seen = Seen { life, times: 0 };
+            let first = if is_first { life } else { seen.first };
+            *seen = Seen { life, times: 0, first };
         }
         seen.times += 1;
         let in_this_life = seen.times;
@@ -265,7 +268,10 @@ impl Ledger {
             let later = Id { seq: *highest, ..id };
             let (this, that) = (self.history(id), self.history(later));
             let to = name(subscriber);
-            let what = format!("{this} from {topic} with {qos:?} came to {to} after {that}");
+            let then = self.seen[subscriber].get(&later).map_or(0, |seen| seen.first);
+            let what = format!(
+                "{this} from {topic} with {qos:?} came to {to} after {that}, which came in life {then}"
+            );
             self.wrong("order", what);
         }
     }

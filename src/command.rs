@@ -471,6 +471,17 @@ pub enum Refusal {
         /// Its name.
         name: Box<str>,
     },
+    /// A rule forbids it in so many words, and the peer is not to be told which.
+    Denied,
+    /// The user may use the exchange, but not with this key.
+    KeyRefused {
+        /// `write` or `read`.
+        access: &'static str,
+        /// The exchange.
+        exchange: Box<str>,
+        /// The routing or binding key.
+        key: Box<str>,
+    },
     /// The user has no rights in the virtual host.
     VhostRefused(Box<str>),
     /// A limit is reached; the text names it.

@@ -55,6 +55,8 @@ pub struct Main {
     /// 0 = every core.
     pub shards: u16,
     pub pin: bool,
+    /// How long a thread keeps a core that others want, microseconds; 0 = as the kernel has it.
+    pub scheduler_slice_us: u32,
     pub groups: u32,
     pub placement: Placement,
     pub max_memory: MemoryLimit,
@@ -66,6 +68,10 @@ pub struct Main {
     pub default_user_only_loopback: bool,
     pub load_definitions: Option<PathBuf>,
     pub max_connections: u32,
+    /// 0 = any number.
+    pub connection_rate_max: u32,
+    /// 0 = any number.
+    pub connection_rate_per_address_max: u32,
     pub max_queues: u32,
     pub max_exchanges: u32,
     pub max_bindings: u32,
@@ -145,6 +151,7 @@ impl Config {
                 log_format: LogFormat::Text,
                 shards: 0,
                 pin: false,
+                scheduler_slice_us: 0,
                 groups: 0,
                 placement: Placement::Hash,
                 max_memory: MemoryLimit::Bytes(0),
@@ -155,6 +162,8 @@ impl Config {
                 default_user_only_loopback: true,
                 load_definitions: None,
                 max_connections: 0,
+                connection_rate_max: 0,
+                connection_rate_per_address_max: 0,
                 max_queues: 0,
                 max_exchanges: 0,
                 max_bindings: 0,

@@ -98,6 +98,8 @@ pub(crate) struct Hub {
     /// stop.
     lanes_waker: Cell<Option<Waker>>,
     clock_waker: Cell<Option<Waker>>,
+    /// Wakes the task that looks at the sockets because another shard wants to know.
+    look_waker: Cell<Option<Waker>>,
     stop_wakers: RefCell<Vec<Waker>>,
     clock_set_ms: Cell<u64>,
 }
@@ -158,6 +160,7 @@ impl Hub {
             finished: RefCell::new(Vec::new()),
             lanes_waker: Cell::new(None),
             clock_waker: Cell::new(None),
+            look_waker: Cell::new(None),
             stop_wakers: RefCell::new(Vec::new()),
             clock_set_ms: Cell::new(u64::MAX),
         })
@@ -193,7 +196,11 @@ impl Hub {
         let deadline = broker.next_deadline().filter(|_| self.going.get());
         let mut ready = self.ready.borrow_mut();
         broker.take_ready(&mut ready);
+        let must_catch_up = broker.must_catch_up();
         drop(broker);
+        if must_catch_up && let Some(waker) = self.look_waker.take() {
+            waker.wake();
+        }
         for connection in ready.drain(..) {
             self.wake(connection);
         }
@@ -266,6 +273,26 @@ impl Hub {
             self.shard.mesh().poll_wait(context)
         })
         .await;
+    }
+
+    /// Says that this shard has dealt with what its sockets had received, to whoever wants to know:
+    /// one task per shard. Connections that the look wakes have their turn before this task, and
+    /// what they say to other shards goes before the answer.
+    pub(crate) async fn catch_up(self: Rc<Self>) {
+        loop {
+            poll_fn(|context| {
+                if self.broker.borrow_mut().begin_catching_up() {
+                    return Poll::Ready(());
+                }
+                self.look_waker.set(Some(context.waker().clone()));
+                Poll::Pending
+            })
+            .await;
+            self.shard.after_look().await;
+            let now = self.now();
+            self.broker.borrow_mut().caught_up(now);
+            self.end_turn(now);
+        }
     }
 
     /// Ends a turn whenever the disk has done something: one task per shard.

@@ -104,6 +104,7 @@
 //! controls; no protocol word in `broker` or `shards`. `tests/tidy.rs` and the lints look after these.
 #![forbid(unsafe_code)]
 
+mod arrival_rate;
 pub mod auth;
 pub mod broker;
 pub mod check;

@@ -34,6 +34,9 @@ pub const LOGIN_FAILURE_REFILL_MS: u64 = 2_000;
 /// Sources remembered per shard; about 200 KiB.
 pub const LOGIN_SOURCES_MAX: usize = 4096;
 
+/// Addresses whose connections are counted, per listener and shard; about 200 KiB.
+pub const CONNECT_SOURCES_MAX: usize = 4096;
+
 /// The table of sources is walked at most this often when it is full.
 pub const LOGIN_SWEEP_MS_MIN: u64 = 1_000;
 
@@ -99,10 +102,20 @@ pub const RETAINED_MAX: u64 = 10_000_000;
 /// Octets of retained messages, per virtual host, most of them on the disk (arbitrary).
 pub const RETAINED_BYTES_MAX: u64 = 64 * 1024 * MIB;
 
+// --- The machine --------------------------------------------------------------------------------
+
+/// The scheduler's own bounds of how long a thread keeps a core, microseconds.
+pub const SLICE_US: std::ops::RangeInclusive<u32> = 100..=100_000;
+
 // --- Between shards -----------------------------------------------------------------------------
 
 /// Shards of one process: one bit each in an interest set, with room to spare on any machine.
 pub const SHARDS_MAX: u16 = 256;
+
+/// Longest that a publish which would reach nobody waits for other shards to catch up with their
+/// sockets: a shard that is there answers within its turn on the core, one that has ended never.
+/// Arbitrary: many slices of a core that many threads want.
+pub const CATCH_UP_MS_MAX: u64 = 1_000;
 
 /// Groups that queues are spread over; fixed when the data directory is made.
 pub const GROUPS_MAX: u32 = 65_536;

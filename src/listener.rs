@@ -1,7 +1,7 @@
 //! Accepting: one task per shard and address, since every shard listens on every port. Few
 //! connections are spread badly by SO_REUSEPORT, so a crowded shard hands newcomers on.
 //!
-//! May import `hub`, `loads`, `connection`, `ringmq_shards`.
+//! May import `hub`, `loads`, `connection`, `arrival_rate`, `protocol`, `ringmq_shards`.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -9,9 +9,11 @@ use std::task::Poll;
 
 use ringmq_shards::{AcceptError, Bound, Listener, Socket};
 
+use crate::arrival_rate::{ArrivalRate, Rates};
 use crate::connection;
 use crate::hub::{Arrival, Crossing, Hub};
 use crate::loads::ListenerId;
+use crate::protocol::ListenAt;
 
 /// Pause after the machine ran out of something, milliseconds (abuse row 112).
 const PAUSE_MS: u64 = 100;
@@ -26,13 +28,23 @@ pub(crate) async fn accept(hub: Rc<Hub>, bound: Bound, listens_as: ListenerId) {
         }
     };
     let mut refusals = Refusals::default();
+    let mut rate = ArrivalRate::new(rates(&hub, listens_as));
     // Ends with the listener closed: newcomers are refused while the others are seen off.
     while let Some(accepted) = newcomer(&hub, &listener).await {
         match accepted {
             Ok(socket) => {
-                match hub.is_full(listens_as) {
-                    Some(why) => refusals.note(why),
-                    None => place(&hub, socket, listens_as),
+                let now_ms = hub.now().mono_ms;
+                if is_too_many(&mut rate, &socket, now_ms) {
+                    refusals.note("too many from one address in a second");
+                } else {
+                    match hub.is_full(listens_as) {
+                        Some(why) => refusals.note(why),
+                        None => place(&hub, socket, listens_as),
+                    }
+                    // This one is let in; those behind it wait.
+                    if let Some(pause_ms) = rate.pause_ms(now_ms) {
+                        hub.shard.sleep(pause_ms).await;
+                    }
                 }
                 // A queue full of newcomers must not keep those that are here waiting.
                 hub.shard.yield_if_needed().await;
@@ -47,6 +59,26 @@ pub(crate) async fn accept(hub: Rc<Hub>, bound: Bound, listens_as: ListenerId) {
             }
         }
     }
+}
+
+/// What this shard may take of the rates of a listener.
+fn rates(hub: &Hub, listens_as: ListenerId) -> Rates {
+    let Some(listener) = hub.listener(listens_as) else {
+        return Rates { in_all: 0, per_address: 0 };
+    };
+    let per_address = hub.config.main.connection_rate_per_address_max;
+    let rates = Rates { in_all: listener.connection_rate_max, per_address };
+    match listener.at {
+        // Every shard accepts.
+        ListenAt::Tcp(_) => rates.shared_by(hub.shard.count()),
+        // One does.
+        ListenAt::Unix { .. } => Rates { per_address: 0, ..rates },
+    }
+}
+
+fn is_too_many(rate: &mut ArrivalRate, socket: &Socket, now_ms: u64) -> bool {
+    // One that has no address any more is over before it begins.
+    socket.peer_addr().is_ok_and(|peer| rate.is_too_many(peer.ip(), now_ms))
 }
 
 /// The next connection; `None` when the node stops.

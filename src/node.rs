@@ -23,7 +23,7 @@ use self::doors::Door;
 use crate::auth::{self, Directory, LoginLimiter, Users};
 use crate::broker::placement::Placement;
 use crate::broker::{Broker, NodeLimits, Setup, StorageSetup};
-use crate::config::{self, Config};
+use crate::config::{self, Config, SharedPolicy};
 use crate::hub::{Crossing, Hub, Settings};
 use crate::limits;
 use crate::listener;
@@ -113,6 +113,7 @@ struct Plan {
 pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     let signals = Signals::block()
         .map_err(|cause| NodeError::System { what: "cannot block signals", cause })?;
+    set_slice(config.main.scheduler_slice_us);
     check_io_uring()?;
     check_congestion(&config.main.tcp_congestion)?;
     let mut data_dir = open_data_dir(&config)?;
@@ -177,6 +178,15 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     Ok(())
 }
 
+/// For all threads that are made afterwards. The broker works without it, only later on busy cores.
+fn set_slice(slice_us: u32) {
+    if slice_us != 0
+        && let Err(error) = ringmq_shards::set_slice(slice_us)
+    {
+        tracing::info!(%error, "the kernel has no scheduler_slice_us for this process");
+    }
+}
+
 /// A name that the kernel does not know would only be noticed by its absence.
 fn check_congestion(wanted: &str) -> Result<(), NodeError> {
     const AVAILABLE: &str = "/proc/sys/net/ipv4/tcp_available_congestion_control";
@@ -232,6 +242,7 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
             durability: main.durability,
             retained_max: bound(config.mqtt.retained_messages_max, limits::RETAINED_MAX),
             retained_bytes_max: bound(config.mqtt.retained_bytes_max, limits::RETAINED_BYTES_MAX),
+            near_members_first: config.mqtt.shared_subscription_policy == SharedPolicy::PreferShard,
         },
         boot: plan.storage.boot,
         storage: Some(plan.storage.clone()),
@@ -251,6 +262,7 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
     let hub = Hub::new(shard.clone(), broker, settings, driver, plan.restored.clone());
     shard.spawn(listener::read_lanes(hub.clone()));
     shard.spawn(hub.clone().watch_clock());
+    shard.spawn(hub.clone().catch_up());
     shard.spawn(leave_when_the_disk_fails(hub.clone()));
     hub.stopped().await;
     let deadline = shard.clock().now_ms().saturating_add(limits::SHUTDOWN_MS_MAX - STOP_MARGIN_MS);

@@ -31,6 +31,18 @@ pub fn group_of(address: &str) -> Option<(&str, &str)> {
     address.strip_prefix(GROUPS)?.strip_prefix('/')?.split_once('/')
 }
 
+/// Whether a message becomes the last one of its topic, or, without a body, takes that away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Keep {
+    /// It does not.
+    #[default]
+    Not,
+    /// If the limits leave room for it: its publisher cannot be told that they do not.
+    IfRoom,
+    /// It counts as refused if they do not, although it was delivered.
+    Must,
+}
+
 /// How surely a message reaches a subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Assurance {
@@ -87,6 +99,8 @@ pub struct SessionLimits {
     pub offline_max: Option<u64>,
     /// When full the oldest message goes; otherwise the newest does not come in.
     pub drop_oldest: bool,
+    /// What has waited while it was not connected does not count as waiting.
+    pub waited_is_extra: bool,
 }
 
 /// See [`crate::command::Command::OpenSession`].
@@ -102,6 +116,11 @@ pub struct OpenSession {
     pub lasts: Lasts,
     /// Most deliveries that may be unsettled.
     pub window: u32,
+    /// Whether the connection may have the session of one that is there: else
+    /// [`crate::command::Refusal::InUse`].
+    pub takes_over: bool,
+    /// How often in a second the session may pass from one connection to another; 0: any number.
+    pub takeovers_max: u32,
     /// See there.
     pub limits: SessionLimits,
 }

@@ -23,8 +23,8 @@
 //! # Which file may use what
 //!
 //! The executor's crate (glommio) appears in `start.rs`, `shard.rs`, `turn.rs`, `stream.rs`, `listener.rs` and `log/ring.rs`, and in no
-//! signature. System calls without a safe wrapper have `cores.rs`, `limits.rs`, `probe.rs`, `signals.rs` and, under `log/`, `dir_lock.rs`,
-//! `file_system.rs`, `mapped.rs`, `real_files.rs` and `worker.rs`. Everything else is plain safe Rust.
+//! signature. System calls without a safe wrapper have `cores.rs`, `limits.rs`, `probe.rs`, `signals.rs`, `slice.rs` and, under `log/`,
+//! `dir_lock.rs`, `file_system.rs`, `mapped.rs`, `real_files.rs` and `worker.rs`. Everything else is plain safe Rust.
 
 mod buffers;
 mod clock;
@@ -42,6 +42,7 @@ mod shard_id;
 mod signals;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+mod slice;
 mod socket;
 mod socket_file;
 mod start;
@@ -64,6 +65,7 @@ pub use probe::{ProbeError, check_io_uring};
 pub use shard::Shard;
 pub use shard_id::{SHARDS_MAX, ShardId};
 pub use signals::{Signal, Signals};
+pub use slice::set_slice;
 pub use socket::Socket;
 pub use socket_file::SocketFile;
 pub use start::{Options, Running, ShardLost, StartError, start};

@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use crate::mesh::{Hub, Mesh};
 use crate::shard_id::ShardId;
 use crate::tasks::Tasks;
-use crate::turn::{NextLook, Turn};
+use crate::turn::{Looks, NextLook, Turn};
 use glommio::timer::Timer;
 use std::cell::Cell;
 use std::fmt;
@@ -27,6 +27,7 @@ struct Core<M> {
     mesh: Mesh<M>,
     buffers: Buffers,
     turn: Turn,
+    looks: Looks,
     tasks: Tasks,
 }
 
@@ -40,6 +41,7 @@ impl<M: 'static> Shard<M> {
             mesh: Mesh::new(id, hub),
             buffers: Buffers::new(),
             turn: Turn::new(clock),
+            looks: Looks::default(),
             tasks: Tasks::new(),
         };
         Self { core: Rc::new(core) }
@@ -123,6 +125,21 @@ impl<M: 'static> Shard<M> {
         }
     }
 
+    /// Resolves when the executor has looked at its rings once more and the tasks that were woken by then, among them those
+    /// whose sockets had something to read, have had a turn.
+    pub async fn after_look(&self) {
+        let looks = &self.core.looks;
+        let before = looks.count();
+        poll_fn(|context| {
+            if looks.count() != before {
+                return Poll::Ready(());
+            }
+            looks.want(context.waker());
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// Runs the main future and all tasks until the main future ends, then drops the rest. The only task of the executor.
     pub(crate) async fn run(self, main: impl Future<Output = ()> + 'static) {
         let ended = Rc::new(Cell::new(false));
@@ -146,12 +163,13 @@ impl<M: 'static> Shard<M> {
     ) -> Poll<()> {
         let core = &self.core;
         core.turn.begin();
+        core.looks.looked();
         loop {
             while core.tasks.run_next() {
                 if ended.get() {
                     return Poll::Ready(());
                 }
-                if core.turn.is_over() {
+                if core.turn.is_over() || core.looks.are_wanted() {
                     look.wake_after(context);
                     return Poll::Pending;
                 }

@@ -2,11 +2,11 @@
 
 use crate::clock::Clock;
 use glommio::channels::shared_channel::{SharedSender, new_bounded};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::Context;
+use std::task::{Context, Waker};
 
 /// How long tasks run before the executor looks at its rings again, while there is always something to run. The executor's
 /// default of 100 ms is what makes sockets and wake-ups of other threads 100 ms late on a busy core. A look costs about 5 us,
@@ -33,6 +33,38 @@ impl Turn {
     /// Whether this turn has lasted long enough.
     pub(crate) fn is_over(&self) -> bool {
         self.clock.now_us() >= self.began_us.get() + TURN_US_MAX
+    }
+}
+
+/// Tasks that wait until the executor has looked at its rings. One per shard.
+#[derive(Debug, Default)]
+pub(crate) struct Looks {
+    count: Cell<u64>,
+    wakers: RefCell<Vec<Waker>>,
+}
+
+impl Looks {
+    /// Looks so far.
+    pub(crate) fn count(&self) -> u64 {
+        self.count.get()
+    }
+
+    /// Somebody wants to be woken after the next.
+    pub(crate) fn want(&self, waker: &Waker) {
+        self.wakers.borrow_mut().push(waker.clone());
+    }
+
+    /// Whether somebody does: the turn ends.
+    pub(crate) fn are_wanted(&self) -> bool {
+        !self.wakers.borrow().is_empty()
+    }
+
+    /// The rings were just looked at. Tasks that this has woken run before those that waited for it.
+    pub(crate) fn looked(&self) {
+        self.count.set(self.count.get().wrapping_add(1));
+        if self.are_wanted() {
+            self.wakers.take().into_iter().for_each(Waker::wake);
+        }
     }
 }
 

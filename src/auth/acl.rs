@@ -1,6 +1,6 @@
 //! An ACL file as VerneMQ and Mosquitto write it: which topics may be published to (`write`) and
-//! which filters may be subscribed to (`read`). Nothing is denied by a line; what no line allows is
-//! denied (mqtt.md V-224, V-225).
+//! which filters may be subscribed to (`read`). What no line allows is denied (mqtt.md V-224,
+//! V-225); what a `deny` line (Mosquitto's) names is denied whatever other lines allow.
 //!
 //! Compiled to trees of levels: a question costs a step per level and branch, whatever the number
 //! of lines. One snapshot for all shards. May import `permission`.
@@ -23,6 +23,8 @@ pub struct Acl {
     everyone: Node,
     users: HashMap<Box<str>, Arc<Node>>,
     patterns: Node,
+    /// There are lines that deny.
+    denies: bool,
 }
 
 /// What the placeholders of patterns stand for.
@@ -54,22 +56,36 @@ pub(super) struct Node {
 struct Granted {
     read: bool,
     write: bool,
+    denied: bool,
+}
+
+/// What a rule is asked for.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    Granted(Access),
+    Denied,
 }
 
 impl Granted {
-    const BOTH: Self = Self { read: true, write: true };
+    const NOTHING: Self = Self { read: false, write: false, denied: false };
+    const READ: Self = Self { read: true, ..Self::NOTHING };
+    const WRITE: Self = Self { write: true, ..Self::NOTHING };
+    const BOTH: Self = Self { read: true, ..Self::WRITE };
+    const DENIED: Self = Self { denied: true, ..Self::NOTHING };
 
-    const fn allows(self, access: Access) -> bool {
-        match access {
-            Access::Configure => false,
-            Access::Write => self.write,
-            Access::Read => self.read,
+    const fn says(self, asked: Asked) -> bool {
+        match asked {
+            Asked::Granted(Access::Configure) => false,
+            Asked::Granted(Access::Write) => self.write,
+            Asked::Granted(Access::Read) => self.read,
+            Asked::Denied => self.denied,
         }
     }
 
     fn add(&mut self, other: Self) {
         self.read |= other.read;
         self.write |= other.write;
+        self.denied |= other.denied;
     }
 }
 
@@ -97,6 +113,7 @@ impl Acl {
                 "user" => return Err(wrong("'user' without a name".into())),
                 "topic" => {
                     let (granted, filter) = rule(rest).map_err(wrong)?;
+                    acl.denies |= granted.denied;
                     let tree = match &section {
                         None => &mut acl.everyone,
                         Some(user) => users.entry(user.clone()).or_default(),
@@ -105,6 +122,7 @@ impl Acl {
                 }
                 "pattern" => {
                     let (granted, filter) = rule(rest).map_err(wrong)?;
+                    acl.denies |= granted.denied;
                     acl.patterns.add(filter, granted, true);
                 }
                 _ => {
@@ -129,9 +147,22 @@ impl Acl {
         own: Option<&Node>,
         who: Who<'_>,
     ) -> bool {
-        self.everyone.covers(access, topic, who)
-            || own.is_some_and(|own| own.covers(access, topic, who))
-            || self.patterns.covers(access, topic, who)
+        let mut trees = self.trees(own);
+        trees.any(|tree| tree.covers(Asked::Granted(access), topic, who))
+    }
+
+    /// Whether a line denies a topic, or all that a filter matches.
+    pub(super) fn denies(&self, topic: &str, own: Option<&Node>, who: Who<'_>) -> bool {
+        self.denies && self.trees(own).any(|tree| tree.covers(Asked::Denied, topic, who))
+    }
+
+    /// Whether a line denies something that a filter matches.
+    pub(super) fn denies_part(&self, filter: &str, own: Option<&Node>, who: Who<'_>) -> bool {
+        self.denies && self.trees(own).any(|tree| tree.meets_denied(filter, who))
+    }
+
+    fn trees<'a>(&'a self, own: Option<&'a Node>) -> impl Iterator<Item = &'a Node> {
+        [Some(&self.everyone), own, Some(&self.patterns)].into_iter().flatten()
     }
 }
 
@@ -146,13 +177,10 @@ fn first_word(text: &str) -> (&str, &str) {
 fn rule(rest: &str) -> Result<(Granted, &str), String> {
     let (granted, filter) = match first_word(rest) {
         ("" | "read" | "write" | "readwrite" | "deny", "") => return Err("no topic".into()),
-        ("read", filter) => (Granted { read: true, write: false }, filter),
-        ("write", filter) => (Granted { read: false, write: true }, filter),
+        ("read", filter) => (Granted::READ, filter),
+        ("write", filter) => (Granted::WRITE, filter),
         ("readwrite", filter) => (Granted::BOTH, filter),
-        // To take it for a part of the topic would allow what the line wants denied.
-        ("deny", _) => {
-            return Err("there are no deny lines: what no line allows is denied".into());
-        }
+        ("deny", filter) => (Granted::DENIED, filter),
         _ => (Granted::BOTH, rest),
     };
     well_formed(filter).map(|()| (granted, filter))
@@ -202,27 +230,27 @@ impl Node {
 
     /// Whether every topic that `filter` matches is matched by a rule; a topic is a filter without
     /// wildcards. As in a subscription, `#` and `+` in the first level leave out what begins with $.
-    fn covers(&self, access: Access, filter: &str, who: Who<'_>) -> bool {
+    fn covers(&self, asked: Asked, filter: &str, who: Who<'_>) -> bool {
         let (first, _) = first_level(filter);
         if first.starts_with('$') {
             return self.literals.get(first).is_some_and(|node| {
                 let (_, rest) = first_level(filter);
-                node.covers_rest(access, rest, who)
+                node.covers_rest(asked, rest, who)
             });
         }
         // A first level always exists, so `+/#` matches as much as `#`.
-        let all_with_plus = || self.plus.as_ref().is_some_and(|node| node.below.allows(access));
-        (filter == "#" && all_with_plus()) || self.covers_rest(access, Some(filter), who)
+        let all_with_plus = || self.plus.as_ref().is_some_and(|node| node.below.says(asked));
+        (filter == "#" && all_with_plus()) || self.covers_rest(asked, Some(filter), who)
     }
 
     /// `rest`: the levels that are left, `None` after the last.
-    fn covers_rest(&self, access: Access, rest: Option<&str>, who: Who<'_>) -> bool {
-        if self.below.allows(access) {
+    fn covers_rest(&self, asked: Asked, rest: Option<&str>, who: Who<'_>) -> bool {
+        if self.below.says(asked) {
             return true;
         }
-        let Some(rest) = rest else { return self.here.allows(access) };
+        let Some(rest) = rest else { return self.here.says(asked) };
         let (level, rest) = first_level(rest);
-        let goes_on = |node: &Self| node.covers_rest(access, rest, who);
+        let goes_on = |node: &Self| node.covers_rest(asked, rest, who);
         match level {
             // Only a `#` covers it: it stands for any number of levels.
             "#" => false,
@@ -236,6 +264,57 @@ impl Node {
                     || (who.mountpoint == level && self.mountpoint.as_deref().is_some_and(goes_on))
             }
         }
+    }
+
+    /// Whether a rule that denies and `filter` have a topic in common.
+    fn meets_denied(&self, filter: &str, who: Who<'_>) -> bool {
+        let (first, rest) = first_level(filter);
+        if first.starts_with('$') {
+            let node = self.literals.get(first);
+            return node.is_some_and(|node| node.meets_rest(rest, who));
+        }
+        // Wildcards in the first level leave out what begins with $, here as there.
+        let plain = |(name, node)| (!str::starts_with(name, '$')).then_some(node);
+        let literals = self.literals.iter().map(|(name, node)| (&**name, node));
+        let children = || literals.filter_map(plain).chain(self.stand_ins(who));
+        match first {
+            "#" => self.below.denied || children().any(|node| node.has_denied(who)),
+            "+" => self.below.denied || children().any(|node| node.meets_rest(rest, who)),
+            _ => self.meets_rest(Some(filter), who),
+        }
+    }
+
+    fn meets_rest(&self, rest: Option<&str>, who: Who<'_>) -> bool {
+        if self.below.denied {
+            return true;
+        }
+        let Some(rest) = rest else { return self.here.denied };
+        let (level, rest) = first_level(rest);
+        let goes_on = |node: &Self| node.meets_rest(rest, who);
+        match level {
+            "#" => self.has_denied(who),
+            "+" => self.literals.values().chain(self.stand_ins(who)).any(goes_on),
+            _ => {
+                self.literals.get(level).is_some_and(goes_on)
+                    || self.plus.as_deref().is_some_and(goes_on)
+                    || (who.user == Some(level) && self.user.as_deref().is_some_and(goes_on))
+                    || (who.client == level && self.client.as_deref().is_some_and(goes_on))
+                    || (who.mountpoint == level && self.mountpoint.as_deref().is_some_and(goes_on))
+            }
+        }
+    }
+
+    /// A rule that denies ends here or below.
+    fn has_denied(&self, who: Who<'_>) -> bool {
+        let mut children = self.literals.values().chain(self.stand_ins(who));
+        self.here.denied || self.below.denied || children.any(|node| node.has_denied(who))
+    }
+
+    /// Places below this one that are no literals.
+    fn stand_ins(&self, who: Who<'_>) -> impl Iterator<Item = &Self> {
+        let user = self.user.as_deref().filter(|_| who.user.is_some());
+        let others = [self.plus.as_deref(), self.client.as_deref(), self.mountpoint.as_deref()];
+        user.into_iter().chain(others.into_iter().flatten())
     }
 }
 

@@ -91,7 +91,7 @@ fn a_broken_file_is_reported_once_and_leaves_what_is_in_force() {
         first.errors.iter().chain(&second.errors).map(ToString::to_string).collect();
     let expected = [
         format!(
-            "{}:1: the password is not hashed as $6$ or $7$ (mosquitto_passwd -U does it)",
+            "{}:1: the password is not hashed as $6$ or $7$ (mosquitto_passwd -U does it) or SCRAM-SHA-256$",
             passwords.display()
         ),
         format!("{}:2: 'b#': # stands alone in the last level", acl.display()),

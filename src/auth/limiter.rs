@@ -103,7 +103,7 @@ impl LoginLimiter {
 
 /// One host: an IPv4 address, or the /64 that an IPv6 host can choose its addresses from. `None`
 /// for this machine itself.
-fn source_of(peer: IpAddr) -> Option<IpAddr> {
+pub(crate) fn source_of(peer: IpAddr) -> Option<IpAddr> {
     match peer.to_canonical() {
         own if own.is_loopback() => None,
         IpAddr::V4(v4) => Some(IpAddr::V4(v4)),

@@ -3,8 +3,9 @@
 //!
 //! RabbitMQ's are base64 of a 4-octet salt followed by SHA-256 or SHA-512 of salt and password (R59,
 //! L59). Mosquitto's are `$6$salt$hash`, SHA-512 of password and salt, and
-//! `$7$iterations$salt$hash`, PBKDF2 with SHA-512 (mqtt.md V-221).
-//! May import `sha2`, `pbkdf2` and `base64` only: no users, no files.
+//! `$7$iterations$salt$hash`, PBKDF2 with SHA-512 (mqtt.md V-221). Either may be a verifier of SCRAM
+//! instead, whose user may log in both ways.
+//! May import `scram`, `sha2`, `pbkdf2` and `base64` only: no users, no files.
 
 use std::hint::black_box;
 
@@ -13,16 +14,18 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use pbkdf2::pbkdf2_hmac;
 use sha2::{Digest, Sha256, Sha512};
 
+use super::scram::{Mechanism, Verifier};
+
 const SALT_BYTES: usize = 4;
 const SHA256_BYTES: usize = 32;
 const SHA512_BYTES: usize = 64;
 
 /// Iterations of PBKDF2 that a login may cost. It is made on a shard, whose other connections wait:
 /// 1,000, which `mosquitto_passwd` asks for, take about a millisecond.
-const ITERATIONS_MAX: u32 = 20_000;
+pub(super) const ITERATIONS_MAX: u32 = 20_000;
 
 /// The longest salt of a file; Mosquitto's have 12 octets, later 64.
-const FILE_SALT_BYTES_MAX: usize = 256;
+pub(super) const SALT_BYTES_MAX: usize = 256;
 
 /// Why the text of a hash is not one that we can compare with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,11 +46,18 @@ pub enum BadHash {
     #[error("password hashes of '{0}' are not supported; set the password again as SHA-256")]
     Algorithm(Box<str>),
     /// A line of a password file with something else, perhaps the password itself.
-    #[error("the password is not hashed as $6$ or $7$ (mosquitto_passwd -U does it)")]
+    #[error(
+        "the password is not hashed as $6$ or $7$ (mosquitto_passwd -U does it) or SCRAM-SHA-256$"
+    )]
     NotHashed,
     /// A line of a password file with damage.
     #[error("a hash is $6$salt$hash or $7$iterations$salt$hash, both base64")]
     NotCrypt,
+    /// A verifier with damage.
+    #[error(
+        "a verifier is SCRAM-SHA-256$iterations:salt$stored key:server key, the last three base64"
+    )]
+    NotScram,
     /// None, or so many that each login would hold up a shard.
     #[error("iterations are a number from 1 to {ITERATIONS_MAX}")]
     Iterations,
@@ -61,6 +71,7 @@ enum Sum {
     Sha512SaltLast(Box<[u8]>, [u8; SHA512_BYTES]),
     /// Of a password file, with the number of iterations.
     Pbkdf2(Box<[u8]>, u32, [u8; SHA512_BYTES]),
+    Scram(Box<Verifier>),
 }
 
 /// A salted hash. `Debug` shows the algorithm only: hashes stay out of logs.
@@ -82,6 +93,9 @@ impl PasswordHash {
     /// # Errors
     /// When the text is no such hash or its algorithm is not one of the two.
     pub fn parse(text: &str, algorithm: Option<&str>) -> Result<Self, BadHash> {
+        if let Some(verifier) = Verifier::parse(text) {
+            return verifier.map(Self::of_verifier);
+        }
         let bytes_expected = match algorithm {
             None | Some("") => None,
             Some("rabbit_password_hashing_sha256") => Some(SALT_BYTES + SHA256_BYTES),
@@ -112,6 +126,9 @@ impl PasswordHash {
     /// # Errors
     /// When the text is no such hash. Says nothing of the text.
     pub fn parse_crypt(text: &str) -> Result<Self, BadHash> {
+        if let Some(verifier) = Verifier::parse(text) {
+            return verifier.map(Self::of_verifier);
+        }
         let parts: Vec<&str> = text.split('$').collect();
         let sum = match parts.as_slice() {
             ["", "6", salt, sum] => Sum::Sha512SaltLast(file_salt(salt)?, file_sum(sum)?),
@@ -130,11 +147,30 @@ impl PasswordHash {
         Ok(Self { salt: [0; SALT_BYTES], sum })
     }
 
+    /// The same as a password hash.
+    pub fn of_verifier(verifier: Verifier) -> Self {
+        Self { salt: [0; SALT_BYTES], sum: Sum::Scram(Box::new(verifier)) }
+    }
+
+    /// What a proof is checked with. `None`: what is kept of the password does not allow that.
+    /// PBKDF2 with SHA-512 is what that variant of SCRAM begins with.
+    pub fn verifier(&self, mechanism: Mechanism) -> Option<Verifier> {
+        match &self.sum {
+            Sum::Sha256(_) | Sum::Sha512(_) | Sum::Sha512SaltLast(..) => None,
+            Sum::Pbkdf2(salt, iterations, sum) => (mechanism == Mechanism::Sha512)
+                .then(|| Verifier::of_salted(mechanism, salt, *iterations, sum)),
+            Sum::Scram(verifier) => {
+                (verifier.mechanism() == mechanism).then(|| (**verifier).clone())
+            }
+        }
+    }
+
     /// What a comparison costs beyond the usual, in iterations of PBKDF2.
-    pub const fn iterations(&self) -> u32 {
-        match self.sum {
+    pub fn iterations(&self) -> u32 {
+        match &self.sum {
             Sum::Sha256(_) | Sum::Sha512(_) | Sum::Sha512SaltLast(..) => 0,
-            Sum::Pbkdf2(_, iterations, _) => iterations,
+            Sum::Pbkdf2(_, iterations, _) => *iterations,
+            Sum::Scram(verifier) => verifier.iterations(),
         }
     }
 
@@ -171,6 +207,7 @@ impl PasswordHash {
             Sum::Pbkdf2(salt, iterations, sum) => {
                 same_octets(sum, &pbkdf2(password, salt, *iterations))
             }
+            Sum::Scram(verifier) => verifier.verify(password),
         }
     }
 }
@@ -181,13 +218,14 @@ impl std::fmt::Debug for PasswordHash {
             Sum::Sha256(_) => "PasswordHash(SHA-256)",
             Sum::Sha512(_) | Sum::Sha512SaltLast(..) => "PasswordHash(SHA-512)",
             Sum::Pbkdf2(..) => "PasswordHash(PBKDF2)",
+            Sum::Scram(_) => "PasswordHash(SCRAM)",
         })
     }
 }
 
 fn file_salt(text: &str) -> Result<Box<[u8]>, BadHash> {
     let salt = BASE64.decode(text).map_err(|_| BadHash::NotCrypt)?;
-    let is_salt = (1..=FILE_SALT_BYTES_MAX).contains(&salt.len());
+    let is_salt = (1..=SALT_BYTES_MAX).contains(&salt.len());
     is_salt.then(|| salt.into()).ok_or(BadHash::NotCrypt)
 }
 
@@ -202,7 +240,7 @@ fn pbkdf2(password: &[u8], salt: &[u8], iterations: u32) -> [u8; SHA512_BYTES] {
     sum
 }
 
-fn same_octets(a: &[u8], b: &[u8]) -> bool {
+pub(super) fn same_octets(a: &[u8], b: &[u8]) -> bool {
     let differing = a.iter().zip(b).fold(0, |sum, (x, y)| black_box(sum | (x ^ y)));
     a.len() == b.len() && differing == 0
 }

@@ -55,7 +55,7 @@ mod tests {
             (
                 "a:swordfish",
                 1,
-                "the password is not hashed as $6$ or $7$ (mosquitto_passwd -U does it)",
+                "the password is not hashed as $6$ or $7$ (mosquitto_passwd -U does it) or SCRAM-SHA-256$",
             ),
             ("a:$6$AAAA", 1, "a hash is $6$salt$hash or $7$iterations$salt$hash, both base64"),
             ("a:$6$AAAA$AAAA", 1, "a hash is $6$salt$hash or $7$iterations$salt$hash, both base64"),

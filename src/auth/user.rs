@@ -1,8 +1,8 @@
 //! Users: an immutable snapshot that every shard holds, and the login against it.
 //!
 //! A change (later, from the control plane) makes a new snapshot with a higher revision; shards
-//! replace theirs and sessions renew their identity from it. May import `password`, `permission`
-//! and `topic`.
+//! replace theirs and sessions renew their identity from it. May import `password`, `permission`,
+//! `scram` and `topic`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::password::PasswordHash;
 use super::permission::Permission;
+use super::scram::{Mechanism, Verifier};
 use super::topic::{TopicPermission, TopicRules};
 
 /// A user as the snapshot has it.
@@ -103,8 +104,8 @@ impl Identity {
         self.member.origin != Origin::Directory
     }
 
-    pub(super) fn topic_permission(&self, vhost: &str) -> Option<&TopicPermission> {
-        self.member.topic_permissions.iter().find(|p| p.vhost() == vhost)
+    pub(super) fn topic_permission(&self, vhost: &str, exchange: &str) -> Option<&TopicPermission> {
+        self.member.topic_permissions.iter().find(|p| p.is_for(vhost, exchange))
     }
 
     pub(super) fn topic_rules(&self) -> &TopicRules {
@@ -125,6 +126,12 @@ pub enum LoginReason {
     WrongPassword,
     /// The default user, from another machine (P13, abuse row 50).
     NotFromLoopback,
+    /// What is kept of the password does not allow this way to prove it.
+    NoVerifier,
+    /// A message of an exchange that breaks its rules.
+    BadExchange,
+    /// The address has failed too often.
+    TooManyFailures,
 }
 
 impl LoginReason {
@@ -136,6 +143,9 @@ impl LoginReason {
             Self::EmptyPassword => "empty password",
             Self::WrongPassword => "wrong password",
             Self::NotFromLoopback => "the default user may log in from this machine only",
+            Self::NoVerifier => "the password hash of the user does not allow this method",
+            Self::BadExchange => "a message that the method does not have",
+            Self::TooManyFailures => "too many failed logins from this address",
         }
     }
 }
@@ -147,6 +157,8 @@ pub struct LoginRefused {
     /// For the log only.
     pub reason: LoginReason,
 }
+
+const SECRET_BYTES: usize = 16;
 
 /// The name that clients without one are shown by.
 const NAMELESS: &str = "anonymous";
@@ -164,6 +176,8 @@ pub struct Users {
     iterations_max: u32,
     /// Grows with every change, so that caches of decisions know when they are old.
     revision: u64,
+    /// What verifiers of users that do not exist are made from.
+    secret: [u8; SECRET_BYTES],
 }
 
 impl Users {
@@ -172,7 +186,13 @@ impl Users {
         let member = |u: User| (u.name.clone(), Arc::new(Member::new(u, Origin::Directory)));
         let by_name = users.into_iter().map(member).collect();
         let loopback_only = loopback_only.map(Into::into);
-        Self { by_name, loopback_only, revision: 1, ..Self::default() }
+        Self { by_name, loopback_only, revision: 1, ..Self::default() }.with_costs()
+    }
+
+    fn with_costs(mut self) -> Self {
+        let hashes = self.by_name.values().filter_map(|member| member.user.password.as_ref());
+        self.iterations_max = hashes.map(PasswordHash::iterations).max().unwrap_or(0);
+        self
     }
 
     /// The same users under these rules for topics. With `nameless` also clients without a user
@@ -188,11 +208,18 @@ impl Users {
         self
     }
 
-    /// Gives a user topic permissions; of one vhost the last count. False: there is no such user.
+    /// The same users with a number that peers cannot know.
+    #[must_use]
+    pub const fn with_secret(mut self, secret: [u8; SECRET_BYTES]) -> Self {
+        self.secret = secret;
+        self
+    }
+
+    /// Gives a user topic permissions; of one exchange the last count. False: there is no such user.
     pub fn permit_topics(&mut self, user: &str, permission: TopicPermission) -> bool {
         let Some(member) = self.by_name.get_mut(user) else { return false };
         let all = &mut Arc::make_mut(member).topic_permissions;
-        all.retain(|p| p.vhost() != permission.vhost());
+        all.retain(|p| !permission.replaces(p));
         all.push(permission);
         true
     }
@@ -207,19 +234,17 @@ impl Users {
         let mut next = self.clone();
         next.revision += 1;
         next.by_name.retain(|_, member| member.origin == Origin::Directory);
-        next.iterations_max = 0;
         let mut hidden = Vec::new();
         for (name, hash) in file {
             if next.by_name.contains_key(&name) {
                 hidden.push(name);
                 continue;
             }
-            next.iterations_max = next.iterations_max.max(hash.iterations());
             let (tags, permissions) = (Vec::new(), Vec::new());
             let user = User { name: name.clone(), password: Some(hash), tags, permissions };
             next.by_name.insert(name, Arc::new(Member::new(user, Origin::PasswordFile)));
         }
-        (next, hidden)
+        (next.with_costs(), hidden)
     }
 
     /// The next snapshot, with this ACL in place of the one it had.
@@ -293,8 +318,40 @@ impl Users {
         if !is_right {
             return refused(LoginReason::WrongPassword);
         }
-        if self.loopback_only.as_deref() == Some(name) && !peer.to_canonical().is_loopback() {
-            return refused(LoginReason::NotFromLoopback);
+        self.let_in(member, peer)
+    }
+
+    /// What a proof of this user's password is checked with: one that nothing fits where there is
+    /// none.
+    pub fn verifier(&self, name: &str, mechanism: Mechanism) -> Verifier {
+        let hash = self.by_name.get(name).and_then(|member| member.user.password.as_ref());
+        hash.and_then(|hash| hash.verifier(mechanism))
+            .unwrap_or_else(|| Verifier::of_nobody(mechanism, name, &self.secret))
+    }
+
+    /// Who has proved to have this user's password.
+    ///
+    /// # Errors
+    /// The reason, for the log.
+    pub fn proven(&self, name: &str, peer: IpAddr) -> Result<Identity, LoginRefused> {
+        let unknown = LoginRefused { reason: LoginReason::UnknownUser };
+        self.let_in(self.by_name.get(name).ok_or(unknown)?, peer)
+    }
+
+    /// Why a proof of this user fails: for the log.
+    pub fn why_unproven(&self, name: &str, mechanism: Mechanism) -> LoginReason {
+        match self.by_name.get(name).map(|member| &member.user.password) {
+            None => LoginReason::UnknownUser,
+            Some(None) => LoginReason::NoPassword,
+            Some(Some(hash)) if hash.verifier(mechanism).is_none() => LoginReason::NoVerifier,
+            Some(Some(_)) => LoginReason::WrongPassword,
+        }
+    }
+
+    fn let_in(&self, member: &Arc<Member>, peer: IpAddr) -> Result<Identity, LoginRefused> {
+        let is_bound = self.loopback_only.as_deref() == Some(&*member.user.name);
+        if is_bound && !peer.to_canonical().is_loopback() {
+            return Err(LoginRefused { reason: LoginReason::NotFromLoopback });
         }
         Ok(self.identity(member))
     }

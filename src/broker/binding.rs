@@ -148,6 +148,13 @@ impl BindingTable {
         }
     }
 
+    /// A queue that comes before the others of its groups.
+    pub(crate) fn set_near(&mut self, queue: QueueRef) {
+        for place in self.named.places_of(queue) {
+            self.exchange.set_near(*place);
+        }
+    }
+
     /// No reader of any queue is here.
     pub(crate) fn set_all_away(&mut self) {
         for (place, _) in self.entries.iter() {

@@ -1,6 +1,9 @@
 //! What happens by itself: queues whose head or whose own time is over, delayed messages that are
 //! due. One store of deadlines per shard; the loop asks when to come back.
 
+#[cfg(test)]
+use ringmq_shards::log::planted::{Bug, is_planted};
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
@@ -30,6 +33,7 @@ pub(super) enum Alarm {
     Storage,
     Session(SessionId),
     Retained,
+    CatchUp,
 }
 
 /// Deadlines of messages that do not wait any more, kept until they come or there are more of them
@@ -213,11 +217,17 @@ impl Broker {
         });
         let (exchange, message, keys) = (due.exchange, due.message.clone(), due.keys.clone());
         let is_logged = due.logged.is_some();
+        #[cfg(test)]
+        let is_logged = is_logged && !is_planted(Bug::SettleWillFirst);
         if will.is_some_and(|(_, _, published)| published) {
             // Its session has ended before its time came.
             return;
         }
         let wanted = if is_logged { self.await_stored(Report::Delayed(number)) } else { None };
+        #[cfg(test)]
+        if is_planted(Bug::SettleWillFirst) {
+            self.delayed_gone(number);
+        }
         match will {
             Some((vhost, retain, _)) => {
                 self.publish_will((vhost, exchange), &message, retain, wanted, now);
@@ -259,6 +269,7 @@ impl Broker {
                 Alarm::Delayed => self.publish_due(now),
                 Alarm::Storage => self.storage_time(),
                 Alarm::Retained => self.retained_time(now),
+                Alarm::CatchUp => self.give_up_round(now),
                 Alarm::Queue(id) => self.queue_time(id, now),
                 Alarm::Session(id) => self.session_time(id, now),
             }

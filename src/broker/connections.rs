@@ -10,6 +10,7 @@ use super::mail::Mail;
 use super::route::RouteCache;
 use super::shared_credit::ChannelCredit;
 use super::subscriber::session::SessionId;
+use super::subscriber::wills::Words;
 use crate::auth::{self, Identity, TopicRights};
 use crate::command::{Answer, Delivery, Entity, Event, Now, Outcome, Refusal};
 use crate::ids::{ChannelId, ChannelRef, ConnectionId, ConnectionRef, QueueId, ShardId, VhostId};
@@ -43,6 +44,10 @@ pub(super) struct Connection {
     pub(super) ready: bool,
     /// It waits for [`Event::PublishResumed`].
     pub(super) paused: bool,
+    /// Its publish was held back until all shards had caught up, and has not come again yet.
+    pub(super) has_waited: bool,
+    /// When it last published to a topic, monotonic milliseconds.
+    pub(super) published_ms: Option<u64>,
     /// For queues of this shard.
     pub(super) window: Window,
     /// Octets taken by the session since the last report, per owner shard.
@@ -56,6 +61,8 @@ pub(super) struct Connection {
     pub(super) credits: Vec<ChannelCredit>,
     /// The session that it has opened.
     pub(super) session: Option<SessionId>,
+    /// What it leaves behind, before it has opened one.
+    pub(super) will: Option<Box<Words>>,
 }
 
 /// Who it is and where.
@@ -101,6 +108,8 @@ impl Broker {
             backlog: 0,
             ready: false,
             paused: false,
+            has_waited: false,
+            published_ms: None,
             window: Window::default(),
             owed: Vec::new(),
             touched: ShardSet::EMPTY,
@@ -108,6 +117,7 @@ impl Broker {
             replies: Vec::new(),
             credits: Vec::new(),
             session: None,
+            will: None,
         })?;
         Some(ConnectionRef { shard: self.shard, connection })
     }

@@ -168,6 +168,9 @@ impl Broker {
     fn deliver_from(&mut self, id: QueueId, now: Now) {
         let Some(entry) = self.queues.get_mut(id) else { return };
         entry.dirty = false;
+        if entry.leaving.is_some() {
+            return self.hand_on(id, now);
+        }
         // Before the consumers, who could not have this message either while it had to be read.
         // Whoever is not answered now waits for a front that the pass below can not take.
         if !entry.gets.is_empty() {

@@ -56,6 +56,9 @@ impl Broker {
         let (key, arguments) = (&*binding.key, &binding.arguments);
         let (new, news) = if picks_one {
             let new = entry.bindings.bind_named(me, queue_entry.queue.name(), key, arguments);
+            if self.limits.near_members_first {
+                entry.bindings.set_near(me);
+            }
             (new, new)
         } else {
             let bound = entry.bindings.bind_queue(queue, key, arguments);

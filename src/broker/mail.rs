@@ -4,7 +4,7 @@
 //! more than the copy (runtime.md section 3). A sentence could cross a network as well: it holds
 //! no pointer into its sender.
 //!
-//! May import `ids`, `command`, `value`, `record`, the uids of `definitions`, and what `storage` has
+//! May import `ids`, `command`, `subscriber`, `value`, `record`, the uids of `definitions`, and what `storage` has
 //! to know of a message that waits.
 
 use std::convert::Infallible;
@@ -23,6 +23,7 @@ use crate::ids::{
     DeliveryId, ExchangeId, PublishSeq, QueueId, QueueRef, VhostId,
 };
 use crate::message::Message;
+use crate::subscriber::Keep;
 use crate::value::Table;
 
 /// Something one shard waits for from others: the place of the waiting in its table.
@@ -168,7 +169,7 @@ pub(crate) enum Mail {
         wanted: Option<PendingId>,
     },
     /// To the owner of the part that keeps the last message of its topic.
-    Retain { vhost: VhostId, parcel: Parcel, wanted: Option<PendingId> },
+    Retain { vhost: VhostId, keep: Keep, parcel: Parcel, wanted: Option<PendingId> },
     /// To a reader's shard: a retained message.
     Retained { connection: ConnectionId, channel: ChannelId, parcel: Parcel },
     /// Back to the publisher's shard; `found`: a queue was there.
@@ -244,6 +245,11 @@ pub(crate) enum Mail {
     Recall { queue: QueueId, consumer: ConsumerId },
     /// To a consumer's shard: tokens that found no message.
     Unused { channel: (ConnectionId, ChannelId), queue: QueueId, consumer: ConsumerId, tokens: u32 },
+    /// To all: the sender holds publishes back until this shard has dealt with what its sockets had
+    /// received by now.
+    CatchUp { round: u64 },
+    /// Back: it has; what came of it was said before.
+    CaughtUp { round: u64 },
     /// To all: what the sender has.
     Census(Census),
     /// To the keeper: the sender needs no file of an earlier boot any more.

@@ -16,7 +16,7 @@ use super::route::RouteCache;
 use crate::command::{Now, Publish, Published, Refusal};
 use crate::ids::{ChannelId, ConnectionId, ExchangeId, VhostId};
 use crate::properties::{TOPICS, key_of_topic, topic_of_key};
-use crate::subscriber::{FILTERS, GROUPS};
+use crate::subscriber::{FILTERS, GROUPS, Keep};
 
 /// Longest key that clients of exchanges can be shown (mqtt.md X-03).
 const KEY_BYTES_MAX: usize = 255;
@@ -88,7 +88,7 @@ impl Broker {
         let report = publish.seq.map(|seq| Reported { connection, channel, seq });
         let wanted = report.and_then(|report| self.await_stored(Report::Publisher(report)));
         self.follow_far(route, &message, more_keys(publish).as_deref(), None, wanted);
-        let mut put = self.retain(entered.vhost, &kept, wanted, now);
+        let mut put = self.retain(entered.vhost, Keep::IfRoom, &kept, wanted, now);
         put = put.and(self.follow_groups(route, &message, wanted, now));
         for queue in &route.queues {
             put = put.and(self.enqueue(*queue, message.clone(), now));

@@ -13,6 +13,7 @@
 
 pub(crate) mod binding;
 mod calls;
+mod catch_up;
 mod clockwork;
 mod connections;
 pub(crate) mod consumer;
@@ -132,6 +133,8 @@ pub struct NodeLimits {
     pub retained_max: u64,
     /// Octets of retained messages, per virtual host; each shard has its share.
     pub retained_bytes_max: u64,
+    /// Of a group, members of the publisher's shard come first.
+    pub near_members_first: bool,
 }
 
 /// The broker core of one shard.
@@ -184,6 +187,7 @@ pub struct Broker {
     queue_uids: u32,
     memory: flow::Memory,
     paused: Vec<ConnectionId>,
+    catch_up: catch_up::CatchUp,
     timers: Timers<clockwork::Alarm>,
     delayed: clockwork::Delayed,
     sessions: Sessions,
@@ -262,6 +266,7 @@ impl Broker {
             post: Post::new(setup.shard, shards),
             lane_routes: (0..shards).map(|_| RouteCache::default()).collect(),
             paused: Vec::new(),
+            catch_up: catch_up::CatchUp::default(),
             timers: Timers::default(),
             delayed: clockwork::Delayed::default(),
             sessions: Sessions::default(),
@@ -436,13 +441,14 @@ impl Broker {
                 }
                 permit(Configure, Exchange, name)
             }
-            Command::BindExchange { source, destination, .. }
-            | Command::UnbindExchange { source, destination, .. } => {
+            Command::BindExchange { source, destination, key, .. }
+            | Command::UnbindExchange { source, destination, key, .. } => {
                 if source.is_empty() || destination.is_empty() {
                     return Err(Refusal::DefaultExchange);
                 }
                 permit(Write, Exchange, destination)?;
-                permit(Read, Exchange, source)
+                permit(Read, Exchange, source)?;
+                self.permit_keys(entered, Read, source, [&**key])
             }
             Command::DeclareQueue { name, passive, arguments, .. } => {
                 if *passive {
@@ -461,13 +467,14 @@ impl Broker {
             }
             Command::DeleteQueue { name, .. } => permit(Configure, Queue, name),
             Command::PurgeQueue { name } => permit(Read, Queue, name),
-            Command::BindQueue { queue, exchange, .. }
-            | Command::UnbindQueue { queue, exchange, .. } => {
+            Command::BindQueue { queue, exchange, key, .. }
+            | Command::UnbindQueue { queue, exchange, key, .. } => {
                 if exchange.is_empty() {
                     return Err(Refusal::DefaultExchange);
                 }
                 permit(Write, Queue, queue)?;
-                permit(Read, Exchange, exchange)
+                permit(Read, Exchange, exchange)?;
+                self.permit_keys(entered, Read, exchange, [&**key])
             }
             Command::Consume(consume) => permit(Read, Queue, &consume.queue),
             Command::Get { queue, .. } => permit(Read, Queue, queue),

@@ -32,6 +32,8 @@ pub(super) enum Report {
     Once(Use),
     /// The queue of this shard where it died and lies until then.
     Dead { queue: QueueId, at: Position },
+    /// The queue of this shard where its subscriber has left it and it lies until then.
+    Moved { queue: QueueId, at: Position },
     /// Another shard that waits for it.
     Shard { shard: ShardId, pending: PendingId },
     /// The log that keeps it as one that waits until then; its number among those of this shard.
@@ -92,6 +94,7 @@ impl Broker {
             }
             // Also when it was refused there: a dead message has no other place.
             Report::Dead { queue, at } => self.gone_on(queue, at),
+            Report::Moved { queue, at } => self.moved(queue, at),
             Report::Once(this) => self.use_stored(this, accepted),
             Report::Shard { shard, pending } => {
                 self.post.send(shard, Mail::Stored { pending, accepted, found: true });

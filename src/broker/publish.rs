@@ -135,6 +135,9 @@ impl Broker {
         if exchange.internal {
             return Err(Refusal::InternalExchange(publish.exchange.into()));
         }
+        let more = publish.extra_keys.iter().chain(publish.hidden_keys).copied();
+        let keys = std::iter::once(publish.routing_key).chain(more);
+        self.permit_keys(entered, Access::Write, publish.exchange, keys)?;
         let reader = self.readers.get(usize::from(publish.traits.protocol.0)).copied();
         if exchange.bindings.delays() {
             let headers = LazyHeaders::new(reader, publish.properties);
@@ -175,10 +178,10 @@ impl Broker {
                 if !route.by_name.iter().any(|(_, name)| **name == *key) {
                     route.by_name.push((owner, key.into()));
                 }
-            } else if let Some(queue) = entry.queues.get(key)
-                && !route.queues.contains(queue)
+            } else if let Some(queue) = self.addressed(vhost, key)
+                && !route.queues.contains(&queue)
             {
-                route.queues.push(*queue);
+                route.queues.push(queue);
             }
         }
     }
@@ -428,7 +431,7 @@ impl Broker {
         let Some(entry) = self.vhosts.get(vhost.0 as usize) else { return };
         let owner = self.placement.owner(&entry.name, name);
         if owner == self.shard {
-            if let Some(queue) = entry.queues.get(name).copied() {
+            if let Some(queue) = self.addressed(vhost, name) {
                 self.enqueue(queue, message.clone(), now);
             }
             return;

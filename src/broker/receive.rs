@@ -113,6 +113,8 @@ impl Broker {
                 let queue = QueueRef { shard: from, queue };
                 self.unused(channel, ConsumerRef { queue, consumer }, tokens);
             }
+            Mail::CatchUp { round } => self.asked_to_catch_up(from, round),
+            Mail::CaughtUp { round } => self.shard_caught_up(round, now),
             Mail::Census(census) => self.census_told(from, census),
             Mail::Adopted => self.adopted_by(from),
             Mail::EarlierGone => self.earlier_gone(),
@@ -144,7 +146,7 @@ impl Broker {
                 let Some(message) = self.unpack(bytes, parcel) else { return };
                 let name = queue.as_deref().unwrap_or_else(|| message.routing_key());
                 let mut put = Put::DONE;
-                let id = self.queue_id(vhost, name);
+                let id = self.addressed(vhost, name);
                 let found = id.is_some();
                 if let Some(id) = id {
                     put = self.enqueue(id, message, now);
@@ -169,9 +171,9 @@ impl Broker {
                 let put = self.delay(waiting, lasting, now);
                 self.report(from, wanted, put, true);
             }
-            Mail::Retain { vhost, parcel, wanted } => {
+            Mail::Retain { vhost, keep, parcel, wanted } => {
                 let Some(message) = self.unpack(bytes, parcel) else { return };
-                let put = self.retain_here(vhost, &message, now);
+                let put = self.retain_here(vhost, keep, &message, now);
                 self.report(from, wanted, put, true);
             }
             other => debug_assert!(false, "not a publish: {other:?}"),

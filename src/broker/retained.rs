@@ -21,6 +21,9 @@ mod tests;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+#[cfg(test)]
+use ringmq_shards::log::planted::{Bug, is_planted};
+
 use self::part::{Hold, Part, Totals};
 use super::Broker;
 use super::mail::{Mail, PendingId, Reported};
@@ -30,7 +33,7 @@ use super::storage::waits::{Put, Waiter};
 use crate::command::{Event, Now, Publish, Published, Refusal};
 use crate::ids::{ChannelId, ConnectionId, QueueId, ShardId, VhostId};
 use crate::message::Message;
-use crate::subscriber::RETAINED;
+use crate::subscriber::{Keep, RETAINED};
 use crate::value::{Table, Value};
 
 /// Parts of the retained messages of a virtual host. The names of topics decide which, on disk as
@@ -141,7 +144,7 @@ fn replayed(message: &Message, name: Rc<str>, now: Now) -> Option<Message> {
 
 impl Broker {
     /// Publishes to whoever has subscribed to a topic, which is the routing key; the exchange is
-    /// [`crate::subscriber::FILTERS`]. With `retain` it becomes the retained message of its topic
+    /// [`crate::subscriber::FILTERS`]. With `keep` it becomes the retained message of its topic
     /// as well, or, without a body, takes that away; stored means both.
     ///
     /// # Errors
@@ -151,12 +154,12 @@ impl Broker {
         connection: ConnectionId,
         channel: ChannelId,
         publish: &Publish<'_>,
-        retain: bool,
+        keep: Keep,
         now: Now,
     ) -> Result<Published, Refusal> {
         self.permit_topic(connection, publish.routing_key)?;
         self.publish_exactly((connection, channel), publish, |broker| {
-            broker.publish_to_topic((connection, channel), publish, retain, now)
+            broker.publish_to_topic((connection, channel), publish, keep, now)
         })
     }
 
@@ -164,11 +167,12 @@ impl Broker {
         &mut self,
         (connection, channel): (ConnectionId, ChannelId),
         publish: &Publish<'_>,
-        retain: bool,
+        keep: Keep,
         now: Now,
     ) -> Result<Published, Refusal> {
         let entered = self.connections.get(connection).and_then(|c| c.entered.clone());
-        let Some(entered) = entered.filter(|_| retain && is_topic(publish.routing_key)) else {
+        let Some(entered) = entered.filter(|_| keep != Keep::Not && is_topic(publish.routing_key))
+        else {
             return self.publish_any((connection, channel), publish, now);
         };
         self.check_storage()?;
@@ -194,7 +198,8 @@ impl Broker {
                         self.tell(connection, Event::Returned { channel, message });
                     }
                     let report = publish.seq.map(|seq| Reported { connection, channel, seq });
-                    self.follow_and_retain(entered.vhost, &cache.route, &message, report, now)
+                    let to = (entered.vhost, &cache.route);
+                    self.follow_and_retain(to, keep, &message, report, now)
                 }
             }),
         };
@@ -207,15 +212,15 @@ impl Broker {
     /// Takes a message along a route and to the part that keeps it.
     fn follow_and_retain(
         &mut self,
-        vhost: VhostId,
-        route: &super::route::Route,
+        (vhost, route): (VhostId, &super::route::Route),
+        keep: Keep,
         message: &Message,
         report: Option<Reported>,
         now: Now,
     ) -> Published {
         let wanted = self.report_of(report).and_then(|report| self.await_stored(report));
         self.follow_far(route, message, None, None, wanted);
-        let mut put = self.retain(vhost, message, wanted, now);
+        let mut put = self.retain(vhost, keep, message, wanted, now);
         put = put.and(self.follow_groups(route, message, wanted, now));
         for queue in &route.queues {
             put = put.and(self.enqueue(*queue, message.clone(), now));
@@ -237,6 +242,7 @@ impl Broker {
     pub(super) fn retain(
         &mut self,
         vhost: VhostId,
+        keep: Keep,
         message: &Message,
         wanted: Option<PendingId>,
         now: Now,
@@ -247,10 +253,11 @@ impl Broker {
             return Put::DONE;
         };
         if owner == self.shard {
-            return self.retain_here(vhost, message, now);
+            return self.retain_here(vhost, keep, message, now);
         }
         self.send_origin(owner);
-        self.post.send_message(owner, message, |parcel| Mail::Retain { vhost, parcel, wanted });
+        let mail = |parcel| Mail::Retain { vhost, keep, parcel, wanted };
+        self.post.send_message(owner, message, mail);
         if let Some(pending) = wanted {
             self.one_more_place(pending);
         }
@@ -264,7 +271,13 @@ impl Broker {
     }
 
     /// Owner: the message comes into its part.
-    pub(super) fn retain_here(&mut self, vhost: VhostId, message: &Message, now: Now) -> Put {
+    pub(super) fn retain_here(
+        &mut self,
+        vhost: VhostId,
+        keep: Keep,
+        message: &Message,
+        now: Now,
+    ) -> Put {
         let part = self.part_of(vhost, message.routing_key());
         let there = self.retained.of(vhost).and_then(|parts| parts.queues.get(usize::from(part)));
         let queue = match there {
@@ -283,6 +296,10 @@ impl Broker {
         }
         let put = self.with_part(queue, now, |part, hold| part.put(message.clone(), hold));
         self.sweep_later(queue, now);
+        #[cfg(test)]
+        if is_planted(Bug::ReportRetainedEarly) {
+            return Put::DONE;
+        }
         match put {
             None => Put::REFUSED,
             Some(part::Put::Done(safe)) => Put { accepted: true, safe },
@@ -292,7 +309,7 @@ impl Broker {
                     tracing::warn!(topic, "too many retained messages: this one is not kept");
                 }
                 self.retained.refused += 1;
-                Put { accepted: true, safe }
+                Put { accepted: keep != Keep::Must, safe }
             }
         }
     }

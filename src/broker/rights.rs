@@ -7,10 +7,13 @@ use std::rc::Rc;
 
 use super::Broker;
 use super::connections::Entered;
-use crate::auth::{Access, TopicRights, Users};
+use crate::auth::{self, Access, Resource, TopicRights, Users};
 use crate::command::{Entity, Event, Refusal};
 use crate::ids::ConnectionId;
 use crate::subscriber::FILTERS;
+
+/// The type of exchanges whose keys are topics to topic permissions.
+const TOPIC: &str = "topic";
 
 impl Broker {
     /// The connection opens the session of this client.
@@ -46,15 +49,37 @@ impl Broker {
 
     /// Whether the connection's client may subscribe to this filter, or read retained messages by
     /// it. The one place where a filter meets permissions; each filter of a command has an answer
-    /// of its own.
+    /// of its own. What is denied of a filter that is allowed is kept back message by message:
+    /// [`Self::denies_topic`].
     ///
     /// # Errors
-    /// As [`Self::permit_topic`].
+    /// As [`Self::permit_topic`]; `Denied`.
     pub fn permit_filter(&self, connection: ConnectionId, filter: &str) -> Result<(), Refusal> {
         let Some(rights) = self.topic_rights(connection) else {
             return self.permit_filters(connection, Access::Read);
         };
+        if rights.denies(filter) {
+            return Err(Refusal::Denied);
+        }
         rights.allows_subscribe(filter).then_some(()).ok_or_else(|| refused(Access::Read))
+    }
+
+    /// The same for a member of a group. Nothing of what a filter matches may be denied: a message
+    /// that is kept back from one member would be lost to the others.
+    ///
+    /// # Errors
+    /// As [`Self::permit_filter`].
+    pub fn permit_member(&self, connection: ConnectionId, filter: &str) -> Result<(), Refusal> {
+        self.permit_filter(connection, filter)?;
+        let denied = self.topic_rights(connection).is_some_and(|r| r.denies_part(filter));
+        if denied { Err(Refusal::Denied) } else { Ok(()) }
+    }
+
+    /// Whether messages of this topic are kept back from the connection's client, though one of its
+    /// filters matches.
+    #[inline]
+    pub fn denies_topic(&self, connection: ConnectionId, topic: &str) -> bool {
+        self.topic_rights(connection).is_some_and(|rights| rights.denies(topic))
     }
 
     /// Whether the connection may publish to this queue by its name: who has been given the queue as a
@@ -66,6 +91,32 @@ impl Broker {
         let entered = self.connections.get(connection).and_then(|c| c.entered.as_ref());
         let entered = entered.ok_or_else(|| refused(Access::Write))?;
         self.permit(entered, Access::Write, Entity::Queue, queue)
+    }
+
+    /// Whether somebody may publish to an exchange with these keys, or bind to it by them. Only those of
+    /// topics ask. Topics of a client with a session are asked for one by one: [`Self::permit_topic`].
+    pub(super) fn permit_keys<'a>(
+        &self,
+        entered: &Entered,
+        access: Access,
+        exchange: &str,
+        keys: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), Refusal> {
+        let id = self.exchange_id(entered.vhost, exchange);
+        // One that is not known here may be one.
+        let kind = id.and_then(|id| self.exchanges.get(&id)).map_or(TOPIC, |entry| entry.kind);
+        if kind != TOPIC && (exchange != FILTERS || entered.topics.is_some()) {
+            return Ok(());
+        }
+        let vhost = &*entered.vhost_name;
+        for key in keys {
+            let resource = Resource::Key { vhost, exchange, key };
+            auth::authorise(&entered.identity, access, resource).map_err(|_| {
+                let (exchange, key) = (exchange.into(), key.into());
+                Refusal::KeyRefused { access: access.name(), exchange, key }
+            })?;
+        }
+        Ok(())
     }
 
     fn permit_filters(&self, connection: ConnectionId, access: Access) -> Result<(), Refusal> {
@@ -88,8 +139,12 @@ impl Broker {
                         Rc::new(TopicRights::of(&identity, &entered.vhost_name, old.client()))
                     });
                     (entered.identity, entered.topics) = (identity, topics);
+                    self.review_will(connection);
                 }
-                None => self.tell(connection, Event::Close { reason: "the user is gone".into() }),
+                None => {
+                    self.forget_will(connection);
+                    self.tell(connection, Event::Close { reason: "the user is gone".into() });
+                }
             }
         }
     }

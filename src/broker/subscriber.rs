@@ -4,7 +4,8 @@
 
 pub(in crate::broker) mod apart;
 mod groups;
-mod keep;
+pub(in crate::broker) mod keep;
+pub(in crate::broker) mod leave;
 pub(in crate::broker) mod once;
 mod open;
 mod put;
@@ -80,8 +81,8 @@ impl Broker {
     }
 
     /// What is published when the connection goes, or the node dies, before this is called with
-    /// `None`. Whether the connection may publish it is judged now; the connection has opened its
-    /// session. It is logged without anybody waiting for the disk.
+    /// `None`. Before the connection has opened its session it is kept with that, durable before
+    /// the answer, if the client may publish it; later without anybody waiting for the disk.
     pub fn set_will(&mut self, connection: ConnectionId, will: Option<&Will<'_>>, now: Now) {
         self.keep_will(connection, will, now);
     }

@@ -27,6 +27,7 @@ const LISTENERS: &str = "
 ;   listener.tcp.NAME = 0.0.0.0:1884 (or [::]:1884, or local:/path/of/socket:0)
 ;   listener.ws.NAME = 0.0.0.0:8080
 ;   listener.tcp.NAME.max_connections = 1000
+;   listener.tcp.NAME.max_connection_rate = 500 (a second, in the place of main.max_connection_rate)
 ;   listener.tcp.NAME.mountpoint = vhost
 ;   listener.ws.NAME.allowed_protocol_versions = 3,4
 ;   listener.ws.max_connections = 5000 (of all with WebSocket)

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::mqtt::{Mqtt, Versions};
-use super::value::{parse_max_connections, parse_mountpoint};
+use super::value::{parse_max_connections, parse_mountpoint, parse_rate};
 
 /// How many listeners may have a name: a mistake in a generated file, not a need.
 const LISTENERS_MAX: usize = 64;
@@ -50,6 +50,8 @@ pub struct Listener {
     pub address: ListenerAddress,
     /// 0 = only the limit of all connections.
     pub max_connections: u32,
+    /// Connections a second; `None` = `main.max_connection_rate`.
+    pub max_connection_rate: Option<u32>,
     /// The virtual host of its clients; `None` = `default_vhost`.
     pub mountpoint: Option<Box<str>>,
     /// What it speaks.
@@ -89,12 +91,14 @@ const OPTIONS_NOT_USED: &[&str] = &[
     "max_connection_lifetime",
 ];
 
-const OPTIONS: &[&str] = &["max_connections", "mountpoint", "allowed_protocol_versions"];
+const OPTIONS: &[&str] =
+    &["max_connections", "max_connection_rate", "mountpoint", "allowed_protocol_versions"];
 
 /// What one level says.
 #[derive(Debug, Default, Clone)]
 struct Options {
     max_connections: Option<u32>,
+    max_connection_rate: Option<u32>,
     /// The inner `None`: said to be off.
     mountpoint: Option<Option<Box<str>>>,
     allowed_protocol_versions: Option<Versions>,
@@ -104,6 +108,7 @@ impl Options {
     fn set(&mut self, option: &str, value: &str) -> Result<(), String> {
         match option {
             "max_connections" => self.max_connections = Some(parse_max_connections(value)?),
+            "max_connection_rate" => self.max_connection_rate = Some(parse_rate(value)?),
             "mountpoint" => self.mountpoint = Some(parse_mountpoint(value)?),
             "allowed_protocol_versions" => {
                 self.allowed_protocol_versions = Some(Versions::parse(value)?);
@@ -233,6 +238,7 @@ impl Drafts {
                     .iter()
                     .find_map(|o| o.max_connections)
                     .unwrap_or(mqtt.max_connections),
+                max_connection_rate: levels.iter().find_map(|o| o.max_connection_rate),
                 mountpoint: mountpoint.unwrap_or_else(|| mqtt.mountpoint.clone()),
                 allowed_protocol_versions: levels
                     .iter()
@@ -306,6 +312,7 @@ mod tests {
         let all = resolved(&[
             ("listener.tcp.a.mountpoint", "off"),
             ("listener.max_connections", "10"),
+            ("listener.max_connection_rate", "7"),
             ("listener.tcp.a", "127.0.0.1:1"),
             ("listener.tcp.max_connections", "20"),
             ("listener.tcp.b", "127.0.0.1:2"),
@@ -313,11 +320,14 @@ mod tests {
             ("listener.tcp.b.max_connections", "infinity"),
             ("listener.tcp.mountpoint", "plant"),
             ("listener.ws.allowed_protocol_versions", "3,4"),
+            ("listener.ws.c.max_connection_rate", "9"),
         ])
         .unwrap();
         let shown: Vec<_> =
             all.iter().map(|l| (l.max_connections, l.mountpoint.as_deref())).collect();
         assert_eq!(shown, [(20, None), (0, Some("plant")), (10, None)]);
+        let rates: Vec<_> = all.iter().map(|l| l.max_connection_rate).collect();
+        assert_eq!(rates, [Some(7), Some(7), Some(9)]);
         let speaks: Vec<_> = all.iter().map(|l| l.allowed_protocol_versions.contains(5)).collect();
         assert_eq!(speaks, [true, true, false]);
     }
@@ -336,6 +346,7 @@ mod tests {
             ),
             (&[("listener.udp.a", "::1:1")], "there is no kind of listener 'udp'"),
             (&[("listener.tcp.a.colour", "1")], "listeners have no option 'colour'"),
+            (&[("listener.max_connection_rate", "0")], "'0' is not a number from 1"),
             (&[("listener.colour", "1")], "listeners have no option 'colour'"),
             (&[("listener.tcp.a.b.c", "1")], "listener.tcp.a.b.c is nothing"),
             (&[("listener.tcp.", "::1:1")], "a listener has a name"),

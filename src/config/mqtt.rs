@@ -61,6 +61,8 @@ pub struct Mqtt {
     pub session_expiry_max_s: Option<u64>,
     /// Seconds a will may be put off at most; `None` = as the client says.
     pub last_will_delay_max_s: Option<u64>,
+    /// How often in a second a session may pass from one connection to another; 0 = any number.
+    pub takeover_rate_max: u32,
     /// No will when the same client takes its session over.
     pub suppress_lwt_on_session_takeover: bool,
 
@@ -93,6 +95,8 @@ pub struct Mqtt {
     pub retry_interval_s: u32,
     /// Deliver as surely as the subscription says, also what was published less surely.
     pub upgrade_outgoing_qos: bool,
+    /// What topics for answers begin with; empty: clients are told none. `%c`: the client id.
+    pub response_information: String,
     /// A refused publish of a client of version 3 ends its connection.
     pub disconnect_on_unauthorized_publish_v3: bool,
 
@@ -109,9 +113,9 @@ pub struct Mqtt {
     /// How topics and routing keys become each other.
     pub topic_translation: TopicTranslation,
 
-    /// Accepted; nothing acts on it.
+    /// A client id of version 3 may have several connections at a time.
     pub allow_multiple_sessions: bool,
-    /// Accepted; nothing acts on it.
+    /// Who of them gets a message.
     pub queue_deliver_mode: DeliverMode,
     /// Accepted; always so.
     pub coordinate_registrations: bool,
@@ -132,6 +136,7 @@ impl Mqtt {
                 transport,
                 address,
                 max_connections: self.max_connections,
+                max_connection_rate: None,
                 mountpoint: self.mountpoint.clone(),
                 allowed_protocol_versions: self.allowed_protocol_versions,
             });
@@ -192,6 +197,7 @@ impl Mqtt {
             persistent_client_expiration_s: None,
             session_expiry_max_s: None,
             last_will_delay_max_s: None,
+            takeover_rate_max: 0,
             suppress_lwt_on_session_takeover: false,
             message_bytes_max: 0,
             packet_bytes_max: 0,
@@ -207,6 +213,7 @@ impl Mqtt {
             queue_type: QueueOrder::Fifo,
             retry_interval_s: 0,
             upgrade_outgoing_qos: false,
+            response_information: String::new(),
             disconnect_on_unauthorized_publish_v3: false,
             subscriptions_per_client_max: 0,
             topic_depth_max: 0,
@@ -273,8 +280,8 @@ pub enum DeliverMode {
     Balance,
 }
 
-/// Which member of a shared subscription gets a message. On one node all members are local, and a
-/// connected member comes before one that is not.
+/// Which member of a shared subscription gets a message. A connected member comes before one that is
+/// not; local means of this node (V-201), so that on one node the first four are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SharedPolicy {
     /// One of this node if there is any.
@@ -285,6 +292,8 @@ pub enum SharedPolicy {
     LocalOnly,
     /// A connected one before one of this node.
     PreferOnlineBeforeLocal,
+    /// One of the publisher's shard if a connected one is there.
+    PreferShard,
 }
 
 /// How a topic becomes a routing key and back (mqtt.md X-03).

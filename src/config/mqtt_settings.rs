@@ -7,6 +7,7 @@ use super::mqtt::{DeliverMode, QueueOrder, SharedPolicy, TopicTranslation, Versi
 use super::setting::{Field, Setting, Unit};
 use super::value::{
     one_of, parse_limit, parse_max_connections, parse_mountpoint, parse_period, parse_port,
+    parse_topic_prefix,
 };
 
 /// The protocol's own: four octets of length (mqtt.md 2.0).
@@ -216,6 +217,15 @@ pub(super) const MQTT: &[Setting] = &[
         ),
         "Longest delay of a will; client = as it says.",
     ),
+    // Two clients with one name take the session from each other as fast as they connect; one that
+    // loses its network does so once in a while.
+    Setting::new(
+        "mqtt",
+        "max_takeover_rate",
+        "100",
+        Field::U32(|c| &mut c.mqtt.takeover_rate_max, Unit::Count, 0, u32::MAX),
+        "How often in a second a client id may connect while it is connected; further CONNECTs are refused after a while, 0 = any number.",
+    ),
     Setting::new(
         "mqtt",
         "suppress_lwt_on_session_takeover",
@@ -304,7 +314,7 @@ pub(super) const MQTT: &[Setting] = &[
         "override_max_online_messages",
         "off",
         Field::Switch(|c| &mut c.mqtt.override_max_online_messages),
-        "What has waited for a client is kept when it connects, even above max_online_messages.",
+        "What had waited for a client when it connected does not count towards max_online_messages.",
     ),
     Setting::new(
         "mqtt",
@@ -337,6 +347,16 @@ pub(super) const MQTT: &[Setting] = &[
     ),
     Setting::new(
         "mqtt",
+        "response_information",
+        "",
+        Field::Other(
+            |c, text| parse_topic_prefix(text).map(|prefix| c.mqtt.response_information = prefix),
+            "nothing, or the beginning of a topic, %c for the client id",
+        ),
+        "What topics for answers begin with: clients of MQTT 5 that ask for it are told.",
+    ),
+    Setting::new(
+        "mqtt",
         "disconnect_on_unauthorized_publish_v3",
         "off",
         Field::Switch(|c| &mut c.mqtt.disconnect_on_unauthorized_publish_v3),
@@ -362,22 +382,25 @@ pub(super) const MQTT: &[Setting] = &[
         "mqtt",
         "shared_subscription_policy",
         "prefer_local",
-        Field::Other(set_shared_policy, "prefer_local, random, local_only or prefer_online_before_local"),
-        "Which member of a shared subscription gets a message; on a single node all are local and connected ones come first.",
+        Field::Other(
+            set_shared_policy,
+            "prefer_local, random, local_only, prefer_online_before_local or prefer_shard",
+        ),
+        "Which member of a shared subscription gets a message: a random one of this node, connected ones first; prefer_shard: one on the publisher's shard first, which is cheaper and shares unevenly.",
     ),
     Setting::new(
         "mqtt",
         "max_retained_messages",
         "0",
         Field::U64(|c| &mut c.mqtt.retained_messages_max, Unit::Count, 0, u64::MAX),
-        "Retained messages of a virtual host; those of further topics are delivered and not kept, 0 = 10 million.",
+        "Retained messages of a virtual host; those of further topics are delivered and not kept, of which clients of version 5.0 hear (0x97), 0 = 10 million.",
     ),
     Setting::new(
         "mqtt",
         "max_retained_bytes",
         "0",
         Field::U64(|c| &mut c.mqtt.retained_bytes_max, Unit::Bytes, 0, u64::MAX),
-        "Octets of the retained messages of a virtual host; beyond, they are delivered and not kept, 0 = 64 GiB.",
+        "Octets of the retained messages of a virtual host; beyond, they are delivered and not kept, of which clients of version 5.0 hear (0x97), 0 = 64 GiB.",
     ),
     Setting::new(
         "mqtt",
@@ -400,9 +423,8 @@ pub(super) const MQTT: &[Setting] = &[
         "allow_multiple_sessions",
         "off",
         Field::Switch(|c| &mut c.mqtt.allow_multiple_sessions),
-        "Accepted for VerneMQ's files: a client id has one session; use shared subscriptions instead.",
-    )
-    .not_yet(),
+        "A client id of MQTT 3 may connect several times, each connection with its own subscriptions; the first one's session lasts. Shared subscriptions are better.",
+    ),
     Setting::new(
         "mqtt",
         "queue_deliver_mode",
@@ -414,9 +436,8 @@ pub(super) const MQTT: &[Setting] = &[
             },
             "fanout or balance",
         ),
-        "Accepted for VerneMQ's files: only several sessions of one client id would show it.",
-    )
-    .not_yet(),
+        "With several sessions of a client id: each gets what it has subscribed to (fanout), or one of those that have the same filter (balance).",
+    ),
     Setting::new(
         "mqtt",
         "coordinate_registrations",
@@ -433,6 +454,7 @@ fn set_shared_policy(config: &mut super::Config, text: &str) -> Result<(), Strin
         ("random", SharedPolicy::Random),
         ("local_only", SharedPolicy::LocalOnly),
         ("prefer_online_before_local", SharedPolicy::PreferOnlineBeforeLocal),
+        ("prefer_shard", SharedPolicy::PreferShard),
     ];
     config.mqtt.shared_subscription_policy = one_of(text, &known)?;
     Ok(())

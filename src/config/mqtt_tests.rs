@@ -144,8 +144,7 @@ fn the_keys_of_a_vernemq_conf_start_this_broker() {
     assert_eq!((mqtt.client_id_bytes_max, mqtt.retry_interval_s), (23, 20));
     let shown: Vec<_> = mqtt.listeners().iter().map(|l| (l.transport, l.max_connections)).collect();
     assert_eq!(shown, [(Transport::Tcp, 10_000), (Transport::Ws, 10_000)]);
-    let note = "settings not used yet: mqtt.allow_multiple_sessions, \
-                mqtt.listener.nr_of_acceptors, mqtt.listener.vmq.clustering, \
+    let note = "settings not used yet: mqtt.listener.nr_of_acceptors, mqtt.listener.vmq.clustering, \
                 mqtt.plugins.vmq_passwd";
     assert_eq!(loaded.notes, [note]);
 }

@@ -12,7 +12,7 @@ use super::value::{
 };
 use crate::auth::password::PasswordHash;
 use crate::durability::Durability;
-use crate::limits::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, GROUPS_MAX, SHARDS_MAX};
+use crate::limits::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, GROUPS_MAX, SHARDS_MAX, SLICE_US};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -83,6 +83,13 @@ const GENERAL: &[Setting] = &[
     ),
     Setting::new(
         "main",
+        "scheduler_slice_us",
+        "100",
+        Field::Other(set_scheduler_slice, "0, or 100 to 100000"),
+        "Microseconds that a thread keeps its core while others wait for it; 0 = the kernel's own slice.",
+    ),
+    Setting::new(
+        "main",
         "groups",
         "256",
         Field::U32(|c| &mut c.main.groups, Unit::Count, 1, GROUPS_MAX),
@@ -132,7 +139,7 @@ const GENERAL: &[Setting] = &[
         "main",
         "default_password_hash",
         GUEST_HASH,
-        Field::Other(set_default_password_hash, "base64 of salt and SHA-256 or SHA-512"),
+        Field::Other(set_default_password_hash, "base64 of salt and SHA-256 or SHA-512, or SCRAM-SHA-256$..."),
         "Hash of that user's password (the default is the hash of 'guest').",
     )
     .or_env(&["LAVINMQ_DEFAULT_PASSWORD"]),
@@ -156,6 +163,20 @@ const GENERAL: &[Setting] = &[
         "100000",
         Field::U32(|c| &mut c.main.max_connections, Unit::Count, 1, u32::MAX),
         "Connections of the whole broker; further ones are refused.",
+    ),
+    Setting::new(
+        "main",
+        "max_connection_rate",
+        "0",
+        Field::U32(|c| &mut c.main.connection_rate_max, Unit::Count, 0, u32::MAX),
+        "Connections a second of each listener, each shard accepting its share; further ones wait, 0 = any number.",
+    ),
+    Setting::new(
+        "main",
+        "max_connection_rate_per_address",
+        "0",
+        Field::U32(|c| &mut c.main.connection_rate_per_address_max, Unit::Count, 0, u32::MAX),
+        "Connections a second from one IPv4 address or IPv6 /64, counted as above; further ones are refused, 0 = any number.",
     ),
     Setting::new(
         "main",
@@ -375,6 +396,16 @@ fn set_placement(config: &mut super::Config, text: &str) -> Result<(), String> {
         "apart" => Placement::Apart,
         _ => return Err(format!("'{text}' is neither hash nor apart")),
     };
+    Ok(())
+}
+
+fn set_scheduler_slice(config: &mut super::Config, text: &str) -> Result<(), String> {
+    let slice_us = text.parse().map_err(|_| format!("'{text}' is no number"))?;
+    if slice_us != 0 && !SLICE_US.contains(&slice_us) {
+        let (min, max) = (SLICE_US.start(), SLICE_US.end());
+        return Err(format!("{slice_us} is neither 0 nor from {min} to {max}"));
+    }
+    config.main.scheduler_slice_us = slice_us;
     Ok(())
 }
 

@@ -209,10 +209,22 @@ pub(super) fn parse_limit(text: &str) -> Result<Option<u64>, String> {
     }
 }
 
+/// Reads how many there may be in a second, at least one.
+pub(super) fn parse_rate(text: &str) -> Result<u32, String> {
+    let rate = text.parse().ok().filter(|rate| *rate > 0);
+    rate.ok_or_else(|| format!("'{text}' is not a number from 1"))
+}
+
 /// Reads the path of an HTTP request.
 pub(super) fn parse_url_path(text: &str) -> Result<String, String> {
     let is_path = text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic());
     is_path.then(|| text.to_owned()).ok_or_else(|| format!("'{text}' is not a path such as /mqtt"))
+}
+
+/// Reads the beginning of a topic.
+pub(super) fn parse_topic_prefix(text: &str) -> Result<String, String> {
+    let is_topic = !text.contains(['+', '#', '\0']) && !text.starts_with('$');
+    is_topic.then(|| text.to_owned()).ok_or_else(|| format!("'{text}' does not begin a topic"))
 }
 
 /// Seconds in the units of a period, as VerneMQ names them; it has no minutes.

@@ -30,13 +30,19 @@ const SOCKET_MODE: u32 = 0o660;
 
 /// All listeners that the settings name.
 pub(super) fn listeners(config: &Config) -> Vec<ListenerSettings> {
-    PROTOCOLS
+    let mut all: Vec<ListenerSettings> = PROTOCOLS
         .iter()
         .flat_map(|protocol| match protocol.name {
             "mqtt" => of_mqtt(config, protocol),
             _ => of_amqp(config, protocol),
         })
-        .collect()
+        .collect();
+    for listener in &mut all {
+        if listener.connection_rate_max == 0 {
+            listener.connection_rate_max = config.main.connection_rate_max;
+        }
+    }
+    all
 }
 
 fn of_amqp(config: &Config, protocol: &'static Protocol) -> Vec<ListenerSettings> {
@@ -51,6 +57,7 @@ fn of_amqp(config: &Config, protocol: &'static Protocol) -> Vec<ListenerSettings
     let web = servers.map(|server| ListenerSettings {
         web_path: Some((*config.amqp.ws_path).into()),
         max_connections: server.max_connections,
+        connection_rate_max: server.max_connection_rate.unwrap_or(0),
         ..ListenerSettings::new("amqp-ws", protocol, place(server.address))
     });
     [plain].into_iter().chain(unix).chain(web).collect()
@@ -66,6 +73,7 @@ fn of_mqtt(config: &Config, protocol: &'static Protocol) -> Vec<ListenerSettings
             Transport::Ws => Some((*config.mqtt.ws_path).into()),
         },
         max_connections: listener.max_connections,
+        connection_rate_max: listener.max_connection_rate.unwrap_or(0),
         mountpoint: listener.mountpoint,
         allowed_versions: listener.allowed_protocol_versions,
     });

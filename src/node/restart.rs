@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 
-use ringmq_shards::log::{DataDir, RealFiles};
+use ringmq_shards::log::{DataDir, RealFiles, warm_segments};
 use ringmq_shards::{Clock, Running, ShardId};
 
 use super::NodeError;
@@ -44,6 +44,7 @@ pub(super) fn recover(data_dir: &DataDir, placement: Placement) -> Result<Recove
             tracing::info!(done, of, what, "reading what the last run has left");
         }
     };
+    warm_segments(&data_dir.root);
     let mut files = RealFiles::new(&data_dir.root);
     let read = Recovery::read(&mut files, data_dir.dir_id, data_dir.boot, &mut progress);
     let mut recovery = read.map_err(|cause| NodeError::Unreadable {

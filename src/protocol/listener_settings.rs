@@ -23,6 +23,8 @@ pub struct ListenerSettings {
     pub web_path: Option<Box<str>>,
     /// Connections of all shards together; further ones are refused. 0: only the limit of the node.
     pub max_connections: u32,
+    /// Connections a second of all shards together; further ones wait. 0: any number.
+    pub connection_rate_max: u32,
     /// What separates its clients from those of other listeners, if they do not say it themselves
     /// (mqtt.md V-094).
     pub mountpoint: Option<Box<str>>,
@@ -53,6 +55,7 @@ impl ListenerSettings {
             at,
             web_path: None,
             max_connections: 0,
+            connection_rate_max: 0,
             mountpoint: None,
             allowed_versions: Versions::ALL,
         }

@@ -11,6 +11,7 @@ mod listener_settings;
 #[cfg(feature = "mqtt")]
 pub mod mqtt;
 pub mod octets;
+mod stranger;
 
 use std::cell::RefCell;
 use std::fmt::Debug;
@@ -29,6 +30,7 @@ use crate::properties::Properties;
 
 pub use endpoint::Endpoint;
 pub use listener_settings::{ListenAt, ListenerSettings};
+pub use stranger::{is_tls, looks_like};
 
 /// Everything that is spoken, in the order in which first octets are shown to them. The place of a
 /// protocol says nothing: its [`ProtocolTag`] does, since records on disk carry that.

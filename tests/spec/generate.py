@@ -9,7 +9,8 @@ MQTT-3.1.2-22 (v5)`. Versions stand behind the statements they are for: `(v3.1.1
 5.0)`, `(both)`, `of 5.0`. `MQTT-3.3.2-4, -15 to -18` is short for what one expects. A citation
 without a version counts if only one version has the statement, or if both lists use the same words
 for it; the others are listed, so that somebody writes the version. A citation says that the test
-looks at the statement, not that it leaves nothing of it open. Needs Python, nothing else.
+looks at the statement, not that it leaves nothing of it open. Statements that bind clients alone are
+in client-alone.txt, each with its reason. Needs Python, nothing else.
 """
 
 import pathlib
@@ -24,6 +25,9 @@ WHERE = (("src", "*.rs"), ("tests", "*.rs"), ("tests", "*.py"), ("bench", "*.rs"
 SKIPPED = {"target", "node_modules", "spec", "venv", ".venv"}
 # The list of 3.1.1 has this one with a misprint, which is its name now.
 MISPRINTS = {("3.1.1", "3.8.3-4"): "3-8.3-4"}
+
+# How the reason begins for a statement about something that this server is not.
+NEVER = "it never applies: "
 
 TOKEN = re.compile(
     r"MQTT-(?P<section>\d+(?:[.-]\d+)*)-(?P<number>\d+)"
@@ -46,6 +50,22 @@ def statements(version):
             sys.exit(f"statements-{version}.txt has {name} twice")
         listed[name] = words
     return listed
+
+
+def bind_clients(lists, tests):
+    """Reasons by (version, statement) that no test of a server can look at."""
+    found = {}
+    for line in (HERE / "client-alone.txt").read_text(encoding="utf-8").splitlines():
+        if not line or line.startswith("#"):
+            continue
+        version, name, reason = line.split(" ", 2)
+        is_met = lists[version].get(name, "").startswith("(client)") or reason.startswith(NEVER)
+        if name not in lists[version] or not is_met:
+            sys.exit(f"client-alone.txt: {version} {name} is no duty of clients")
+        if (version, name) in tests:
+            sys.exit(f"client-alone.txt: {version} {name} has a test: {said(min(tests[version, name]))}")
+        found[version, name] = reason
+    return found
 
 
 def citations(text):
@@ -150,20 +170,25 @@ def said(place):
     return f"`{place[0]}::{place[1]}`"
 
 
-def page(version, listed, tests, vague, unknown):
-    open_ones = [name for name in listed if (version, name) not in tests]
-    duties = sum(listed[name].startswith("(client)") for name in open_ones)
+def page(version, listed, tests, alone, vague, unknown):
+    cited = sum((version, name) in tests for name in listed)
+    bound = [name for name in listed if (version, name) in alone]
+    open_ones = [name for name in listed if (version, name) not in tests and name not in bound]
     lines = [
         f"# Statements of MQTT {version} and the tests that cite them",
         "",
         "Written by `tests/spec/generate.py`; do not edit. The words are ours; the statements are those of the",
         "OASIS standard.",
         "",
-        f"{len(listed)} statements, {len(listed) - len(open_ones)} of them cited by a test.",
+        f"{len(listed)} statements: {cited} are cited by a test, {len(bound)} bind clients alone or never apply, {len(open_ones)} have no test.",
         "",
-        f"## Without a test: {len(open_ones)}, of which {duties} are duties of clients",
+        f"## Without a test: {len(open_ones)}",
         "",
         *(f"- MQTT-{name} {listed[name]}" for name in open_ones),
+        *([""] if open_ones else []),
+        f"## Binding clients alone, or never applying: {len(bound)}",
+        "",
+        *(f"- MQTT-{name} {listed[name]}: {alone[version, name]}" for name in bound),
         "",
         "## All",
         "",
@@ -172,7 +197,8 @@ def page(version, listed, tests, vague, unknown):
     ]
     for name, words in listed.items():
         cells = "<br>".join(said(place) for place in sorted(tests.get((version, name), ())))
-        lines.append(f"| MQTT-{name} | {words} | {cells or '-'} |")
+        cells = cells or ("see above" if name in bound else "-")
+        lines.append(f"| MQTT-{name} | {words} | {cells} |")
     strays = sorted((name, place) for v, name, place in unknown if v == version)
     if strays:
         lines += ["", "## Citations of statements that do not exist", "", *(f"- MQTT-{name}: {said(place)}" for name, place in strays)]
@@ -188,10 +214,11 @@ def page(version, listed, tests, vague, unknown):
 def main():
     lists = {version: statements(version) for version in VERSIONS}
     tests, vague, unknown = scan(lists)
+    alone = bind_clients(lists, tests)
     stale = []
     for version, listed in lists.items():
         path = HERE / f"mqtt-{version}.md"
-        text = page(version, listed, tests, vague, unknown)
+        text = page(version, listed, tests, alone, vague, unknown)
         if sys.argv[1:] != ["--check"]:
             path.write_text(text, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:

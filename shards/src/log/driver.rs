@@ -7,10 +7,12 @@
 //! |---|---|
 //! | the ring of the shard | `Commit` |
 //! | its urgent thread | `Commit` where the file system takes no direct writes, `MakeLog`, `DropLog`, `WriteCheckpoint`, `Measure`, `ReleaseReserve`, `MakeReserve` |
-//! | its bulk thread | all that is about a queue, and `DropEarlierBoots` |
+//! | its reading thread | `Map` |
+//! | its bulk thread | all else that is about a queue, and `DropEarlierBoots` |
 //!
-//! Each does its jobs in the order they were begun. So the jobs of one segment keep their order, and a
-//! new log file waits for no segment. Between the three there is no order: whoever needs one (log files
+//! Each does its jobs in the order they were begun. So the jobs of one segment keep their order, a new
+//! log file waits for no segment, and a consumer waits for no segment but its own: a segment is mapped
+//! only after it was written, and if it is dropped meanwhile nobody asks for it. Between the four there is no order: whoever needs one (log files
 //! are dropped only after what is left of them was written elsewhere) begins the second job when it has
 //! been told of the end of the first, as it must anyway, because the first can fail.
 
@@ -36,6 +38,7 @@ pub struct Driver {
     /// Dropped first: with it goes the last other sender to the urgent thread.
     ring: RingEnd,
     urgent: Worker,
+    reading: Worker,
     bulk: Worker,
     done: Receiver<Done>,
     bell: Arc<Doorbell>,
@@ -64,11 +67,11 @@ impl Driver {
         let worker = |kind: &str| {
             Worker::start(format!("disk-{shard_no}-{kind}"), shard_no, root, results.clone())
         };
-        let (urgent, bulk) = (worker("urgent")?, worker("bulk")?);
+        let (urgent, reading, bulk) = (worker("urgent")?, worker("read")?, worker("bulk")?);
         let ring =
             Rc::new(Ring::new((root.to_owned(), shard_no), direct, results.clone(), urgent.jobs()));
         shard.spawn(Rc::clone(&ring).serve());
-        Ok(Self { ring: RingEnd(ring), urgent, bulk, done, bell, under_way: Cell::new(0) })
+        Ok(Self { ring: RingEnd(ring), urgent, reading, bulk, done, bell, under_way: Cell::new(0) })
     }
 
     /// Begins a job. Its result comes through [`Driver::finished`].
@@ -93,11 +96,11 @@ impl Driver {
             Job::WriteCheckpoint { .. } | Job::Measure | Job::ReleaseReserve | Job::MakeReserve => {
                 self.urgent.begin(job);
             }
+            Job::Map { .. } => self.reading.begin(job),
             Job::WriteSegment { .. }
             | Job::WriteSettled { .. }
             | Job::DropSegment { .. }
             | Job::DropQueue { .. }
-            | Job::Map { .. }
             | Job::DropEarlierBoots { .. } => self.bulk.begin(job),
         }
     }
@@ -136,10 +139,11 @@ impl Driver {
             poll_fn(|context| self.poll_finished(context)).await;
             self.finished(&mut done);
         }
-        let Self { ring, urgent, bulk, done: _, bell: _, under_way: _ } = self;
+        let Self { ring, urgent, reading, bulk, done: _, bell: _, under_way: _ } = self;
         ring.0.ended().await;
         drop(ring);
         urgent.join();
+        reading.join();
         bulk.join();
         done
     }

@@ -59,6 +59,7 @@ mod segment_tests;
 mod segment_verify;
 mod segment_writer;
 mod settled;
+mod warm;
 mod worker;
 pub mod writer;
 
@@ -85,4 +86,5 @@ pub use segment_outline::{Outline, ReadAt};
 pub use segment_verify::{VerifyReport, salvage, verify};
 pub use segment_writer::{EntryHead, GONE_AFTER_RESTART, SegmentWriter};
 pub use settled::Settled;
+pub use warm::warm_segments;
 pub use writer::{FileInfo, Log, LogSetup};

@@ -26,11 +26,21 @@ pub enum Bug {
     RetireTooSoon,
     /// A file of this start goes although files of earlier ones are still there.
     ForgetEarlierBoots,
+    /// What a session has received is forgotten when its connection goes.
+    ForgetReceipts,
+    /// A message that was to be published later is settled before it is stored where it goes.
+    SettleWillFirst,
+    /// That a topic has another message is reported before it is durable.
+    ReportRetainedEarly,
+    /// A restart counts from anew how long a session lasts.
+    LetSessionsLiveOn,
+    /// What was to be published for a client that is gone is, though it said goodbye.
+    PublishWithdrawnWill,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::ConfirmBeforeSync,
         Self::SkipDirSync,
         Self::ReusePositions,
@@ -41,6 +51,11 @@ impl Bug {
         Self::LeaveBeforeSegment,
         Self::RetireTooSoon,
         Self::ForgetEarlierBoots,
+        Self::ForgetReceipts,
+        Self::SettleWillFirst,
+        Self::ReportRetainedEarly,
+        Self::LetSessionsLiveOn,
+        Self::PublishWithdrawnWill,
     ];
 }
 

@@ -2,7 +2,8 @@
 //! `random`, and from `log` jobs and file operations.
 //!
 //! Commits go in order among themselves, all other jobs in order among themselves, the two beside
-//! each other. A step takes up what is first in one of the two; between any two file operations of a
+//! each other. A reading job may pass others, as it may have waited for none of them: whoever begins it
+//! knows that what it reads is there. A step takes up what is first in one of the two; between any two file operations of a
 //! job that is no commit, commits may be written and synced, and between a commit's write and its
 //! sync whole jobs may be done. What cannot happen is that something is begun in the midst of a job
 //! that is no commit: whoever begins it cannot know of that midst, and the same operations happen if
@@ -115,9 +116,11 @@ impl SimDriver {
         }
     }
 
-    /// The first of the jobs that are no commits.
+    /// The first of the jobs that are no commits, or the first that reads.
     fn carry_out(&mut self) {
-        let Some(Waiting { job, .. }) = self.others.pop_front() else { return };
+        let reading = self.others.iter().position(|other| matches!(other.job, Job::Map { .. }));
+        let at = reading.filter(|at| *at > 0 && self.random.chance(50)).unwrap_or(0);
+        let Some(Waiting { job, .. }) = self.others.remove(at) else { return };
         let mut beside = Beside {
             disk: &mut self.disk,
             commits: &mut self.commits,

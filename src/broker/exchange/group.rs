@@ -1,6 +1,7 @@
 //! The exchange type `x-group`: groups of subscribers, each to one filter; a message goes to one
-//! member of each group whose filter it matches, to one who is here if any is. The binding key is
-//! the address of the group, [`crate::subscriber::address`].
+//! member of each group whose filter it matches, to one who is here if any is, and of those to one
+//! who is near if any is. The binding key is the address of the group,
+//! [`crate::subscriber::address`].
 //!
 //! May import its siblings, `broker::topic_tree` and the names of `crate::subscriber`.
 
@@ -33,23 +34,33 @@ struct GroupId(u32);
 struct Seat {
     group: GroupId,
     away: bool,
+    near: bool,
     position: usize,
 }
 
-/// The members of one group, in two rows.
+/// The members of one group, in three rows.
 #[derive(Debug, Default)]
 struct Group {
+    near: Vec<Place>,
     here: Vec<Place>,
     away: Vec<Place>,
 }
 
 impl Group {
-    fn row(&mut self, away: bool) -> &mut Vec<Place> {
-        if away { &mut self.away } else { &mut self.here }
+    fn row(&mut self, away: bool, near: bool) -> &mut Vec<Place> {
+        match (away, near) {
+            (true, _) => &mut self.away,
+            (false, true) => &mut self.near,
+            (false, false) => &mut self.here,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.near.is_empty() && self.here.is_empty() && self.away.is_empty()
     }
 
     fn pick(&self, choice: u64) -> Option<Place> {
-        let row = if self.here.is_empty() { &self.away } else { &self.here };
+        let row = [&self.near, &self.here, &self.away].into_iter().find(|row| !row.is_empty())?;
         // The high bits of choice * count / 2^64: no division, no bias worth naming.
         let pick = (u128::from(choice) * row.len() as u128) >> 64;
         usize::try_from(pick).ok().and_then(|pick| row.get(pick)).copied()
@@ -95,17 +106,17 @@ impl Groups {
         id
     }
 
-    fn sit(&mut self, place: Place, group: GroupId, away: bool) {
+    fn sit(&mut self, place: Place, group: GroupId, away: bool, near: bool) {
         let Some(members) = self.groups.get_mut(group.0 as usize) else { return };
-        let row = members.row(away);
+        let row = members.row(away, near);
         let position = row.len();
         row.push(place);
-        self.seats.insert(place, Seat { group, away, position });
+        self.seats.insert(place, Seat { group, away, near, position });
     }
 
     fn rise(&mut self, place: Place) -> Option<Seat> {
         let seat = self.seats.remove(&place)?;
-        let row = self.groups.get_mut(seat.group.0 as usize)?.row(seat.away);
+        let row = self.groups.get_mut(seat.group.0 as usize)?.row(seat.away, seat.near);
         if seat.position < row.len() {
             row.swap_remove(seat.position);
         }
@@ -129,12 +140,12 @@ impl Exchange for Groups {
             Some(group) => *group,
             None => self.make_group(binding.key),
         };
-        self.sit(binding.place, group, false);
+        self.sit(binding.place, group, false, false);
     }
 
     fn remove(&mut self, binding: &Binding<'_>) {
         let Some(Seat { group, .. }) = self.rise(binding.place) else { return };
-        let empty = self.group(group).is_some_and(|g| g.here.is_empty() && g.away.is_empty());
+        let empty = self.group(group).is_some_and(Group::is_empty);
         if !empty {
             return;
         }
@@ -174,7 +185,13 @@ impl Exchange for Groups {
         if self.seats.get(&place).is_some_and(|seat| seat.away != away)
             && let Some(seat) = self.rise(place)
         {
-            self.sit(place, seat.group, away);
+            self.sit(place, seat.group, away, seat.near);
+        }
+    }
+
+    fn set_near(&mut self, place: Place) {
+        if let Some(seat) = self.rise(place) {
+            self.sit(place, seat.group, seat.away, true);
         }
     }
 }
@@ -225,8 +242,17 @@ mod tests {
         groups.set_away(Place(2), false);
         assert_eq!(picks(&groups, "a"), [[2]]);
         assert_eq!(groups.pick(&key, 0), Some(Place(2)));
-        take(&mut groups, 2, &key, &Table::default(), "");
-        take(&mut groups, 0, &key, &Table::default(), "");
+        add(&mut groups, 3, &key, "");
+        groups.set_near(Place(3));
+        groups.set_near(Place(0));
+        assert_eq!(picks(&groups, "a"), [[3]], "who is near but away does not come first");
+        groups.set_away(Place(3), true);
+        assert_eq!(picks(&groups, "a"), [[2]]);
+        groups.set_away(Place(0), false);
+        assert_eq!(picks(&groups, "a"), [[0]], "near again");
+        for place in [3, 2, 0] {
+            take(&mut groups, place, &key, &Table::default(), "");
+        }
         assert_eq!(groups.pick(&key, 0), None);
         assert!(groups.filters.is_empty() && groups.seats.is_empty());
         add(&mut groups, 7, &address("h", "b"), "");

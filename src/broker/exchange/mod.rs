@@ -114,6 +114,9 @@ pub(crate) trait Exchange: Debug {
     /// Where it picks one: this binding's queue has nobody who reads it for now, or has again.
     fn set_away(&mut self, _place: Place, _away: bool) {}
 
+    /// Where it picks one: this binding's queue comes before the others unless nobody reads it.
+    fn set_near(&mut self, _place: Place) {}
+
     /// Whether messages wait before they are routed (L29); the waiting is done by the caller.
     fn delays(&self) -> bool {
         false

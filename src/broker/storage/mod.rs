@@ -373,6 +373,8 @@ impl Broker {
                 drop(shelf);
                 self.segment_written(segment, result);
             }
+            // It says nothing of the segment, and what comes after it is not to pass it by.
+            Done::Map { result: Err(_), .. } if storage.failed.is_some() => {}
             Done::Map { segment, result } => self.segment_mapped(segment, result, now),
             Done::WriteSettled { segment, result } => match result {
                 Ok(()) => {

@@ -45,6 +45,8 @@ pub(crate) struct Found {
 pub(crate) struct FoundSegment {
     pub(crate) summary: SegmentSummary,
     pub(crate) settled: Settled,
+    /// No log says of more than its file does.
+    pub(crate) is_saved: bool,
     /// What is not settled: neighbours of one class.
     pub(crate) runs: Vec<Run>,
 }

@@ -67,7 +67,7 @@ impl DurableStore {
     }
 
     fn take_segment(&mut self, found: FoundSegment, restored: &mut Restored) {
-        let FoundSegment { summary, mut settled, runs } = found;
+        let FoundSegment { summary, mut settled, is_saved, runs } = found;
         for run in runs {
             if run.flags & GONE_AFTER_RESTART != 0 {
                 settled.settle_range(run.first_index, run.first_index.saturating_add(run.count));
@@ -82,8 +82,8 @@ impl DurableStore {
             });
         }
         let mut piece = Piece::new(summary, settled);
-        // Settlements may be in the log that is left now.
-        piece.unsaved_since = Some(earlier_boots(self.boot()));
+        // What only the log says must not go with it.
+        piece.unsaved_since = (!is_saved).then(|| earlier_boots(self.boot()));
         piece.wanted = Cell::new(false);
         let index = self.pieces.partition_point(|other| other.summary.first < summary.first);
         let empty = piece.settled.left() == 0;

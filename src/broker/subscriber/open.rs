@@ -3,6 +3,9 @@
 //!
 //! May import `session`, `keep`, and of the broker `owner`, `calls`, `connections`.
 
+#[cfg(test)]
+use ringmq_shards::log::planted::{Bug, is_planted};
+
 use super::session::{Session, SessionId};
 use crate::auth::Access;
 use crate::broker::Broker;
@@ -91,6 +94,8 @@ impl Broker {
     ) -> Result<(SessionId, bool), Refusal> {
         let connection = at.connection.connection;
         let mut found = self.sessions.named(vhost, &open.queue);
+        // They count for the name, whatever becomes of the session.
+        let mut takeovers = None;
         let user: Box<str> = self.user_of(connection).into();
         if let Some(id) = found {
             let owner = self.sessions.get(id).map_or("", |session| &session.user);
@@ -102,12 +107,21 @@ impl Broker {
                 });
             }
             if let Some(other) = self.sessions.get(id).and_then(|session| session.connection) {
+                if !open.takes_over {
+                    return Err(Refusal::InUse(Entity::Queue, open.queue.clone()));
+                }
+                let session = self.sessions.get_mut(id);
+                if !session.is_some_and(|s| s.takeovers.allow(open.takeovers_max, now.mono_ms)) {
+                    let why = "the session is taken over too often";
+                    return Err(Refusal::LimitReached(why.into()));
+                }
                 if let Some(entry) = self.connections.get_mut(other) {
                     entry.session = None;
                 }
                 self.part(id, now);
                 self.tell(other, Event::TakenOver);
             }
+            takeovers = self.sessions.get(id).map(|session| session.takeovers);
             let goes_on = self.sessions.get(id).is_some_and(|s| s.lasts != Lasts::Connection);
             if open.fresh || !goes_on {
                 self.end_session(id, call, now);
@@ -122,7 +136,11 @@ impl Broker {
             }
             None => self.new_session(vhost, open, &user, now)?,
         };
+        let queue = self.sessions.get(id).and_then(|session| session.queue);
+        let waited = queue.and_then(|queue| self.queues.get(queue)).map_or(0, |e| e.queue.ready());
         if let Some(session) = self.sessions.get_mut(id) {
+            session.takeovers = takeovers.unwrap_or_default();
+            session.waited = if open.limits.waited_is_extra { waited } else { 0 };
             session.connection = Some(connection);
             session.user = user;
             session.window = open.window;
@@ -137,6 +155,7 @@ impl Broker {
         // Not for what follows: that the client is here again need not be known after a crash.
         self.hold_definitions(call);
         self.keep_session(id);
+        self.keep_announced_will(connection, (call, now));
         Ok((id, resumed))
     }
 
@@ -257,6 +276,11 @@ impl Broker {
         let (Some(connection), Some(queue)) = (connection, session.queue) else { return };
         let Some(entry) = self.queues.get_mut(queue) else { return };
         let before = entry.queue.memory_bytes();
+        #[cfg(test)]
+        if is_planted(Bug::ForgetReceipts) {
+            let store = entry.queue.store_mut();
+            store.receipts().into_iter().for_each(|number| drop(store.drop_receipt(number)));
+        }
         entry.queue.take_all_back(now, &mut self.effects_now);
         if let Some(consumer) = consumer {
             entry.queue.remove_consumer(consumer, now, &mut self.effects_now);
@@ -297,14 +321,30 @@ impl Broker {
         }
     }
 
+    /// A session ends although its connection is there.
+    pub(super) fn dismiss(&mut self, id: SessionId, call: CallId, now: Now) {
+        if let Some(other) = self.sessions.get(id).and_then(|session| session.connection) {
+            if let Some(entry) = self.connections.get_mut(other) {
+                entry.session = None;
+            }
+            self.part(id, now);
+            self.tell(
+                other,
+                Event::Close { reason: "the queue of its session was deleted".into() },
+            );
+        }
+        self.end_session(id, call, now);
+    }
+
     /// The session is over: nothing is left of it. The call ends when all shards know, and when
     /// that is durable if the session was.
     pub(super) fn end_session(&mut self, id: SessionId, call: CallId, now: Now) {
         let Some(gone) = self.sessions.remove(id) else { return };
         self.fire_will(gone.vhost, &gone.name, now);
-        self.leave_groups(&gone, call, now);
         if let Some(queue) = gone.queue {
-            self.delete_queue(queue, call, None);
+            if !self.leave_groups(&gone, call) {
+                self.delete_queue(queue, call, None);
+            }
             if gone.durable {
                 self.hold_definitions(call);
             }

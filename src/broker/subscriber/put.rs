@@ -78,11 +78,18 @@ impl Broker {
 
     /// Whether one more message may wait; the oldest makes room if the session wants it so.
     fn has_place(&mut self, (queue, id): (QueueId, SessionId), now: Now) -> bool {
-        let Some(session) = self.sessions.get(id) else { return false };
-        let limits = session.limits;
-        let max = if session.connection.is_some() { limits.online_max } else { limits.offline_max };
-        let Some(max) = max else { return true };
         let ready = |broker: &Self| broker.queues.get(queue).map_or(0, |e| e.queue.ready());
+        let waiting = ready(self);
+        let Some(session) = self.sessions.get_mut(id) else { return false };
+        // At most as many are left of those as there are at all.
+        session.waited = session.waited.min(waiting);
+        let (limits, waited) = (session.limits, session.waited);
+        let max = match session.connection {
+            // None at all is none at all.
+            Some(_) => limits.online_max.map(|max| if max > 0 { max + waited } else { 0 }),
+            None => limits.offline_max,
+        };
+        let Some(max) = max else { return true };
         // What its subscriber can take at once does not wait.
         while ready(self) >= max && ready(self) > 0 && self.deliver_pass(queue, now) == More::Yes {}
         if ready(self) < max {

@@ -69,6 +69,8 @@ pub(super) struct Subscriptions {
     storing: usize,
     /// How many filters have no group.
     plain: usize,
+    /// How many of these leave out what the session publishes itself.
+    not_own: usize,
     /// Those in groups by the addresses of these, in order.
     grouped: Vec<(Box<str>, Options)>,
     /// Those that are stored for; there while some are and some are not.
@@ -91,6 +93,7 @@ impl Subscriptions {
             return;
         }
         self.plain += 1;
+        self.not_own += usize::from(options.not_own);
         self.storing += usize::from(options.stores());
         if let Some(stored) = self.stored.as_mut().filter(|_| options.stores()) {
             stored.update(&name.filter, |()| {});
@@ -105,6 +108,7 @@ impl Subscriptions {
             self.grouped.retain(|(other, _)| **other != *address);
         } else {
             self.plain -= 1;
+            self.not_own -= usize::from(options.not_own);
             self.storing -= usize::from(options.stores());
             if let Some(stored) = self.stored.as_mut().filter(|_| options.stores()) {
                 stored.remove(&name.filter);
@@ -145,13 +149,18 @@ impl Subscriptions {
         self.grouped.get(place).map(|(_, options)| *options)
     }
 
+    /// No filter without a group takes what the session publishes itself.
+    fn are_not_own(&self) -> bool {
+        self.not_own == self.plain
+    }
+
     pub(super) fn has_groups(&self) -> bool {
         !self.grouped.is_empty()
     }
 
-    pub(super) fn in_groups(&self) -> impl Iterator<Item = (&FilterName, Options)> {
-        let all = self.all.iter().filter(|(name, _)| name.group.is_some());
-        all.map(|(name, options)| (name, *options))
+    /// Those in groups, by their addresses.
+    pub(super) fn groups(&self) -> impl Iterator<Item = (&str, Options)> {
+        self.grouped.iter().map(|(address, options)| (&**address, *options))
     }
 
     pub(super) fn to_vec(&self) -> Vec<Subscription> {
@@ -172,6 +181,30 @@ fn any(tree: &TopicTree<()>, topic: &str) -> bool {
     found
 }
 
+/// How often a session passes from one connection to another: two clients with one name take it
+/// from each other for ever (abuse row 78).
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Takeovers {
+    /// The second that is counted, monotonic milliseconds.
+    since_ms: u64,
+    count: u32,
+}
+
+impl Takeovers {
+    /// Counts one and allows it, unless it is one too many; 0: there may be any number.
+    pub(super) const fn allow(&mut self, max: u32, now_ms: u64) -> bool {
+        if now_ms.saturating_sub(self.since_ms) >= 1000 {
+            self.since_ms = now_ms;
+            self.count = 0;
+        }
+        if max > 0 && self.count >= max {
+            return false;
+        }
+        self.count = self.count.saturating_add(1);
+        true
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -190,8 +223,11 @@ pub(super) struct Session {
     pub(super) open: bool,
     /// As which the connection gets what is stored.
     pub(super) consumer: Option<ConsumerId>,
+    pub(super) takeovers: Takeovers,
     pub(super) window: u32,
     pub(super) limits: SessionLimits,
+    /// Messages that had waited when its client came and may still wait, where they do not count.
+    pub(super) waited: u64,
     pub(super) lasts: Lasts,
     /// When its client left, milliseconds since 1970-01-01 UTC.
     pub(super) left_wall_ms: Option<u64>,
@@ -217,7 +253,14 @@ impl Session {
             open: false,
             consumer: None,
             window: 0,
-            limits: SessionLimits { online_max: None, offline_max: None, drop_oldest: false },
+            takeovers: Takeovers::default(),
+            limits: SessionLimits {
+                online_max: None,
+                offline_max: None,
+                drop_oldest: false,
+                waited_is_extra: false,
+            },
+            waited: 0,
             lasts: Lasts::Connection,
             left_wall_ms: None,
             ends_ms: None,
@@ -258,6 +301,12 @@ impl Sessions {
     /// The session whose queue has this name.
     pub(super) fn named(&self, vhost: VhostId, name: &str) -> Option<SessionId> {
         self.names.get(&(vhost, name.into())).copied()
+    }
+
+    /// Whether this is the session's queue, and no filter of it takes what the session publishes
+    /// itself.
+    pub(in crate::broker) fn is_deaf_to_itself(&self, id: SessionId, queue: QueueId) -> bool {
+        self.table.get(id).is_some_and(|s| s.queue == Some(queue) && s.subscriptions.are_not_own())
     }
 
     pub(super) fn insert(&mut self, session: Session) -> Option<SessionId> {

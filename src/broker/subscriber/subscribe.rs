@@ -8,7 +8,7 @@ use crate::broker::Broker;
 use crate::broker::calls::Then;
 use crate::broker::mail::{BindingSpec, CallId};
 use crate::command::{Answer, Entity, Now, Refusal};
-use crate::ids::{ChannelRef, QueueId, VhostId};
+use crate::ids::{ChannelRef, ConnectionId, QueueId, VhostId};
 use crate::subscriber::{Assurance, FILTERS, FilterName, GROUPS, Subscription, address};
 use crate::value::{Table, Value};
 
@@ -74,12 +74,23 @@ impl Broker {
         let Some(call) = self.open_call(Then::Nothing) else { return };
         let all = subscriptions.into_iter().map(|subscription| match &queue {
             Ok(queue) => self
-                .permit_filter(at.connection.connection, &subscription.name.filter)
+                .permit_subscription(at.connection.connection, &subscription.name)
                 .and_then(|()| self.subscribe_one((id, *queue), &subscription, call)),
             Err(refusal) => Err(refusal.clone()),
         });
         let answer = Answer::Subscribed(all.collect());
         self.finish_subscribing(at, call, answer);
+    }
+
+    fn permit_subscription(
+        &self,
+        connection: ConnectionId,
+        name: &FilterName,
+    ) -> Result<(), Refusal> {
+        match name.group {
+            None => self.permit_filter(connection, &name.filter),
+            Some(_) => self.permit_member(connection, &name.filter),
+        }
     }
 
     /// True: it is new.

@@ -129,6 +129,7 @@ impl Cluster {
                     durability: crate::durability::Durability::Sync,
                     retained_max: crate::limits::RETAINED_MAX,
                     retained_bytes_max: crate::limits::RETAINED_BYTES_MAX,
+                    near_members_first: false,
                 },
             })
         };

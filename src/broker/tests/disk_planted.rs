@@ -6,6 +6,7 @@ use ringmq_shards::log::planted::{Bug, plant};
 
 use super::disk::{crash_again_and_again, die_and_crash, one_lags};
 use super::disk_faults::{fail_once, rot_twice};
+use super::session_histories::come_go_and_crash;
 
 /// Seeds within which a mistake has to be found.
 const SEEDS_MAX: u64 = 400;
@@ -23,6 +24,13 @@ fn every_mistake_is_found() {
             Bug::ForgetEarlierBoots => one_lags,
             Bug::SweepOnDamage => |seed| {
                 rot_twice(seed);
+            },
+            Bug::ForgetReceipts
+            | Bug::SettleWillFirst
+            | Bug::ReportRetainedEarly
+            | Bug::LetSessionsLiveOn
+            | Bug::PublishWithdrawnWill => |seed| {
+                come_go_and_crash(seed);
             },
             Bug::ConfirmBeforeSync
             | Bug::SkipDirSync

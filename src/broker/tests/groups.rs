@@ -95,7 +95,7 @@ fn a_group_gets_one_copy_of_a_message_that_is_retained_too() {
     for n in 0..20 {
         let (at, now, body) = (c.seats[publisher.0].at.connection, c.now, n.to_string());
         let message = kept("a/b", &body);
-        c.broker_of(publisher).publish_topic(at, ONE, &message, true, now).unwrap();
+        c.broker_of(publisher).publish_topic(at, ONE, &message, Keep::Must, now).unwrap();
     }
     let got: Vec<String> = clients.iter().flat_map(|client| c.accept_all(*client)).collect();
     assert_eq!((got.len(), numbers(&got).len()), (20, 20));
@@ -142,6 +142,39 @@ fn members_that_are_away_get_only_what_nobody_else_can_take() {
     });
 }
 
+/// mqtt.md V-201, where an operator wants it of shards.
+#[test]
+fn members_of_the_publishers_shard_may_come_first() {
+    let shape = Shape { shards: 3, apart: false, seed: 1, memory_bytes_max: u64::MAX };
+    let mut c = Cluster::new(shape);
+    for broker in &mut c.brokers {
+        broker.limits.near_members_first = true;
+    }
+    let clients = members(&mut c, 9, HOUR, LEAST);
+    let home = |c: &Cluster, client: &Client| usize::from(c.seats[client.0].at.shard.0);
+    for shard in 0..3 {
+        let near: Vec<Client> =
+            clients.iter().copied().filter(|client| home(&c, client) == shard).collect();
+        assert!(!near.is_empty() && near.len() < 9, "names that are well spread");
+        let publisher = c.connect(shard);
+        for round in 0..2 {
+            for n in 0..30 {
+                assert_eq!(c.fate(publisher, kept("a/b", &n.to_string())), Fate::Stored);
+            }
+            let here: Vec<&Client> = near.iter().filter(|_| round == 0).collect();
+            let got: usize = here.iter().map(|client| c.accept_all(**client).len()).sum();
+            assert_eq!(got, if round == 0 { 30 } else { 0 });
+            // Whoever is here comes before who is near.
+            near.iter().filter(|_| round == 0).for_each(|client| c.vanish(*client));
+            c.rest();
+        }
+        let others = clients.iter().filter(|client| !near.contains(client));
+        let others: Vec<Client> = others.copied().filter(|o| home(&c, o) > shard).collect();
+        let got: usize = others.iter().map(|client| c.accept_all(*client).len()).sum();
+        assert_eq!(got, if others.is_empty() { 0 } else { 30 });
+    }
+}
+
 #[test]
 fn what_an_ending_member_leaves_goes_to_the_others() {
     on_every_node(2, |c| {
@@ -163,6 +196,32 @@ fn what_an_ending_member_leaves_goes_to_the_others() {
         let got = c.accept_all(second);
         assert_eq!((got.len(), numbers(&got).len()), (10, 10));
         assert!(c.was_taken_over(first));
+    });
+}
+
+#[test]
+fn a_long_row_goes_on_over_several_turns_while_the_next_session_has_begun() {
+    on_every_node(1, |c| {
+        let (first, _) = c.open(&session("m0", HOUR));
+        c.subscribe(first, "group:g:a/+", LEAST);
+        let publisher = c.connect(1);
+        c.vanish(first);
+        for n in 0..1_000 {
+            assert_eq!(c.fate(publisher, kept("a/b", &n.to_string())), Fate::Stored);
+        }
+        let (second, _) = c.open(&session("m1", HOUR));
+        c.subscribe(second, "group:g:a/+", LEAST);
+        let (first, opened) = c.open(&OpenSession { fresh: true, ..session("m0", HOUR) });
+        assert!(!opened.resumed);
+        c.subscribe(first, "b", LEAST);
+        assert_eq!(c.fate(publisher, kept("b", "new")), Fate::Stored);
+        let mut got = Vec::new();
+        for _ in 0..20 {
+            c.pass(0);
+            got.extend(c.accept_all(second));
+        }
+        assert_eq!((got.len(), numbers(&got).len()), (1_000, 1_000));
+        assert_eq!(c.accept_all(first), ["new"]);
     });
 }
 

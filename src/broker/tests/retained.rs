@@ -9,7 +9,7 @@ use super::subscriber::{LEAST, session};
 use crate::broker::NodeLimits;
 use crate::command::{Answer, Command, Event, Publish, Published};
 use crate::ids::{PublishSeq, VhostId};
-use crate::subscriber::{FILTERS, Lasts, RETAINED, RetainedCursor};
+use crate::subscriber::{FILTERS, Keep, Lasts, RETAINED, RetainedCursor};
 
 /// Where it is published besides.
 const EXCHANGE: &str = FILTERS;
@@ -48,7 +48,7 @@ impl Cluster {
     pub(super) fn retain_as(&mut self, client: Client, publish: &Publish<'_>) -> Published {
         let (at, now) = (self.seats[client.0].at, self.now);
         let broker = self.broker_of(client);
-        broker.publish_topic(at.connection, ONE, publish, true, now).unwrap()
+        broker.publish_topic(at.connection, ONE, publish, Keep::Must, now).unwrap()
     }
 
     /// Publishes and waits until it is stored.

@@ -4,7 +4,7 @@ use super::client::*;
 use super::cluster::{Cluster, on_every_node};
 use super::subscriber::*;
 use crate::broker::deliver::SETTLED;
-use crate::command::{Answer, Command, Consume, Entity, Outcome, Refusal};
+use crate::command::{Answer, Command, Consume, Entity, Event, Outcome, Refusal};
 use crate::ids::ConsumerKey;
 use crate::subscriber::*;
 use crate::value::{Table, Value};
@@ -281,7 +281,12 @@ fn a_full_session_drops_the_newest_or_the_oldest_and_its_publishers_do_not_notic
     on_every_node(1, |c| {
         let publisher = c.connect(1);
         for (drop_oldest, expected) in [(false, ["0", "1", "2"]), (true, ["7", "8", "9"])] {
-            let limits = SessionLimits { online_max: Some(2), offline_max: Some(3), drop_oldest };
+            let limits = SessionLimits {
+                online_max: Some(2),
+                offline_max: Some(3),
+                drop_oldest,
+                ..NO_LIMITS
+            };
             let open = OpenSession { limits, fresh: true, window: 2, ..session("s", HOUR) };
             let (client, _) = c.open(&open);
             c.subscribe(client, "a", LEAST);
@@ -310,6 +315,83 @@ fn a_full_session_drops_the_newest_or_the_oldest_and_its_publishers_do_not_notic
     });
 }
 
+/// Everything, for a window that is smaller.
+fn accept_one_by_one(c: &mut Cluster, client: Client) -> Vec<String> {
+    let mut all = Vec::new();
+    for _ in 0..1000 {
+        let some = c.accept_all(client);
+        if some.is_empty() {
+            return all;
+        }
+        all.extend(some);
+    }
+    panic!("it never ends: {all:?}");
+}
+
+/// mqtt.md V-029.
+#[test]
+fn what_has_waited_for_a_client_counts_as_waiting_or_not() {
+    on_every_node(1, |c| {
+        for (waited_is_extra, more) in [(false, 0), (true, 2)] {
+            let limits = SessionLimits { online_max: Some(2), waited_is_extra, ..NO_LIMITS };
+            let open = OpenSession { limits, fresh: true, window: 1, ..session("s", HOUR) };
+            let (client, _) = c.open(&open);
+            c.subscribe(client, "a", LEAST);
+            c.vanish(client);
+            c.rest();
+            let publisher = c.connect(1);
+            for n in 0..5 {
+                assert_eq!(c.fate(publisher, kept("a", &n.to_string())), Fate::Stored);
+            }
+            let (client, _) = c.open(&OpenSession { fresh: false, ..open });
+            c.rest();
+            for n in 5..10 {
+                assert_eq!(c.fate(publisher, kept("a", &n.to_string())), Fate::Stored);
+            }
+            let expected: Vec<String> = (0..5 + more).map(|n: u32| n.to_string()).collect();
+            assert_eq!(accept_one_by_one(c, client), expected);
+            // Those are gone: what waits now is what counts.
+            let one = c.fate(publisher, kept("a", "out"));
+            assert_eq!(one, Fate::Stored);
+            c.rest();
+            for n in 0..5 {
+                assert_eq!(c.fate(publisher, kept("a", &n.to_string())), Fate::Stored);
+            }
+            assert_eq!(accept_one_by_one(c, client), ["out", "0", "1"]);
+        }
+    });
+}
+
+/// Abuse row 78, mqtt.md H-11.
+#[test]
+fn a_session_passes_from_one_connection_to_another_so_often_and_no_oftener() {
+    on_every_node(1, |c| {
+        for lasts in [Lasts::Connection, HOUR] {
+            let open = OpenSession { takeovers_max: 2, ..session("s", lasts) };
+            let (mut client, _) = c.open(&open);
+            for _ in 0..2 {
+                let (next, _) = c.open(&open);
+                assert!(c.was_taken_over(client));
+                client = next;
+            }
+            let late =
+                c.connect_at(c.session_home(&open), &super::cluster::identity(".*", ".*", ".*"));
+            let command = Command::OpenSession(Box::new(open.clone()));
+            c.start(late, ZERO, command);
+            let Answer::Refused(refused) = c.finish(late, ZERO) else { panic!("let in") };
+            assert!(matches!(refused, Refusal::LimitReached(_)), "{refused:?}");
+            assert!(!c.was_taken_over(client));
+            c.drop_connection(late);
+            c.now.mono_ms += 1_000;
+            let (next, _) = c.open(&open);
+            assert!(c.was_taken_over(client));
+            c.drop_connection(next);
+            c.rest();
+            c.now.mono_ms += 1_000;
+        }
+    });
+}
+
 #[test]
 fn a_burst_within_the_window_is_no_overflow() {
     on_every_node(1, |c| {
@@ -327,9 +409,17 @@ fn a_burst_within_the_window_is_no_overflow() {
     });
 }
 
+fn dead_letters_to(queue: &str) -> [(&'static str, Value); 3] {
+    [
+        ("x-message-ttl", Value::I32(0)),
+        ("x-dead-letter-exchange", Value::text("")),
+        ("x-dead-letter-routing-key", Value::text(queue)),
+    ]
+}
+
 /// mqtt.md X-06.
 #[test]
-fn clients_may_look_at_the_queue_of_a_session_and_purge_it_and_nothing_else() {
+fn clients_may_look_at_the_queue_of_a_session_purge_and_delete_it_and_nothing_else() {
     on_every_node(1, |c| {
         let (client, _) = c.open(&session("s", HOUR));
         c.subscribe(client, "a", LEAST);
@@ -352,15 +442,43 @@ fn clients_may_look_at_the_queue_of_a_session_and_purge_it_and_nothing_else() {
         assert_eq!(c.refused(other, Command::Consume(Box::new(consume))), refused("read"));
         let get = Command::Get { queue: name.into(), no_settle: true };
         assert_eq!(c.refused(other, get), refused("read"));
-        assert_eq!(c.refused(other, delete_queue(name)), refused("configure"));
         let kind = [("x-queue-type", Value::text("session"))];
         assert_eq!(c.refused(other, durable(queue(name, &kind))), refused("configure"));
         assert_eq!(c.refused(other, bind(name, "amq.topic", "#")), refused("write"));
         let new = c.refused(other, durable(queue("new", &kind)));
         assert!(matches!(new, Refusal::InvalidArgument { .. }), "{new:?}");
+        for n in 0..3 {
+            let by_name = c.connect(n);
+            assert_eq!(c.offer(by_name, "", name, "by name"), Fate::Returned);
+            c.done(by_name, queue(&format!("dies{n}"), &dead_letters_to(name)));
+            c.send(by_name, &publish("", &format!("dies{n}"), "dead")).unwrap();
+            c.rest();
+        }
         assert_eq!(c.ready(other, name), 1);
         c.done(other, Command::PurgeQueue { name: name.into() });
         assert_eq!(c.ready(other, name), 0);
+    });
+}
+
+/// mqtt.md X-06.
+#[test]
+fn a_session_ends_with_its_queue_and_its_connection_with_it() {
+    on_every_node(1, |c| {
+        let (client, _) = c.open(&session("s", HOUR));
+        c.subscribe(client, "a", LEAST);
+        let other = c.connect(1);
+        assert_eq!(c.fate(other, kept("a", "m")), Fate::Stored);
+        let in_use =
+            Command::DeleteQueue { name: "session-s".into(), if_unused: true, if_empty: false };
+        assert!(matches!(c.refused(other, in_use), Refusal::InUse(..)));
+        c.done(other, delete_queue("session-s"));
+        c.rest();
+        let closed = |event: &Event| matches!(event, Event::Close { .. });
+        assert!(c.events(client).iter().any(closed));
+        assert_eq!(c.offer(other, FILTERS, "a", "m"), Fate::Returned);
+        c.vanish(client);
+        let (_, opened) = c.open(&session("s", HOUR));
+        assert!(!opened.resumed && opened.subscriptions.is_empty());
     });
 }
 

@@ -12,8 +12,12 @@ pub(super) const ONCE: Assurance = Assurance::AtMostOnce;
 pub(super) const LEAST: Assurance = Assurance::AtLeastOnce;
 pub(super) const EXACTLY: Assurance = Assurance::ExactlyOnce;
 
-pub(super) const NO_LIMITS: SessionLimits =
-    SessionLimits { online_max: None, offline_max: None, drop_oldest: false };
+pub(super) const NO_LIMITS: SessionLimits = SessionLimits {
+    online_max: None,
+    offline_max: None,
+    drop_oldest: false,
+    waited_is_extra: false,
+};
 
 pub(super) fn session(name: &str, lasts: Lasts) -> OpenSession {
     OpenSession {
@@ -22,6 +26,8 @@ pub(super) fn session(name: &str, lasts: Lasts) -> OpenSession {
         fresh: false,
         lasts,
         window: 100,
+        takes_over: true,
+        takeovers_max: 0,
         limits: NO_LIMITS,
     }
 }

@@ -3,8 +3,8 @@
 
 use crate::auth::LoginRefused;
 use crate::limits::{FRAME_BYTES_BEFORE_TUNE, FRAME_BYTES_MIN, LOGIN_REFUSAL_DELAY_MS};
-use crate::protocol::Context;
 use crate::protocol::octets::Decoded;
+use crate::protocol::{Context, looks_like};
 use crate::value::{Table, Value};
 
 use super::closing::put_on_connection;
@@ -69,8 +69,8 @@ impl Amqp {
             | Opening::Http
             | Opening::Unknown => {
                 // Abuse row 2: whoever speaks TLS or HTTP here finds the reason in the log.
-                let peer = &self.link.peer.remote;
-                tracing::info!(%peer, ?opening, "not AMQP 0-9-1 on this port");
+                let (peer, looks_like) = (&self.link.peer.remote, looks_like(input));
+                tracing::info!(%peer, ?opening, looks_like, "not AMQP 0-9-1 on this port");
                 cx.out.buffer().extend_from_slice(&PROTOCOL_HEADER);
                 self.phase = Phase::Closed;
                 Step::Took(input.len())

@@ -100,9 +100,10 @@ impl Mqtt {
         if disconnect.code == ReasonCode::Success {
             cx.broker.set_will(connection, None, cx.now);
         }
-        tracing::debug!(
+        tracing::info!(
             peer = %self.link.peer.remote,
             client = &*self.link.client,
+            vhost = &*self.link.vhost,
             code = disconnect.code.octet(),
             "connection closed by the client"
         );

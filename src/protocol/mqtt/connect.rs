@@ -2,14 +2,16 @@
 //! H-17, X-01, X-06; abuse rows 56 to 62, 75 to 79). May import the files of this folder, `auth`,
 //! `broker`, `limits`.
 
+use crate::auth::scram::{Mechanism, user_in};
 use crate::auth::{Identity, LoginRefused};
-use crate::command::{Answer, Command};
+use crate::command::{Answer, Command, Refusal};
 use crate::ids::ShardId;
 use crate::limits::LOGIN_REFUSAL_DELAY_MS;
 use crate::protocol::Context;
 use crate::subscriber::{Lasts, OpenSession, OpenedSession};
 
 use super::alias::Outbound;
+use super::authenticate::Proof;
 use super::block::{assurance_of, publisher};
 use super::publish::check_topic;
 use super::reason::connect_code_of;
@@ -28,6 +30,9 @@ const FOREVER_S: u32 = u32::MAX;
 /// shards one in 60 connections moves).
 const DRAWS_MAX: u32 = 1024;
 
+/// What stands for the client id in a setting.
+const CLIENT_ID: &str = "%c";
+
 /// What CONNECT said that counts once the session is open.
 #[derive(Debug)]
 pub(super) struct Greeting {
@@ -37,16 +42,17 @@ pub(super) struct Greeting {
     session_expiry_s: Option<u32>,
     id_is_assigned: bool,
     topic_alias_max: u16,
-    will: Option<Testament>,
+    /// The beginning of topics for answers, if it has asked for one.
+    response_information: Option<Box<str>>,
 }
 
 /// Where a client belongs.
-struct Place<'a> {
+pub(super) struct Place<'a> {
     vhost: &'a str,
-    user: Option<&'a str>,
+    pub(super) user: Option<&'a str>,
     /// Its own id, or one that was made up.
     client: Box<str>,
-    is_assigned: bool,
+    pub(super) is_assigned: bool,
     home: ShardId,
 }
 
@@ -95,12 +101,16 @@ impl Mqtt {
         }
         let (config, listener) = (self.link.peer.config.clone(), self.link.peer.listener.clone());
         let usual = listener.mountpoint.as_deref().unwrap_or(&config.mqtt.default_vhost);
-        match self.place(&connect, usual, cx) {
+        // Who proves to be somebody says so there, if not here.
+        let proof = connect.properties.auth_method.and(connect.properties.auth_data);
+        let proof = proof.and_then(user_in);
+        let user_name = connect.user_name.or(proof.as_deref());
+        match self.place(&connect, user_name, usual, cx) {
             Ok(place) if place.home != self.link.peer.id.shard && !self.link.peer.moved => {
                 Flow::Move(place.home)
             }
             Ok(place) => {
-                self.let_in(&connect, &place, cx);
+                self.let_in(raw.body, &connect, &place, cx);
                 Flow::Go
             }
             Err(code) => {
@@ -114,6 +124,7 @@ impl Mqtt {
     fn place<'a>(
         &self,
         connect: &Connect<'a>,
+        user_name: Option<&'a str>,
         usual_vhost: &'a str,
         cx: &Context<'_>,
     ) -> Result<Place<'a>, ReasonCode> {
@@ -139,13 +150,13 @@ impl Mqtt {
         if client.is_empty() && !may_be_empty {
             return Err(ReasonCode::ClientIdentifierNotValid);
         }
-        if connect.properties.auth_method.is_some() {
+        if connect.properties.auth_method.is_some_and(|name| Mechanism::named(name).is_none()) {
             return Err(ReasonCode::BadAuthenticationMethod);
         }
-        let (vhost, user) = match connect.user_name.and_then(|name| name.rsplit_once(':')) {
+        let (vhost, user) = match user_name.and_then(|name| name.rsplit_once(':')) {
             //
             Some((vhost, name)) if limits.vhost_in_username => (vhost, Some(name)),
-            Some(_) | None => (usual_vhost, connect.user_name),
+            Some(_) | None => (usual_vhost, user_name),
         };
         let unknown = ReasonCode::BadUserNameOrPassword;
         if !client.is_empty() {
@@ -171,20 +182,34 @@ impl Mqtt {
     }
 
     /// A client whose session lives here, or nowhere it could go to.
-    fn let_in(&mut self, connect: &Connect<'_>, place: &Place<'_>, cx: &mut Context<'_>) {
+    fn let_in(
+        &mut self,
+        body: &[u8],
+        connect: &Connect<'_>,
+        place: &Place<'_>,
+        cx: &mut Context<'_>,
+    ) {
         self.link.vhost = place.vhost.into();
         self.link.client = place.client.clone();
         self.link.publisher = publisher(place.vhost, &place.client);
-        let identity = match self.login(connect, place.user, cx.now.mono_ms) {
-            Ok(identity) => identity,
-            Err(code) => {
-                let delay_ms = self.refusal_delay_ms(cx.now.mono_ms);
-                let until_ms = cx.now.mono_ms.saturating_add(delay_ms);
-                self.phase = Phase::Refusing { code, until_ms };
-                return;
-            }
-        };
-        if let Err(refusal) = cx.broker.enter(self.link.id(), &identity, place.vhost) {
+        if connect.properties.auth_method.is_some() {
+            return self.begin_proof(body, connect, place, cx);
+        }
+        match self.login(connect, place.user, cx.now.mono_ms) {
+            Ok(identity) => self.welcome(connect, place.is_assigned, &identity, cx),
+            Err(code) => self.put_off_refusal(code, cx.now.mono_ms),
+        }
+    }
+
+    /// A client that is known.
+    pub(super) fn welcome(
+        &mut self,
+        connect: &Connect<'_>,
+        id_is_assigned: bool,
+        identity: &Identity,
+        cx: &mut Context<'_>,
+    ) {
+        if let Err(refusal) = cx.broker.enter(self.link.id(), identity, &self.link.vhost) {
             tracing::info!(peer = %self.link.peer.remote, user = identity.name(), ?refusal, "refused");
             return self.refuse(connect_code_of(&refusal), cx);
         }
@@ -193,7 +218,13 @@ impl Mqtt {
         {
             return self.refuse(code, cx);
         }
-        self.open(connect, place.is_assigned, cx);
+        self.open(connect, id_is_assigned, cx);
+    }
+
+    /// The refusal of a login, told after a while.
+    pub(super) fn put_off_refusal(&mut self, code: ReasonCode, now_ms: u64) {
+        let until_ms = now_ms.saturating_add(self.refusal_delay_ms(now_ms));
+        self.phase = Phase::Refusing { code, until_ms };
     }
 
     /// The time after which a refusal is told: never quite the same, so that it tells nothing of
@@ -259,28 +290,73 @@ impl Mqtt {
         self.link.window = window;
         self.link.is_lasting = lasts != Lasts::Connection;
         self.link.expiry_s = if is_v5 { asked_s } else { 0 };
-        let will = connect.will.as_ref().map(|will| self.testament(will, expiry_s));
+        if let Some(will) = &connect.will {
+            // CONNACK says that it is kept (3.1.2-8; in version 5 3.1.2-7), so it goes before.
+            let will = self.testament(will, expiry_s);
+            cx.broker.set_will(self.link.id(), Some(&will.as_will()), cx.now);
+        }
         let greeting = Greeting {
             keep_alive_s,
             server_keep_alive_s: is_capped.then_some(max_s),
             session_expiry_s: (expiry_s != asked_s).then_some(expiry_s),
             id_is_assigned,
             topic_alias_max: connect.properties.topic_alias_max,
-            will,
+            response_information: connect
+                .properties
+                .request_response
+                .then(|| self.response_information())
+                .flatten(),
         };
         self.phase = Phase::Opening(Box::new(greeting));
+        self.open_session(queue_name(&self.link.client), connect.clean_start, lasts, cx);
+    }
+
+    fn open_session(&mut self, queue: Box<str>, fresh: bool, lasts: Lasts, cx: &mut Context<'_>) {
         let command = Command::OpenSession(Box::new(OpenSession {
             client: self.link.client.clone(),
-            queue: queue_name(&self.link.client),
-            fresh: connect.clean_start,
+            queue,
+            fresh,
             lasts,
-            window: window.into(),
+            window: self.link.window.into(),
+            takes_over: !self.link.allows_several(),
+            takeovers_max: self.link.limits.takeovers_max,
             limits: self.link.limits.session,
         }));
         let answer = cx.broker.execute(self.link.id(), SESSION, command, cx.now);
         if let Some(answer) = answer {
             self.on_opened(answer, cx);
         }
+    }
+
+    /// The client id has a connection already and may have more: this one has a session of its own,
+    /// which lives here and no longer than itself (V-034).
+    fn open_further(&mut self, cx: &mut Context<'_>) {
+        self.link.is_further = true;
+        self.link.is_lasting = false;
+        let here = self.link.peer.id.shard;
+        let mut seed = [0_u8; 16];
+        let queue = getrandom::fill(&mut seed).ok().and_then(|()| {
+            let seed = u128::from_be_bytes(seed);
+            let name = |n: u32| format!("mqtt-further-{:032x}qos1", seed.wrapping_add(n.into()));
+            let is_here =
+                |name: &String| cx.broker.session_home(&self.link.vhost, name) == Some(here);
+            (0..DRAWS_MAX).map(name).find(is_here)
+        });
+        match queue {
+            Some(queue) => self.open_session(queue.into(), true, Lasts::Connection, cx),
+            None => self.refuse(ReasonCode::ServerUnavailable, cx),
+        }
+    }
+
+    /// What topics for answers to this client begin with (3.1.2-28: only where it has asked; H-29).
+    fn response_information(&self) -> Option<Box<str>> {
+        let prefix = &self.link.peer.config.mqtt.response_information;
+        if !prefix.contains(CLIENT_ID) {
+            return (!prefix.is_empty()).then(|| prefix.as_str().into());
+        }
+        // Such an id would say more than one level, or filters.
+        let is_level = !self.link.client.contains(['/', '+', '#']);
+        is_level.then(|| prefix.replace(CLIENT_ID, &self.link.client).into())
     }
 
     fn testament(&self, will: &Will<'_>, expiry_s: u32) -> Testament {
@@ -306,9 +382,17 @@ impl Mqtt {
     pub(super) fn on_opened(&mut self, answer: Answer, cx: &mut Context<'_>) {
         let opened = match answer {
             Answer::SessionOpened(opened) => opened,
+            Answer::Refused(Refusal::InUse(..)) if !self.link.is_further => {
+                return self.open_further(cx);
+            }
             Answer::Refused(refusal) => {
                 tracing::warn!(peer = %self.link.peer.remote, ?refusal, "no session");
-                return self.refuse(connect_code_of(&refusal), cx);
+                let code = connect_code_of(&refusal);
+                if code == ReasonCode::QuotaExceeded {
+                    // Whoever is refused comes again: not at once (abuse row 78).
+                    return self.put_off_refusal(code, cx.now.mono_ms);
+                }
+                return self.refuse(code, cx);
             }
             Answer::Done
             | Answer::QueueDeclared { .. }
@@ -331,9 +415,6 @@ impl Mqtt {
         if !receipts.is_empty() {
             self.incoming.get_or_insert_default().receipts.extend(receipts);
         }
-        if let Some(will) = &greeting.will {
-            cx.broker.set_will(self.link.id(), Some(&will.as_will()), cx.now);
-        }
         let max = greeting.topic_alias_max.min(self.link.limits.topic_alias_max_out);
         if self.link.version.is_v5() && max > 0 {
             self.aliases.get_or_insert_default().outbound = Outbound::new(max);
@@ -353,6 +434,9 @@ impl Mqtt {
             assigned_client_id: greeting.id_is_assigned.then_some(&*self.link.client),
             topic_alias_max: limits.topic_alias_max_in,
             server_keep_alive_s: greeting.server_keep_alive_s,
+            response_information: greeting.response_information.as_deref(),
+            auth_method: self.proof.as_deref().map(Proof::method),
+            auth_data: self.proof.as_deref().and_then(Proof::last),
             ..ConnackProperties::default()
         };
         let packet = Connack { session_present: resumed, code: ReasonCode::Success, properties };

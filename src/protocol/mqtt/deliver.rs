@@ -155,6 +155,9 @@ impl Mqtt {
     /// it are in `self.numbers`.
     #[inline]
     fn plan(&mut self, message: &Message, redelivered: bool, cx: &Context<'_>) -> Option<Plan> {
+        if cx.broker.denies_topic(self.link.id(), message.routing_key()) {
+            return None;
+        }
         let block = Block::of(message);
         let wanted = self.wanted(message);
         let expiry_s = match rest_of_life(message, cx.now.wall_ms) {

@@ -281,6 +281,9 @@ impl Rig {
                 worked = true;
             }
         }
+        if self.broker.begin_catching_up() {
+            self.broker.caught_up(self.now);
+        }
         self.broker.end_turn(self.now);
         let mut ready = Vec::new();
         self.broker.take_ready(&mut ready);
@@ -362,6 +365,7 @@ fn broker() -> Broker {
             durability: crate::durability::Durability::Sync,
             retained_max: crate::limits::RETAINED_MAX,
             retained_bytes_max: crate::limits::RETAINED_BYTES_MAX,
+            near_members_first: false,
         },
     })
 }

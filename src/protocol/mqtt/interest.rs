@@ -13,6 +13,20 @@ use crate::subscriber::{Assurance, FilterName, Subscription};
 /// Subscriptions up to here are compared one by one; a tree costs more (arbitrary).
 const FEW_MAX: usize = 4;
 
+/// What the group of a client's own connections begins with (V-032); shared subscriptions do not.
+const OWN: char = '+';
+
+/// The group of a client's own connections.
+pub(super) fn own_group(client: &str) -> Box<str> {
+    // The name of a group is one level.
+    format!("{OWN}{}", client.replace('%', "%25").replace('/', "%2F")).into()
+}
+
+/// Whether it is the group of a shared subscription.
+pub(super) fn is_shared(group: Option<&str>) -> bool {
+    group.is_some_and(|group| !group.starts_with(OWN))
+}
+
 /// What a subscriber wants of a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Wish {
@@ -128,13 +142,13 @@ impl Interest {
         let mut sum = None;
         match &self.many {
             None => {
-                let own = self.few.iter().filter(|s| s.name.group.is_none());
+                let own = self.few.iter().filter(|s| !is_shared(s.name.group.as_deref()));
                 for one in own.filter(|s| matches(&s.name.filter, topic)) {
                     add(&mut sum, Wish::from(one), numbers);
                 }
             }
             Some(many) => many.tree.matching(topic, |all| {
-                for (_, wish) in all.iter().filter(|(group, _)| group.is_none()) {
+                for (_, wish) in all.iter().filter(|(group, _)| !is_shared(group.as_deref())) {
                     add(&mut sum, *wish, numbers);
                 }
             }),
@@ -222,7 +236,8 @@ mod tests {
         Subscription { name, assurance, not_own: false, as_published: false, number }
     }
 
-    /// MQTT-4.7.1-2, MQTT-4.7.1-3, MQTT-4.7.2-1, MQTT-4.7.3-4 (v3.1.1 and v5)
+    /// MQTT-4.7.1-2, MQTT-4.7.1-3, MQTT-4.7.2-1, MQTT-4.7.3-4 (v3.1.1), MQTT-4.7.1-1, MQTT-4.7.1-2,
+    /// MQTT-4.7.2-1, MQTT-4.7.3-4 (v5)
     #[test]
     fn filters_match_level_by_level() {
         for (filter, topic, is_match) in [

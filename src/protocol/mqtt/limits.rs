@@ -2,7 +2,7 @@
 //! settings when it begins. May import `config`, `protocol`,
 //! `subscriber`.
 
-use crate::config::{QueueOrder, Versions};
+use crate::config::{DeliverMode, QueueOrder, Versions};
 use crate::protocol::Peer;
 use crate::subscriber::{Lasts, SessionLimits};
 
@@ -47,8 +47,14 @@ pub(super) struct Limits {
     pub(super) receive_max_out: u16,
     /// The same for version 3 (V-026).
     pub(super) inflight_max: u16,
-    /// What a session holds (V-027, V-028).
+    /// What a session holds (V-027 to V-029).
     pub(super) session: SessionLimits,
+    /// A client id of version 3 may have several connections, each with a session of its own (V-034).
+    pub(super) allow_multiple_sessions: bool,
+    /// They share what their filters match (V-032).
+    pub(super) balance: bool,
+    /// Takeovers of a session in a second; 0: any number (abuse row 78).
+    pub(super) takeovers_max: u32,
     /// Aliases that a client may use (V-038).
     pub(super) topic_alias_max_in: u16,
     /// Aliases that we use (V-038).
@@ -100,7 +106,12 @@ impl Limits {
                 online_max: mqtt.online_messages_max,
                 offline_max: mqtt.offline_messages_max,
                 drop_oldest: mqtt.queue_type == QueueOrder::Lifo,
+                waited_is_extra: mqtt.override_max_online_messages,
             },
+            allow_multiple_sessions: mqtt.allow_multiple_sessions,
+            balance: mqtt.allow_multiple_sessions
+                && mqtt.queue_deliver_mode == DeliverMode::Balance,
+            takeovers_max: mqtt.takeover_rate_max,
             topic_alias_max_in: mqtt.topic_alias_max_client,
             topic_alias_max_out: mqtt.topic_alias_max_broker,
             retry_ms: Some(u64::from(mqtt.retry_interval_s).saturating_mul(1000))

@@ -4,6 +4,7 @@
 use crate::ids::ConnectionId;
 use crate::protocol::{Context, Peer};
 
+use super::interest::own_group;
 use super::limits::Limits;
 use super::wire::ack::{Ack, AckKind};
 use super::wire::encode::{Encode, Unsendable, put};
@@ -29,6 +30,8 @@ pub(super) struct Link {
     pub(super) window: u16,
     /// Session expiry interval that the client asked for, seconds.
     pub(super) expiry_s: u32,
+    /// The client id has another connection, whose session has its name (V-034).
+    pub(super) is_further: bool,
     /// The session outlives the connection, and with it what the client remembers of packet ids.
     pub(super) is_lasting: bool,
 }
@@ -46,6 +49,7 @@ impl Link {
             packet_bytes_max: PACKET_BYTES_MAX,
             window: 0,
             expiry_s: 0,
+            is_further: false,
             is_lasting: false,
         }
     }
@@ -53,6 +57,18 @@ impl Link {
     /// The connection, as the broker calls it.
     pub(super) const fn id(&self) -> ConnectionId {
         self.peer.id.connection
+    }
+
+    /// Whether the client id may have several connections. Never in version 5, where a later one
+    /// always ends the earlier (3.1.4-3).
+    pub(super) fn allows_several(&self) -> bool {
+        self.limits.allow_multiple_sessions && self.version != Version::V5
+    }
+
+    /// The group in which connections with the same client id share a filter, if they do. No client
+    /// can name it (4.8.2-1).
+    pub(super) fn own_group(&self) -> Option<Box<str>> {
+        (self.limits.balance && self.allows_several()).then(|| own_group(&self.client))
     }
 
     /// When CONNECT must have come.

@@ -58,6 +58,11 @@ impl Liveness {
         self.publishes = self.publishes.saturating_add(1);
         None
     }
+
+    /// The publish that was counted last will come again.
+    pub(super) const fn uncount_publish(&mut self) {
+        self.publishes = self.publishes.saturating_sub(1);
+    }
 }
 
 #[cfg(test)]

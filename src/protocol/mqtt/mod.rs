@@ -9,6 +9,7 @@
 //! | octets to packets and back | `wire/` |
 //! | phases of the connection; which packet goes where | `session`, `packet` |
 //! | CONNECT to CONNACK: login, the shard of the session | `connect` |
+//! | AUTH: proofs before CONNACK and later | `authenticate` |
 //! | farewells | `closing` |
 //! | keep alive, rate of publishes | `liveness` |
 //! | PUBLISH in; its answers in order; QoS 2 from clients | `publish`, `receive`, `acks` |
@@ -32,8 +33,14 @@
 //! | a publish that is not allowed, version 3 | acknowledge or close | 3.1.1 closes, 3.1 acknowledges (V-041) |
 //! | a filter that is refused, version 3.1 | no code for it | granted, and nothing comes (mqtt.md 2.2) |
 //! | PUBACK for QoS 2 and the like | | 0x82, closed (abuse row 70) |
+//! | PUBREC, PUBREL of what is not out | 0x92 or nothing said | 0x92 (abuse row 70); nothing to a negative PUBREC |
+//! | a property of another packet | 0x81 by its chapter 2.2.2.2, 0x82 by others | 0x81 |
+//! | control characters in texts | may close | they are text |
+//! | a retained message without room | | delivered, not kept; version 5 hears 0x97 (abuse row 68) |
 //! | a planned stop | | wills are not sent (H-35) |
-//! | enhanced authentication | optional | none: 0x8C |
+//! | enhanced authentication | optional | SCRAM-SHA-256 and SCRAM-SHA-512; others 0x8C (H-30) |
+//! | several connections with one client id, version 3 | the later one wins | by a setting each has a session of its own (V-034) |
+//! | a proof in the name of another user, later | | 0x8C (abuse row 86) |
 //!
 //! # Where others are met
 //!
@@ -57,6 +64,7 @@
 
 mod acks;
 mod alias;
+mod authenticate;
 mod block;
 mod closing;
 mod connect;

@@ -4,13 +4,13 @@ use crate::protocol::Context;
 
 use super::session::{Flow, Mqtt};
 use super::wire::ack::{Ack, AckKind};
+use super::wire::auth::Auth;
 use super::wire::disconnect::Disconnect;
 use super::wire::fault::Fault;
 use super::wire::header::{Kind, Raw};
 use super::wire::input::Input;
 use super::wire::packet::PINGRESP;
 use super::wire::publish::Publish;
-use super::wire::reason_code::ReasonCode;
 use super::wire::subscribe::Subscribe;
 use super::wire::unsubscribe::Unsubscribe;
 use super::wire::{Sender, Version};
@@ -72,10 +72,9 @@ impl Mqtt {
             }
             // 3.1.0-2, abuse row 58.
             Kind::Connect => Err(Fault::protocol("a second CONNECT")),
-            // No connection has an authentication method (4.12.0-6, abuse row 86).
             Kind::Auth if version == Version::V5 => {
-                let text = "AUTH without an authentication method";
-                Err(Fault::new(ReasonCode::ProtocolError, text))
+                self.on_auth(&Auth::decode(body, Sender::Client)?, cx)?;
+                Ok(Flow::Go)
             }
             Kind::Auth | Kind::Connack | Kind::Suback | Kind::Unsuback | Kind::Pingresp => {
                 Err(Fault::protocol("a packet that a client may not send"))

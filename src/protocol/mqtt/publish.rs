@@ -8,7 +8,7 @@ use crate::ids::{ChannelId, PublishSeq};
 use crate::message::{Body, Traits};
 use crate::properties::queue_of;
 use crate::protocol::Context;
-use crate::subscriber::{Assurance, FILTERS};
+use crate::subscriber::{Assurance, FILTERS, Keep};
 
 use super::acks::Owed;
 use super::block::{Block, TAG};
@@ -69,6 +69,9 @@ impl Mqtt {
         }
         let aliased = self.resolve(publish)?;
         let topic = aliased.as_deref().unwrap_or(publish.topic);
+        if self.waits_for_subscribers(topic, cx) {
+            return Ok(Flow::Hold);
+        }
         match publish.promise {
             Promise::AtMostOnce => {
                 match self.hand_over(topic, publish, ONCE, None, cx) {
@@ -85,6 +88,20 @@ impl Mqtt {
             Promise::ExactlyOnce(id) => self.publish_twice(topic, publish, id, cx)?,
         }
         Ok(Flow::Go)
+    }
+
+    /// Whether a publish that would reach nobody has to wait until what other clients sent before it
+    /// is known: a client need not wait for SUBACK before another one publishes. The packet is shown
+    /// again afterwards.
+    #[inline]
+    fn waits_for_subscribers(&mut self, topic: &str, cx: &mut Context<'_>) -> bool {
+        let waits =
+            queue_of(topic).is_none() && cx.broker.publish_waits(self.link.id(), topic, cx.now);
+        if waits {
+            self.is_paused = true;
+            self.live.uncount_publish();
+        }
+        waits
     }
 
     /// The topic that an alias stands for (3.3.2-7 to 3.3.2-12).
@@ -248,11 +265,15 @@ impl Mqtt {
             return self.publish_to_queue(&message, channel, cx);
         }
         let id = self.link.id();
-        cx.broker.publish_topic(id, channel, &message, retain, cx.now).map_err(
-            |refusal: Refusal| {
-                tracing::debug!(peer = %self.link.peer.remote, ?refusal, "publish refused");
-                code_of(&refusal)
-            },
-        )
+        // Before version 5 there is no way to say that it was delivered and not kept.
+        let keep = match (retain, is_surer && self.link.version.is_v5()) {
+            (false, _) => Keep::Not,
+            (true, false) => Keep::IfRoom,
+            (true, true) => Keep::Must,
+        };
+        cx.broker.publish_topic(id, channel, &message, keep, cx.now).map_err(|refusal: Refusal| {
+            tracing::debug!(peer = %self.link.peer.remote, ?refusal, "publish refused");
+            code_of(&refusal)
+        })
     }
 }

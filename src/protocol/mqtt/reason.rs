@@ -8,6 +8,7 @@ use super::wire::reason_code::ReasonCode;
 pub(super) const fn code_of(refusal: &Refusal) -> ReasonCode {
     match refusal {
         Refusal::AccessRefused { .. }
+        | Refusal::KeyRefused { .. }
         | Refusal::VhostRefused(_)
         | Refusal::NotFound(..)
         | Refusal::ReservedName(..)
@@ -24,6 +25,8 @@ pub(super) const fn code_of(refusal: &Refusal) -> ReasonCode {
         | Refusal::NotEmpty(_)
         | Refusal::InvalidArgument { .. }
         | Refusal::UnknownExchangeType(_)
+        // The server does not wish to say why (3.9.3).
+        | Refusal::Denied
         | Refusal::Unavailable(_) => ReasonCode::UnspecifiedError,
     }
 }

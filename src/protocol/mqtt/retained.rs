@@ -122,6 +122,9 @@ impl Mqtt {
             translated = own;
             &translated
         };
+        if cx.broker.denies_topic(self.link.id(), message.routing_key()) {
+            return;
+        }
         let block = Block::of(message);
         if not_own && block.publisher == self.link.publisher {
             return;

@@ -2,17 +2,19 @@
 //! folder, `broker`, `command`.
 //!
 //! ```text
-//! Silent -> (moves to the shard of its session) -> Opening -> Open -> Closed
-//!   \-> Refusing -------------------------------------------------------^
+//! Silent -> (moves to the shard of its session) -> [Proving] -> Opening -> Open -> Closed
+//!   \-> Refusing <------------------------------------/                              ^
+//!             \----------------------------------------------------------------------/
 //! ```
 
 use crate::command::{Answer, Event};
 use crate::ids::{ChannelId, ShardId};
 use crate::limits::OUTPUT_BYTES_HIGH;
 use crate::protocol::octets::Decoded;
-use crate::protocol::{Context, Next, Peer, Session};
+use crate::protocol::{Context, Next, Peer, Session, is_tls, looks_like};
 
 use super::alias::{Inbound, Outbound};
+use super::authenticate::{Proof, Proving};
 use super::connect::Greeting;
 use super::interest::Interest;
 use super::limits::CONNECT_BYTES_MAX;
@@ -52,6 +54,8 @@ pub(super) enum Phase {
     Silent,
     /// The login was refused; the client learns it later, so that guessing is slow.
     Refusing { code: ReasonCode, until_ms: u64 },
+    /// The client is to prove who it is.
+    Proving(Box<Proving>),
     /// The broker opens the session.
     Opening(Box<Greeting>),
     /// CONNACK was sent.
@@ -116,6 +120,7 @@ pub(super) struct Mqtt {
     pub(super) aliases: Option<Box<Aliases>>,
     pub(super) requests: Option<Box<Requests>>,
     pub(super) queues: Option<Box<Queues>>,
+    pub(super) proof: Option<Box<Proof>>,
 }
 
 impl Mqtt {
@@ -136,6 +141,7 @@ impl Mqtt {
             aliases: None,
             requests: None,
             queues: None,
+            proof: None,
         }
     }
 
@@ -156,7 +162,7 @@ impl Mqtt {
             {
                 Some(Next::Wait)
             }
-            Phase::Silent | Phase::Open => None,
+            Phase::Silent | Phase::Proving(_) | Phase::Open => None,
         }
     }
 
@@ -167,15 +173,17 @@ impl Mqtt {
     /// The packet at the front of the input.
     fn step(&mut self, input: &[u8], cx: &mut Context<'_>) -> Step {
         let is_silent = matches!(self.phase, Phase::Silent);
-        if is_silent && input.first().is_some_and(|first| first >> 4 != Kind::Connect as u8) {
+        let is_connect = input.first().is_none_or(|first| first >> 4 == Kind::Connect as u8);
+        if is_silent && (!is_connect || is_tls(input)) {
             // Nothing is spoken yet that the peer would understand (3.1.0-1, abuse row 58). Its
             // length is not waited for: it may be another protocol, where it means something else.
-            tracing::info!(peer = %self.link.peer.remote, "the first packet is not CONNECT");
+            let (peer, looks_like) = (&self.link.peer.remote, looks_like(input));
+            tracing::info!(%peer, looks_like, "the first packet is not CONNECT of MQTT");
             self.phase = Phase::Closed;
             return Step::Took(input.len());
         }
         let bytes_max = match self.phase {
-            Phase::Silent => CONNECT_BYTES_MAX,
+            Phase::Silent | Phase::Proving(_) => CONNECT_BYTES_MAX,
             Phase::Refusing { .. } | Phase::Opening(_) | Phase::Open | Phase::Closed => {
                 self.link.limits.packet_bytes_max
             }
@@ -200,10 +208,16 @@ impl Mqtt {
     }
 
     fn on_packet(&mut self, raw: &Raw<'_>, cx: &mut Context<'_>) -> Result<Flow, Fault> {
-        if matches!(self.phase, Phase::Silent) {
-            return Ok(self.on_connect(raw, cx));
+        match self.phase {
+            Phase::Silent => Ok(self.on_connect(raw, cx)),
+            Phase::Proving(_) => {
+                self.on_proof_packet(raw, cx);
+                Ok(Flow::Go)
+            }
+            Phase::Refusing { .. } | Phase::Opening(_) | Phase::Open | Phase::Closed => {
+                self.on_open_packet(raw, cx)
+            }
         }
-        self.on_open_packet(raw, cx)
     }
 
     fn on_broker_answer(&mut self, channel: ChannelId, answer: Answer, cx: &mut Context<'_>) {
@@ -324,7 +338,7 @@ impl Session for Mqtt {
     fn on_tick(&mut self, cx: &mut Context<'_>) -> (Next, Option<u64>) {
         let now_ms = cx.now.mono_ms;
         match self.phase {
-            Phase::Silent | Phase::Opening(_) => {
+            Phase::Silent | Phase::Proving(_) | Phase::Opening(_) => {
                 if now_ms >= self.link.connect_deadline_ms() {
                     tracing::info!(peer = %self.link.peer.remote, "CONNECT timed out");
                     self.phase = Phase::Closed;
@@ -339,7 +353,9 @@ impl Session for Mqtt {
 
     fn deadline_ms(&self) -> Option<u64> {
         match self.phase {
-            Phase::Silent | Phase::Opening(_) => Some(self.link.connect_deadline_ms()),
+            Phase::Silent | Phase::Proving(_) | Phase::Opening(_) => {
+                Some(self.link.connect_deadline_ms())
+            }
             Phase::Refusing { until_ms, .. } => Some(until_ms),
             Phase::Open => {
                 let reading_ms = self.requests.as_ref().and_then(|r| r.deadline_ms());

@@ -38,6 +38,10 @@ impl Mqtt {
         cx: &mut Context<'_>,
     ) -> Result<(), Fault> {
         let Some(out) = self.outgoing.get_mut(packet_id.get()) else {
+            if code.is_failure() {
+                // The exchange is over for the client: nothing is to be released (4.3.3-4 of 5.0).
+                return Ok(());
+            }
             let code = if self.link.version.is_v5() {
                 ReasonCode::PacketIdentifierNotFound
             } else {

@@ -13,16 +13,18 @@ use crate::protocol::Context;
 use crate::subscriber::{FilterName, Subscription};
 
 use super::block::{assurance_of, level};
+use super::interest::is_shared;
 use super::limits::{FILTERS_PER_PACKET_MAX, REQUESTS_WAITING_MAX};
 use super::queues::Begun;
 use super::reason::code_of;
 use super::retained::{Read, Reading};
 use super::session::{Flow, Mqtt, SESSION};
 use super::wire::fault::Fault;
+use super::wire::property_table::Place;
 use super::wire::reason_code::ReasonCode;
 use super::wire::suback::{AnswerKind, Suback};
 use super::wire::subscribe::{RetainHandling, Subscribe};
-use super::wire::topic::check_filter;
+use super::wire::topic::{Filter, check_filter};
 use super::wire::unsubscribe::Unsubscribe;
 use super::wire::{PacketId, Version};
 
@@ -75,6 +77,14 @@ impl Requests {
     }
 }
 
+/// A filter by name: shared by whom the client says, or by the connections with its client id.
+fn named(filter: &Filter<'_>, own_group: Option<&str>) -> FilterName {
+    // Queues have their own way to share.
+    let own_group = own_group.filter(|_| queue_of(filter.filter).is_none());
+    let group = filter.group.or(own_group).map(Into::into);
+    FilterName { group, filter: filter.filter.into() }
+}
+
 impl Mqtt {
     /// SUBSCRIBE.
     pub(super) fn on_subscribe(
@@ -83,16 +93,14 @@ impl Mqtt {
         cx: &mut Context<'_>,
     ) -> Result<Flow, Fault> {
         let mut wishes = Vec::new();
+        let own_group = self.link.own_group();
         for (text, options) in subscribe.filters.iter() {
             if wishes.len() >= FILTERS_PER_PACKET_MAX {
                 return Err(Fault::new(ReasonCode::QuotaExceeded, "too many filters in a packet"));
             }
             let (name, refused) = match check_filter(text) {
                 Ok(filter) => {
-                    let name = FilterName {
-                        group: filter.group.map(Into::into),
-                        filter: filter.filter.into(),
-                    };
+                    let name = named(&filter, own_group.as_deref());
                     let is_deep = !self.link.limits.allows_levels(filter.filter);
                     (name, is_deep.then_some(ReasonCode::TopicFilterInvalid))
                 }
@@ -125,15 +133,13 @@ impl Mqtt {
         cx: &mut Context<'_>,
     ) -> Result<Flow, Fault> {
         let mut filters = Vec::new();
+        let own_group = self.link.own_group();
         for text in unsubscribe.filters.iter() {
             if filters.len() >= FILTERS_PER_PACKET_MAX {
                 return Err(Fault::new(ReasonCode::QuotaExceeded, "too many filters in a packet"));
             }
             filters.push(match check_filter(text) {
-                Ok(filter) => Ok(FilterName {
-                    group: filter.group.map(Into::into),
-                    filter: filter.filter.into(),
-                }),
+                Ok(filter) => Ok(named(&filter, own_group.as_deref())),
                 Err(fault) => Err(fault.code),
             });
         }
@@ -334,7 +340,7 @@ impl Mqtt {
                 (Ok(is_new), RetainHandling::IfNew) => is_new,
                 (Ok(_), RetainHandling::Never) | (Err(_), _) => false,
             };
-            if is_shown && !is_queue && wish.subscription.name.group.is_none() {
+            if is_shown && !is_queue && !is_shared(wish.subscription.name.group.as_deref()) {
                 reads.push(Read::of(wish.subscription));
             }
         }
@@ -385,6 +391,9 @@ impl Mqtt {
                     }
                 }
             };
+            // A store that is full has no code of its own here (3.11.3-2).
+            let may_stand = code.may_stand_in(Place::Unsuback);
+            let code = if may_stand { code } else { ReasonCode::UnspecifiedError };
             codes.push(code.octet());
         }
         let diagnostics = super::wire::properties::Diagnostics::default();

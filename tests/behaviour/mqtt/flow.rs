@@ -60,7 +60,7 @@ fn answers_are_told_with_fewer_words_to_a_client_that_takes_little(stage: &Stage
     ground.lift();
 }
 
-/// MQTT-3.3.2-7 to MQTT-3.3.2-10, MQTT-3.3.2-12; H-24
+/// MQTT-3.3.2-7 to MQTT-3.3.2-10, MQTT-3.3.2-12, MQTT-3.2.2-17 (v5); H-24
 #[test]
 fn a_client_may_use_so_many_aliases() {
     for shards in [1, 2] {

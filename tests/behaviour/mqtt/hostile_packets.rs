@@ -175,7 +175,9 @@ fn first_packets_other_than_connect_are_not_answered(stage: &Stage) {
     ground.lift();
 }
 
-/// Abuse row 60; MQTT-2.2.2-1, MQTT-2.2.2-2, MQTT-3.3.1-2, MQTT-3.3.1-4 and the like
+/// Abuse row 60; MQTT-2.2.2-1, -2, MQTT-3.3.1-2, -4, MQTT-3.6.1-1, MQTT-3.8.1-1, MQTT-3.8.3-4,
+/// MQTT-3.10.1-1, MQTT-3.14.1-1 (v3.1.1); MQTT-2.1.3-1, MQTT-3.3.1-2, -4, MQTT-3.6.1-1, MQTT-3.8.1-1,
+/// MQTT-3.8.3-5, MQTT-3.10.1-1, MQTT-3.14.1-1, MQTT-3.15.1-1 (v5)
 fn flags_and_types_that_are_reserved_end_the_connection(stage: &Stage) {
     let mut ground = Ground::shared(stage);
     let witness = Witness::of(&ground);
@@ -298,7 +300,8 @@ const NO_TEXTS: [&[u8]; 7] = [
     b"a\0b",
 ];
 
-/// Abuse row 62; MQTT-1.5.3-1, MQTT-1.5.3-2 (v3.1.1), MQTT-1.5.4-1, MQTT-1.5.4-2 (v5)
+/// Abuse row 62; MQTT-1.5.3-1, MQTT-1.5.3-2 (v3.1.1), MQTT-1.5.4-1, MQTT-1.5.4-2,
+/// MQTT-1.5.7-1, MQTT-3.3.2-13, MQTT-3.3.2-19 (v5)
 fn texts_that_are_none_end_the_connection_and_reach_nobody(stage: &Stage) {
     let mut ground = Ground::shared(stage);
     let witness = Witness::of(&ground);
@@ -376,7 +379,7 @@ fn numbers_of_packets_are_never_zero(stage: &Stage) {
     ground.lift();
 }
 
-/// Abuse rows 72, 73, 74, 86
+/// Abuse rows 72, 73, 74, 86; MQTT-3.2.2-18, MQTT-3.3.2-8, -9, -14, MQTT-3.3.4-6 (v5)
 fn properties_out_of_place_end_the_connection(stage: &Stage) {
     let mut ground = Ground::shared(stage);
     let witness = Witness::of(&ground);
@@ -424,7 +427,8 @@ fn properties_out_of_place_end_the_connection(stage: &Stage) {
         (four(0x27, 0), &[0x82]),
         ([two(0x22, 1), two(0x22, 1)].concat(), &[0x82]),
         (four(2, 1), &[0x81, 0x82]),
-        ([&[0x15][..], &text("SCRAM-SHA-256")].concat(), &[0x8C]),
+        ([&[0x15][..], &text("GSSAPI")].concat(), &[0x8C]),
+        ([&[0x15][..], &text("SCRAM-SHA-256")].concat(), &[0x87]),
         ([&[0x16][..], &text("data")].concat(), &[0x82]),
     ] {
         let connack = ground.answer_to(&hello.clone().with(&properties));

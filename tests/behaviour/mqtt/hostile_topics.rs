@@ -15,7 +15,8 @@ on_every_setup!(
     a_bad_filter_leaves_the_good_ones_of_its_packet,
 );
 
-/// Abuse row 63; MQTT-3.3.2-2, MQTT-4.7.1-1, MQTT-4.7.3-1
+/// Abuse row 63; MQTT-3.3.2-2, MQTT-4.7.1-1, MQTT-4.7.3-1, MQTT-3.3.5-2 (v3.1.1), MQTT-3.3.2-2,
+/// MQTT-4.7.0-1, MQTT-4.7.3-1 (v5)
 fn topics_that_are_none_are_refused(stage: &Stage) {
     let mut ground = Ground::shared(stage);
     let mut witness = ground.client(V5);
@@ -87,7 +88,8 @@ fn topics_that_are_none_are_refused(stage: &Stage) {
     ground.lift();
 }
 
-/// Abuse rows 64, 82; MQTT-4.7.1-1 to MQTT-4.7.1-3, MQTT-4.8.2-1, MQTT-4.8.2-2
+/// Abuse rows 64, 82; MQTT-4.7.1-2, MQTT-4.7.1-3 (v3.1.1), MQTT-4.7.1-1, MQTT-4.7.1-2, MQTT-4.8.2-1,
+/// MQTT-4.8.2-2 (v5)
 fn filters_that_are_none_are_refused_one_by_one(stage: &Stage) {
     let mut ground = Ground::shared(stage);
     for version in BOTH {
@@ -124,7 +126,7 @@ fn filters_that_are_none_are_refused_one_by_one(stage: &Stage) {
             heard => assert_eq!((heard, version), (Heard::End, V4)),
         }
     }
-    // MQTT-3.8.3-4: a shared subscription and no local.
+    // MQTT-3.8.3-4 (v5): a shared subscription and no local.
     let mut client = ground.client(V5);
     client.send(&subscribe(V5, 1, &[("$share/g/x", 4)], &[]));
     client.expect_closed(0x82);

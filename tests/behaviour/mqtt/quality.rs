@@ -42,7 +42,7 @@ fn tell_once(client: &mut Client, topic: &str, payload: &str) {
     assert_eq!(client.expect_answer(0x70, id), 0);
 }
 
-/// Abuse row 70; MQTT-4.3.3-2 (v3.1.1), MQTT-4.3.3-8 to MQTT-4.3.3-12 (v5)
+/// Abuse row 70; MQTT-4.3.3-2 (v3.1.1), MQTT-4.3.3-8, -10, -11, -12 (v5)
 fn a_qos_2_message_that_is_repeated_is_delivered_once(stage: &Stage) {
     let mut ground = Ground::shared(stage);
     for version in BOTH {

@@ -22,7 +22,8 @@ fn retain(client: &mut Client, topic: &str, payload: &str) -> u8 {
     client.publish_surely(&Letter { topic, payload, retain: true, ..Letter::default() })
 }
 
-/// MQTT-3.3.1-6 to MQTT-3.3.1-11 (v3.1.1), MQTT-3.3.1-9 to MQTT-3.3.1-11 (v5); H-19
+/// MQTT-3.3.1-6 to MQTT-3.3.1-11 (v3.1.1), MQTT-3.3.1-9 to MQTT-3.3.1-11,
+/// MQTT-3.8.4-4 (v5); H-19
 fn retained_messages_are_shown_as_the_subscription_asks(stage: &Stage) {
     let ground = Ground::shared(stage);
     let topic = unique("retained");
@@ -225,4 +226,47 @@ fn retained_messages_are_shown_to_those_who_may_read() {
     reader.expect_text("secret");
     ground.lift();
     drop(std::fs::remove_file(file));
+}
+
+/// Abuse row 68: beyond the limits messages are delivered and not kept, and version 5 hears it.
+#[test]
+fn what_does_not_fit_is_delivered_and_not_kept() {
+    for (shards, limit) in [(1, "max_retained_messages = 10"), (2, "max_retained_bytes = 1000")] {
+        let mut ground = Ground::own(shards, &format!("{limit}\n"));
+        let (mut witness, mut publisher) = (ground.client(V5), ground.client(V5));
+        witness.subscribe("full/#", 0x21);
+        let mut kept = Vec::new();
+        for number in 0..100 {
+            let topic = format!("full/{number}");
+            match retain(&mut publisher, &topic, "0123456789") {
+                0 => kept.push(topic),
+                code => assert_eq!(code, 0x97, "{topic}"),
+            }
+            assert!(!witness.expect_text("0123456789").retain);
+        }
+        assert!((1..=60).contains(&kept.len()), "{limit}: {kept:?}");
+        let letter =
+            Letter { topic: "full/x", retain: true, payload: &[b'x'; 900], ..Letter::default() };
+        publisher.publish(&Letter { qos: 2, id: 7, ..letter.clone() });
+        assert_eq!(publisher.expect_answer(0x50, 7), 0x97);
+        publisher.publish(&letter);
+        publisher.ping();
+        // Version 3.1.1 has no way to hear it, and goes on.
+        assert_eq!(ground.client(V4).publish_surely(&letter), 0);
+        let mut late = ground.client(V5);
+        late.subscribe("full/#", 0);
+        let mut shown: Vec<String> = kept.iter().map(|_| late.expect_message().topic).collect();
+        shown.sort();
+        kept.sort();
+        assert_eq!(shown, kept);
+        late.ping();
+        // Room is made by taking away, and what is there may be replaced by what is no larger.
+        assert_eq!(retain(&mut publisher, &kept[0], "9876543210"), 0);
+        for topic in &kept {
+            assert_eq!(retain(&mut publisher, topic, ""), 0);
+        }
+        assert_eq!(retain(&mut publisher, &kept[0], "0123456789"), 0);
+        ground.canary_sings();
+        ground.lift();
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::support::setup::Stage;
 use crate::support::siege::unique;
 
+use super::answers::what_was_begun_is_finished_although_it_has_expired;
 use super::client::{Client, Heard};
 use super::ground::Ground;
 use super::octets::{BOTH, Hello, Letter, V4, V5, block, message_expiry, packet, session_expiry};
@@ -27,7 +28,8 @@ fn is_there(ground: &Ground, hello: &Hello) -> bool {
     is_present
 }
 
-/// MQTT-3.1.2-4 to MQTT-3.1.2-6, MQTT-3.2.2-1 to MQTT-3.2.2-3
+/// MQTT-3.1.2-4 to MQTT-3.1.2-6, MQTT-3.2.2-1 to MQTT-3.2.2-3 (v3.1.1); MQTT-3.1.2-4 to MQTT-3.1.2-6,
+/// MQTT-3.2.2-2, MQTT-3.2.2-3 (v5)
 fn a_clean_client_finds_nothing_and_leaves_nothing(stage: &Stage) {
     let ground = Ground::shared(stage);
     for version in BOTH {
@@ -82,6 +84,7 @@ fn sessions_and_messages_last_as_long_as_their_clients_say(stage: &Stage) {
         scope.spawn(|| a_session_of_version_5_lasts_as_long_as_it_says(stage));
         scope.spawn(|| a_farewell_may_change_how_long_a_session_lasts(stage));
         scope.spawn(|| messages_live_as_long_as_their_publisher_says(stage));
+        scope.spawn(|| what_was_begun_is_finished_although_it_has_expired(stage));
     });
 }
 

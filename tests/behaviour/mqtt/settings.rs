@@ -7,7 +7,7 @@ use crate::support::siege::unique;
 
 use super::client::{Client, Heard};
 use super::ground::Ground;
-use super::octets::{BOTH, Hello, Letter, V3, V4, V5, Will, session_expiry, will_delay};
+use super::octets::{BOTH, Hello, Letter, V3, V4, V5, Will, numbered, session_expiry, will_delay};
 
 /// V-023, V-037: a second each, at the same time.
 #[test]
@@ -78,6 +78,75 @@ fn a_publish_that_is_not_allowed_ends_connections_of_version_3_where_a_setting_s
         }
         ground.lift();
     }
+}
+
+/// V-029: a backlog above the limit keeps nothing else away where a setting says so.
+#[test]
+fn what_has_waited_for_a_client_is_beside_what_waits_now_where_a_setting_says_so() {
+    for (setting, count) in [("off", 5), ("on", 7)] {
+        let config = format!(
+            "max_online_messages = 2\nmax_offline_messages = 5\nmax_inflight_messages = 1\n\
+             override_max_online_messages = {setting}\n"
+        );
+        let ground = Ground::own(1, &config);
+        let hello = Hello::lasting(V4, "reader");
+        let mut reader = Client::connect(ground.addr, &hello);
+        reader.subscribe("t", 1);
+        reader.leave();
+        let mut writer = ground.client(V5);
+        (0..5).for_each(|n| writer.tell_surely("t", &n.to_string()));
+        let (mut reader, is_present) = Client::resume(ground.addr, &hello);
+        assert!(is_present);
+        let first = reader.expect_message();
+        (5..10).for_each(|n| writer.tell_surely("t", &n.to_string()));
+        reader.send(&numbered(0x40, first.id));
+        let rest: Vec<String> = (1..count).map(|n: u32| n.to_string()).collect();
+        let got: Vec<String> = rest.iter().map(|_| reader.expect_text_of_any()).collect();
+        // What came while the first was out: one more has place than waits.
+        assert_eq!(got, rest, "{setting}");
+        ground.lift();
+    }
+}
+
+/// V-032, V-034
+#[test]
+fn a_client_id_may_have_several_connections_that_share_or_have_copies() {
+    for (mode, copies) in [("fanout", 2), ("balance", 1)] {
+        let config = format!("allow_multiple_sessions = on\nqueue_deliver_mode = {mode}\n");
+        let ground = Ground::own(2, &config);
+        let hello = Hello::new(V4, "twin");
+        let mut twins = [(); 2].map(|()| Client::connect(ground.addr, &hello));
+        for (n, twin) in twins.iter_mut().enumerate() {
+            twin.subscribe("t", 1);
+            twin.subscribe(&format!("end-{n}"), 1);
+        }
+        let mut writer = ground.client(V4);
+        (0..40).for_each(|n| writer.tell_surely("t", &n.to_string()));
+        // What was sent before is there before what ends it.
+        let mut count = 0;
+        for (n, twin) in twins.iter_mut().enumerate() {
+            let end = format!("end-{n}");
+            writer.tell_surely(&end, &end);
+            while twin.expect_text_of_any() != end {
+                count += 1;
+            }
+        }
+        assert_eq!(count, 40 * copies, "{mode}");
+        ground.lift();
+    }
+}
+
+/// H-29
+#[test]
+fn clients_that_ask_for_it_are_told_where_answers_go() {
+    let ground = Ground::own(1, "response_information = answers/%c/\n");
+    for (asks, told) in [(1, Some(&b"answers/asker/"[..])), (0, None)] {
+        let hello = Hello::new(V5, "asker").with(&[0x19, asks]);
+        let (client, connack) = Client::try_connect(ground.addr, &hello);
+        assert_eq!((connack.code, connack.property(0x1A)), (0, told));
+        client.leave();
+    }
+    ground.lift();
 }
 
 /// Connections may be bounded in time, whatever they do.

@@ -1,12 +1,14 @@
 //! Who gets what: overlapping filters, options, shared subscriptions, `$` topics. mqtt.md H-20 to
 //! H-23, H-27, H-28.
 
+use std::time::Duration;
+
 use crate::support::setup::Stage;
 use crate::support::siege::unique;
 
 use super::client::{Client, Heard};
 use super::ground::Ground;
-use super::octets::{BOTH, Hello, Letter, V4, V5, numbered, varint};
+use super::octets::{BOTH, Hello, Letter, V4, V5, numbered, subscribe, varint};
 
 on_every_setup!(
     filters_that_overlap_give_one_message_with_all_identifiers,
@@ -15,6 +17,7 @@ on_every_setup!(
     wildcards_do_not_reach_topics_with_a_dollar,
     a_message_comes_with_the_lower_of_both_qos,
     what_is_unsubscribed_stops_coming,
+    who_subscribes_before_another_publishes_need_not_wait_for_the_answer,
     a_shared_subscription_gives_each_message_to_one_member,
     what_a_member_leaves_behind_goes_to_another,
     properties_reach_the_subscriber_as_they_were,
@@ -24,7 +27,7 @@ fn id(number: u64) -> Vec<u8> {
     [&[0x0B][..], &varint(number)].concat()
 }
 
-/// MQTT-3.3.5-1, MQTT-3.3.4-3, MQTT-3.3.4-4 (v5); H-22, H-23
+/// MQTT-3.3.5-1 (v3.1.1), MQTT-3.3.4-2, -3, -4 (v5); H-22, H-23
 fn filters_that_overlap_give_one_message_with_all_identifiers(stage: &Stage) {
     let ground = Ground::shared(stage);
     let topic = unique("over");
@@ -80,6 +83,40 @@ fn identifiers_are_kept_with_the_session_and_replaced_with_the_subscription(stag
     publisher.tell_surely(&topic, "removed");
     assert_eq!(client.expect_text("removed").subscription_ids(), [0_u64; 0]);
     client.ping();
+    ground.lift();
+}
+
+/// Two clients of one program that knows what it said first; the sessions are on any two shards.
+/// MQTT-3.8.4-3 (v5) lets the message come before SUBACK. A publisher that hears the topic, but not
+/// itself, reaches nobody either.
+fn who_subscribes_before_another_publishes_need_not_wait_for_the_answer(stage: &Stage) {
+    let ground = Ground::shared(stage);
+    let mut publisher = ground.client(V5);
+    for n in 0..40 {
+        let topic = unique("race");
+        let mut client = ground.client(V5);
+        if n % 2 == 1 {
+            publisher.subscribe(&topic, 4);
+        }
+        client.send(&subscribe(V5, 1, &[(&topic, 0)], &[]));
+        let payload = b"seen";
+        let letter = Letter { topic: &topic, payload, qos: n % 3, id: 7, ..Letter::default() };
+        publisher.publish(&letter);
+        let both = [client.expect_packet(), client.expect_packet()];
+        let message = both.iter().find(|packet| packet.first >> 4 == 3);
+        assert_eq!(client.message_of(message.expect("a message")).text(), "seen");
+        match n % 3 {
+            0 => {}
+            1 => assert_eq!(publisher.expect_answer(0x40, 7), 0),
+            _ => {
+                assert_eq!(publisher.expect_answer(0x50, 7), 0);
+                publisher.send(&numbered(0x62, 7));
+                publisher.expect_answer(0x70, 7);
+            }
+        }
+        // A pause makes it the first of a stream.
+        std::thread::sleep(Duration::from_millis(5));
+    }
     ground.lift();
 }
 
@@ -154,7 +191,7 @@ fn a_message_comes_with_the_lower_of_both_qos(stage: &Stage) {
     ground.lift();
 }
 
-/// MQTT-3.10.4-1 to MQTT-3.10.4-6
+/// MQTT-3.10.4-1 to MQTT-3.10.4-6 (v3.1.1 and v5)
 fn what_is_unsubscribed_stops_coming(stage: &Stage) {
     let ground = Ground::shared(stage);
     for version in BOTH {
@@ -175,7 +212,7 @@ fn what_is_unsubscribed_stops_coming(stage: &Stage) {
     ground.lift();
 }
 
-/// H-20, H-27; MQTT-4.8.2-4 (v5)
+/// H-20, H-27; MQTT-4.8.2-3 (v5)
 fn a_shared_subscription_gives_each_message_to_one_member(stage: &Stage) {
     const COUNT: usize = 60;
     let mut ground = Ground::shared(stage);

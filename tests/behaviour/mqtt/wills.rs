@@ -25,7 +25,7 @@ fn witness(ground: &Ground) -> (Client, String) {
     (client, topic)
 }
 
-/// MQTT-3.1.2-8 to MQTT-3.1.2-10, MQTT-3.14.4-3
+/// MQTT-3.1.2-8, MQTT-3.1.2-10, MQTT-3.14.4-3 (v3.1.1 and v5)
 fn a_will_comes_unless_the_client_says_goodbye(stage: &Stage) {
     let ground = Ground::shared(stage);
     for version in BOTH {
@@ -65,7 +65,7 @@ fn a_will_comes_unless_the_client_says_goodbye(stage: &Stage) {
     ground.lift();
 }
 
-/// MQTT-3.1.2-8, MQTT-3.1.2-24
+/// MQTT-3.1.2-8, MQTT-3.1.2-24 (v3.1.1), MQTT-3.1.2-8, MQTT-3.1.2-22 (v5)
 #[test]
 fn a_will_comes_when_the_client_says_nothing() {
     let ground = Ground::own(2, "");
@@ -81,7 +81,8 @@ fn a_will_comes_when_the_client_says_nothing() {
     ground.lift();
 }
 
-/// MQTT-3.1.2-14 to MQTT-3.1.2-17
+/// MQTT-3.1.2-14, MQTT-3.1.2-16, MQTT-3.1.2-17 (v3.1.1), MQTT-3.1.2-12, MQTT-3.1.2-14, MQTT-3.1.2-15,
+/// MQTT-3.1.3-10 (v5)
 fn a_will_comes_as_it_was_left(stage: &Stage) {
     let ground = Ground::shared(stage);
     for version in BOTH {

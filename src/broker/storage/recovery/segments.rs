@@ -9,6 +9,9 @@ use ringmq_shards::log::{Files, Mapped, Outline, QueueUid, Segment, SegmentId, S
 
 use super::{FoundSegment, Progress, Recovery};
 
+/// Far more than a file of settled entries has, which has a few bits for each of its messages.
+const SETTLED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 impl Recovery {
     pub(super) fn find_segments(
         &mut self,
@@ -66,8 +69,10 @@ impl Recovery {
             }
         };
         let summary = outline.summary();
+        // Not `read`, which asks the disk itself: should it have less than the system shows, messages
+        // come again after the next power cut, and nothing is lost.
         let decoded = files
-            .read(&settled_path)
+            .read_at(&settled_path, 0, SETTLED_BYTES_MAX)
             .map_err(|error| error.to_string())
             .and_then(|o| Settled::decode(&o, summary.count).map_err(|error| error.to_string()));
         let mut settled = decoded.unwrap_or_else(|error| {
@@ -77,6 +82,7 @@ impl Recovery {
         let remains = self.queues.entry(id.queue).or_default();
         let overlap = |run: &&(u64, u64)| run.0 <= summary.last && summary.first < run.1;
         let runs: Vec<(u64, u64)> = remains.settled.iter().filter(overlap).copied().collect();
+        let is_saved = runs.is_empty();
         if runs.iter().any(|(from, to)| *from <= summary.first && summary.last < *to) {
             settled.settle_range(0, summary.count);
         } else if !runs.is_empty() {
@@ -102,7 +108,7 @@ impl Recovery {
             outline.unsettled_runs(&settled, &mut read)
         };
         match unsettled {
-            Ok(runs) => remains.segments.push(FoundSegment { summary, settled, runs }),
+            Ok(runs) => remains.segments.push(FoundSegment { summary, settled, is_saved, runs }),
             Err(error) => {
                 self.report.add(format!("{path}: {error}: its messages are left out"));
             }

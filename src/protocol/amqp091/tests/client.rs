@@ -73,6 +73,7 @@ pub(super) fn broker() -> Broker {
             durability: crate::durability::Durability::Sync,
             retained_max: crate::limits::RETAINED_MAX,
             retained_bytes_max: crate::limits::RETAINED_BYTES_MAX,
+            near_members_first: false,
         },
     })
 }

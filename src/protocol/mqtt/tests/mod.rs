@@ -2,9 +2,11 @@
 
 mod connecting;
 mod fuzz;
+mod proving;
 mod publishing;
 mod random;
 mod remembering;
 mod rig;
+mod several;
 mod shards;
 mod subscribing;

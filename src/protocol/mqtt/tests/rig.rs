@@ -11,6 +11,7 @@ use ringmq_shards::{Buffers, Output};
 
 use crate::auth::password::PasswordHash;
 use crate::auth::permission::Permission;
+use crate::auth::scram::{Mechanism, client};
 use crate::auth::user::User;
 use crate::auth::{LoginLimiter, Users};
 use crate::broker::placement::Placement;
@@ -91,6 +92,7 @@ fn broker(shard: u16, shards: u16) -> Broker {
             bindings_max: 1_000_000,
             retained_max: u64::MAX,
             retained_bytes_max: u64::MAX,
+            near_members_first: false,
             prefetch_default: 65_535,
             consumer_timeout_ms: None,
             durability: crate::durability::Durability::Sync,
@@ -107,7 +109,13 @@ fn logins() -> Rc<RefCell<Logins>> {
     };
     guest.permit("/", Permission::all());
     guest.permit("other", Permission::all());
-    let users = Arc::new(Users::new([guest], None));
+    let provers = [("prover", Mechanism::Sha256), ("prover512", Mechanism::Sha512)];
+    let provers = provers.map(|(name, mechanism)| User {
+        name: name.into(),
+        password: Some(PasswordHash::of_verifier(client::verifier(mechanism, "secret"))),
+        ..guest.clone()
+    });
+    let users = Arc::new(Users::new([guest].into_iter().chain(provers), None));
     Rc::new(RefCell::new(Logins { users, limiter: LoginLimiter::new() }))
 }
 
@@ -303,6 +311,11 @@ impl Rig {
                 is_quiet &= self.turn(index);
             }
             for broker in &mut self.brokers {
+                // Whatever was received before has been taken in above.
+                if broker.begin_catching_up() {
+                    broker.caught_up(self.now);
+                    is_quiet = false;
+                }
                 broker.end_turn(self.now);
                 let (from, mail) = (broker.shard(), &mut self.mail);
                 broker.collect(|to, envelope| mail.push_back((from, to, envelope)));
@@ -459,6 +472,12 @@ impl Rig {
     }
 }
 
+fn proof(text: &mut String, method: Option<&str>, data: Option<&[u8]>) {
+    for part in [method.map(str::as_bytes), data].into_iter().flatten() {
+        let _ = write!(text, " {}", String::from_utf8_lossy(part));
+    }
+}
+
 /// The name of a packet, and what matters of it.
 fn printed(packet: &Packet<'_>) -> String {
     let code = |code: ReasonCode| {
@@ -478,6 +497,15 @@ fn printed(packet: &Packet<'_>) -> String {
             if let Some(s) = c.properties.session_expiry_s {
                 let _ = write!(text, " expiry={s}");
             }
+            if let Some(prefix) = c.properties.response_information {
+                let _ = write!(text, " answers={prefix}");
+            }
+            proof(&mut text, c.properties.auth_method, c.properties.auth_data);
+            text
+        }
+        Packet::Auth(a) => {
+            let mut text = format!("AUTH {:02x}", a.code.octet());
+            proof(&mut text, a.method, a.data);
             text
         }
         Packet::Publish(p) => printed_publish(p),
@@ -500,11 +528,9 @@ fn printed(packet: &Packet<'_>) -> String {
         }
         Packet::Pingresp => "PINGRESP".into(),
         Packet::Disconnect(d) => format!("DISCONNECT {:02x}", d.code.octet()),
-        Packet::Connect(_)
-        | Packet::Subscribe(_)
-        | Packet::Unsubscribe(_)
-        | Packet::Pingreq
-        | Packet::Auth(_) => panic!("a server says no {packet:?}"),
+        Packet::Connect(_) | Packet::Subscribe(_) | Packet::Unsubscribe(_) | Packet::Pingreq => {
+            panic!("a server says no {packet:?}")
+        }
     }
 }
 

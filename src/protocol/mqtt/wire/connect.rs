@@ -194,12 +194,14 @@ impl<'a> Connect<'a> {
 }
 
 fn check_flags(flags: u8, version: Version) -> Result<(), Fault> {
+    // In 3.1 the bit "is not used", and those of a will without a will are "disregarded".
+    let ignores = version == Version::V3;
     // MQTT-3.1.2-3.
-    if flags & RESERVED != 0 {
+    if flags & RESERVED != 0 && !ignores {
         return Err(Fault::malformed("the reserved flag of CONNECT is set"));
     }
     // MQTT-3.1.2-11, -13, -15 (3.1.1), MQTT-3.1.2-11, -13 (5.0).
-    if flags & WILL == 0 && flags & (WILL_QOS | WILL_RETAIN) != 0 {
+    if flags & WILL == 0 && flags & (WILL_QOS | WILL_RETAIN) != 0 && !ignores {
         return Err(Fault::malformed("QoS or retain of a will that is not there"));
     }
     // MQTT-3.1.2-22 (3.1.1); in 5.0 a password may stand alone.

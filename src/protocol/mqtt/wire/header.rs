@@ -146,8 +146,8 @@ impl Header {
             return Err(Fault::protocol("a packet that only the other end may send"));
         }
         if self.kind != Kind::Publish && self.flags != self.kind.flags() {
-            let unused = version == Version::V3 && self.kind.flags() != 0;
-            if !unused {
+            // MQTT 3.1 says of all packets but PUBLISH that the flags "are not used".
+            if version != Version::V3 {
                 return Err(Fault::malformed("reserved flags of the fixed header"));
             }
         }

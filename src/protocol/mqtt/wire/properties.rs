@@ -89,10 +89,13 @@ fn check_value(property: &Property<'_>) -> Result<(), Fault> {
         Rule::Alias if number == 0 => {
             Err(Fault::new(ReasonCode::TopicAliasInvalid, "topic alias 0"))
         }
-        Rule::NoWildcard if property.value.text().contains(['+', '#']) => {
+        Rule::TopicName if property.value.text().contains(['+', '#']) => {
             Err(Fault::protocol("a response topic with a wildcard"))
         }
-        Rule::Any | Rule::ZeroOrOne | Rule::NotZero | Rule::Alias | Rule::NoWildcard => Ok(()),
+        Rule::TopicName if property.value.text().is_empty() => {
+            Err(Fault::protocol("a response topic without a character"))
+        }
+        Rule::Any | Rule::ZeroOrOne | Rule::NotZero | Rule::Alias | Rule::TopicName => Ok(()),
     }
 }
 

@@ -91,8 +91,8 @@ pub enum Rule {
     NotZero,
     /// Not 0, else 0x94 (MQTT-3.3.2-8).
     Alias,
-    /// No wildcard, else 0x82 (MQTT-3.3.2-14).
-    NoWildcard,
+    /// The name of a topic, else 0x82 (MQTT-3.3.2-14, MQTT-4.7.3-1).
+    TopicName,
 }
 
 /// One property.
@@ -169,7 +169,7 @@ properties! {
     0x01 PAYLOAD_FORMAT "Payload Format Indicator" Byte ZeroOrOne PUBLISH | WILL, 0;
     0x02 MESSAGE_EXPIRY "Message Expiry Interval" Four Any PUBLISH | WILL, 0;
     0x03 CONTENT_TYPE "Content Type" Text Any PUBLISH | WILL, 0;
-    0x08 RESPONSE_TOPIC "Response Topic" Text NoWildcard PUBLISH | WILL, 0;
+    0x08 RESPONSE_TOPIC "Response Topic" Text TopicName PUBLISH | WILL, 0;
     0x09 CORRELATION_DATA "Correlation Data" Binary Any PUBLISH | WILL, 0;
     0x0B SUBSCRIPTION_ID "Subscription Identifier" Variable NotZero PUBLISH | SUBSCRIBE, PUBLISH;
     0x11 SESSION_EXPIRY "Session Expiry Interval" Four Any CONNECT | CONNACK | DISCONNECT, 0;

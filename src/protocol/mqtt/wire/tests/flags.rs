@@ -38,9 +38,8 @@ fn every_kind_has_the_flags_it_must_have() {
             for flags in 0..16 {
                 let expected = match kind {
                     Kind::Publish => true,
-                    Kind::Pubrel | Kind::Subscribe | Kind::Unsubscribe => {
-                        flags == 2 || version == Version::V3
-                    }
+                    _ if version == Version::V3 => true,
+                    Kind::Pubrel | Kind::Subscribe | Kind::Unsubscribe => flags == 2,
                     Kind::Connect
                     | Kind::Connack
                     | Kind::Puback

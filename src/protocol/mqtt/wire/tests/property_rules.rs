@@ -134,6 +134,8 @@ fn a_value_that_a_property_cannot_have_is_refused() {
         (0x23, b"\0\0", Publish, TopicAliasInvalid),
         (0x08, b"\0\x03a/#", Publish, ProtocolError),
         (0x08, b"\0\x03+/a", Will, ProtocolError),
+        (0x08, b"\0\0", Publish, ProtocolError),
+        (0x08, b"\0\0", Will, ProtocolError),
     ] {
         assert_eq!(read(&with(id, value), place), Err(code), "{id:#x} {value:02x?}");
     }
@@ -149,7 +151,7 @@ fn the_table_is_in_order_and_says_what_values_are() {
             Rule::Any => {}
             Rule::ZeroOrOne => assert_eq!(*value, Type::Byte, "{id:#x}"),
             Rule::NotZero | Rule::Alias => assert!(is_number, "{id:#x}"),
-            Rule::NoWildcard => assert_eq!(*value, Type::Text, "{id:#x}"),
+            Rule::TopicName => assert_eq!(*value, Type::Text, "{id:#x}"),
         }
         assert!(*value != Type::Byte || *rule == Rule::ZeroOrOne, "{id:#x}");
     }

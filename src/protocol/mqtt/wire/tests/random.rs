@@ -103,7 +103,7 @@ impl Choices {
         message.is_text = self.maybe(Self::is);
         message.expiry_s = self.maybe(Self::four);
         message.content_type = self.maybe(Self::text);
-        message.response_topic = self.maybe(Self::text);
+        message.response_topic = self.maybe(Self::name);
         message.correlation = self.maybe(Self::octets);
         message.user_properties = UserProperties::written(pairs);
         message

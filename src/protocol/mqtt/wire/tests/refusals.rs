@@ -77,9 +77,11 @@ fn every_combination_of_connect_flags_is_taken_or_refused() {
             if is(0x40) {
                 body.extend_from_slice(b"\0\x01p");
             }
-            let is_good = !is(0x01)
-                && (is(0x04) || !is(0x38))
-                && flags & 0x18 != 0x18
+            // 3.1 says of these that they are not used, and of a will's without a will that they
+            // are disregarded.
+            let is_good = (!is(0x01) || version == V3)
+                && (is(0x04) || !is(0x38) || version == V3)
+                && (flags & 0x18 != 0x18 || (version == V3 && !is(0x04)))
                 && (version == V5 || is(0x80) || !is(0x40));
             let expected = (!is_good).then_some((MalformedPacket, Some(version)));
             assert_eq!(refused(&body), expected, "{version:?} {flags:#x}");

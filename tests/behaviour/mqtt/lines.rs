@@ -1,0 +1,56 @@
+//! What operators read of connections in the log.
+
+use std::time::{Duration, Instant};
+
+use crate::support::client::PATIENCE;
+use crate::support::siege::unique;
+
+use super::client::{Client, Heard};
+use super::ground::Ground;
+use super::octets::{Hello, V3, V4, V5};
+
+/// Waits until the log has a line with all of these words.
+fn wait_for_line(ground: &Ground, words: &[&str]) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let log = ground.broker().log();
+        if log.lines().any(|line| words.iter().all(|word| line.contains(word))) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "no line with {words:?} in:\n{log}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// As the port of AMQP does (abuse row 2).
+#[test]
+fn who_speaks_something_else_on_the_port_finds_it_named_in_the_log() {
+    let ground = Ground::own(1, "");
+    for (octets, name) in [
+        (&b"GET /mqtt HTTP/1.1\r\n\r\n"[..], "HTTP"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03", "TLS"),
+        (b"AMQP\0\0\x09\x01", "AMQP"),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", "PROXY"),
+    ] {
+        let mut stranger = ground.stranger(V5);
+        stranger.send(octets);
+        assert_eq!(stranger.next(), Heard::End);
+        wait_for_line(&ground, &["the first packet is not CONNECT", name]);
+    }
+    ground.lift();
+}
+
+#[test]
+fn a_connection_leaves_a_line_when_it_begins_and_when_it_ends() {
+    let ground = Ground::own(1, "");
+    for version in [V3, V4, V5] {
+        let name = unique("line");
+        let client = Client::connect(ground.addr, &Hello::new(version, &name));
+        wait_for_line(&ground, &["connection opened", &name]);
+        client.leave();
+        wait_for_line(&ground, &["connection closed by the client", &name]);
+        Client::connect(ground.addr, &Hello::new(version, &name)).vanish();
+        wait_for_line(&ground, &["connection lost", &name]);
+    }
+    ground.lift();
+}

@@ -19,6 +19,8 @@ use crate::ids::{
     QueueId, QueueRef, ShardId, VhostId,
 };
 use crate::message::Message;
+use crate::properties::{is_by_topic, key_of_topic};
+use crate::subscriber::FILTERS;
 
 /// Deliveries one queue makes before others get their turn.
 const DELIVERIES_PER_PASS: usize = 256;
@@ -282,8 +284,11 @@ impl Broker {
         // A dead-letter exchange that does not exist: the message is dropped (as RabbitMQ does).
         let Some(name) = name else { return };
         let keys = if key.is_some() { Vec::new() } else { message.extra_keys().to_vec() };
-        let Some(dead) = message.readdressed(name, key.unwrap_or_else(|| message.routing_key()))
-        else {
+        // Whoever is behind an exchange knows keys and no topics (mqtt.md X-03).
+        let by_topic = key.is_none() && exchange != FILTERS && is_by_topic(message);
+        let translated = by_topic.then(|| key_of_topic(message.routing_key(), self.dots));
+        let own = translated.as_deref().unwrap_or_else(|| message.routing_key());
+        let Some(dead) = message.readdressed(name, key.unwrap_or(own)) else {
             return;
         };
         if exchange.is_empty() {

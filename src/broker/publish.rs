@@ -7,6 +7,7 @@ use super::Broker;
 use super::clockwork::Waiting;
 use super::connections::Entered;
 use super::mail::{Mail, PendingId, Picks, Reported};
+use super::meeting::own_topic;
 use super::pending::{Pending, Report, Unrouted};
 use super::queue::{Enqueued, dead_letter};
 use super::reply;
@@ -16,6 +17,8 @@ use crate::auth::Access;
 use crate::command::{Entity, Now, Publish, Published, Refusal};
 use crate::ids::{ChannelId, ConnectionId, ExchangeId, QueueId, ShardId, VhostId};
 use crate::message::Message;
+use crate::properties::TOPICS;
+use crate::subscriber::FILTERS;
 use crate::value::Value;
 
 impl Broker {
@@ -50,8 +53,9 @@ impl Broker {
             return Err(Refusal::Unavailable("connection is closing".into()));
         };
         let plain = publish.extra_keys.is_empty() && publish.hidden_keys.is_empty();
-        let cached =
-            plain && entry.route.fits(publish.exchange, publish.routing_key, self.revision);
+        let reader = self.readers.get(usize::from(publish.traits.protocol.0)).copied();
+        let to = (publish.exchange, publish.routing_key);
+        let cached = plain && entry.route.fits_all(to, self.revision, (reader, publish.properties));
         if cached && let Some((queue, name)) = entry.route.route.only_queue() {
             // The commonest message of all: one queue of this shard, the route known.
             let Some(message) = message_of(name, publish, now) else {
@@ -139,6 +143,11 @@ impl Broker {
         let keys = std::iter::once(publish.routing_key).chain(more);
         self.permit_keys(entered, Access::Write, publish.exchange, keys)?;
         let reader = self.readers.get(usize::from(publish.traits.protocol.0)).copied();
+        if publish.exchange == TOPICS
+            && let Some(topic) = own_topic(reader, publish.properties)
+        {
+            self.permit_keys(entered, Access::Write, FILTERS, [&*topic])?;
+        }
         if exchange.bindings.delays() {
             let headers = LazyHeaders::new(reader, publish.properties);
             let delay = super::exchange::Headers::headers(&headers).get("x-delay");
@@ -462,7 +471,14 @@ impl Broker {
         let same = keys.is_none()
             && picks.is_none()
             && cache.route.exchange == Some(exchange)
-            && cache.fits("", message.routing_key(), self.revision);
+            && cache.fits_all(
+                ("", message.routing_key()),
+                self.revision,
+                (
+                    self.readers.get(usize::from(message.traits().protocol.0)).copied(),
+                    message.properties(),
+                ),
+            );
         if !same {
             cache.forget();
             cache.route.clear();

@@ -29,6 +29,7 @@ const MOVER: Protocol = Protocol {
     properties: PropertyReader {
         headers: |_| crate::value::Table::default(),
         property: |_, _| None,
+        topic: |_| None,
         neutral: |_| crate::properties::Properties::default(),
     },
 };

@@ -37,14 +37,16 @@ pub(crate) const RECEIPTS: u16 = 9;
 /// whether it is retained (1), virtual host and session, the message.
 pub(crate) const WILL: u16 = 10;
 
+/// As [`HANDED_OUT`], exactly; and nobody takes messages of the queue until one of those says more.
+pub(crate) const RESTS: u16 = 11;
 /// A [`MESSAGE`] that is to come exactly once: whose it is, then the same.
-pub(crate) const MESSAGE_OF: u16 = 11;
+pub(crate) const MESSAGE_OF: u16 = 12;
 /// A use of a number has ended, see `origin`.
-pub(crate) const ENDED: u16 = 12;
+pub(crate) const ENDED: u16 = 13;
 /// A number was open at the start and still is, see `origin`.
-pub(crate) const OPEN: u16 = 13;
+pub(crate) const OPEN: u16 = 14;
 /// The uses of this shard in this boot that are over, see `origin`.
-pub(crate) const LINE: u16 = 14;
+pub(crate) const LINE: u16 = 15;
 
 /// When a will is due whose client is connected.
 pub(crate) const PARKED: u64 = u64::MAX;
@@ -122,6 +124,8 @@ pub(crate) enum Saying<'a> {
     Returned { queue: QueueUid, position: u64, count: u32 },
     /// See [`HANDED_OUT`].
     HandedOut { queue: QueueUid, below: u64 },
+    /// See [`RESTS`].
+    Rests { queue: QueueUid, below: u64 },
     /// See [`DEFINITION`].
     Definition(&'a [u8]),
     /// See [`DELAYED`]; `message` is for [`read_message`].
@@ -172,7 +176,7 @@ pub(crate) fn write_returned(queue: QueueUid, position: u64, count: u32, out: &m
     out.extend_from_slice(&count.to_le_bytes());
 }
 
-/// Writes a [`HANDED_OUT`].
+/// Writes a [`HANDED_OUT`] or a [`RESTS`].
 pub(crate) fn write_handed_out(queue: QueueUid, below: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&queue.0.to_le_bytes());
     out.extend_from_slice(&below.to_le_bytes());
@@ -259,6 +263,7 @@ pub(crate) fn read(kind: u16, group: u16, payload: &[u8]) -> Option<Saying<'_>> 
             count: cursor.u32()?,
         },
         HANDED_OUT => Saying::HandedOut { queue: QueueUid(cursor.u64()?), below: cursor.u64()? },
+        RESTS => Saying::Rests { queue: QueueUid(cursor.u64()?), below: cursor.u64()? },
         DEFINITION => return Some(Saying::Definition(cursor.0)),
         DELAYED => {
             let (position, due_wall_ms) = (cursor.u64()?, cursor.u64()?);

@@ -58,6 +58,8 @@ pub(crate) struct Remains {
     pub(crate) segments: Vec<FoundSegment>,
     pub(crate) counts: BTreeMap<u64, u32>,
     pub(crate) handed_below: u64,
+    /// That is exact: nobody took more.
+    pub(crate) rests: bool,
     /// Positions that their consumer has, some of them of messages that are gone.
     pub(crate) received: BTreeSet<u64>,
     /// Numbers of messages that its client has published.
@@ -163,10 +165,11 @@ impl Recovery {
     }
 
     /// The process before this one was not stopped in order: what was noted of deliveries may lack
-    /// the last of them, so a million messages more count as having been out. To be
-    /// shown as delivered before when it was not is allowed, the other way round is not.
+    /// the last of them, so a million messages more count as having been out, but for queues that
+    /// nobody took messages of. To be shown as delivered before when it was not is allowed, the other
+    /// way round is not.
     pub fn assume_deliveries(&mut self) {
-        for remains in self.queues.values_mut() {
+        for remains in self.queues.values_mut().filter(|remains| !remains.rests) {
             let mut left = UNNOTED_MAX;
             let mut seen = remains.handed_below;
             for segment in &remains.segments {
@@ -315,18 +318,7 @@ impl Recovery {
                 self.found(place, image.slice_ref(message), Some(&origin), boot);
                 self.last_body = Some((head.lsn, image.slice_ref(message), Some(origin)));
             }
-            Some(Saying::Again { place, of }) => match self.last_body.take() {
-                Some((lsn, octets, origin)) if lsn == of => {
-                    self.found(place, octets.clone(), origin.as_ref(), boot);
-                    self.last_body = Some((lsn, octets, origin));
-                }
-                // Its message is in a file that was left: so it is elsewhere too.
-                other if self.first_lsn.is_some_and(|first| of < first) => self.last_body = other,
-                other => {
-                    self.last_body = other;
-                    self.report.lost += 1;
-                }
-            },
+            Some(Saying::Again { place, of }) => self.again(place, of, boot),
             Some(Saying::Ended(ended)) => {
                 self.numbers.ended(&ended);
                 if ended.held {
@@ -351,6 +343,12 @@ impl Recovery {
                 let remains = self.remains(queue);
                 // An orderly stop says less than the step before it.
                 remains.handed_below = below;
+                remains.rests = false;
+            }
+            Some(Saying::Rests { queue, below }) => {
+                let remains = self.remains(queue);
+                remains.handed_below = below;
+                remains.rests = true;
             }
             Some(Saying::Definition(octets)) => {
                 self.define(octets, &format!("log of shard {shard}"));
@@ -381,6 +379,19 @@ impl Recovery {
                 head.lsn.0, head.kind
             )),
         }
+    }
+
+    fn again(&mut self, place: Place, of: Lsn, boot: u64) {
+        let last = self.last_body.take();
+        match &last {
+            Some((lsn, octets, origin)) if *lsn == of => {
+                self.found(place, octets.clone(), origin.as_ref(), boot);
+            }
+            // Its message is in a file that was left: so it is elsewhere too.
+            Some(_) | None if self.first_lsn.is_some_and(|first| of < first) => {}
+            Some(_) | None => self.report.lost += 1,
+        }
+        self.last_body = last;
     }
 
     fn found(&mut self, place: Place, octets: Bytes, origin: Option<&Origin>, boot: u64) {

@@ -10,7 +10,7 @@ use crate::broker::slots::{SlotId, Slots};
 use crate::broker::topic_tree::{Syntax, TopicTree};
 use crate::ids::{ConnectionId, ConsumerId, QueueId, VhostId};
 use crate::message::Message;
-use crate::properties::{is_by_topic, topic_of_key};
+use crate::properties::is_by_topic;
 use crate::subscriber::{Assurance, FilterName, Lasts, SessionLimits, Subscription, address};
 
 /// A session in the table of its shard.
@@ -135,12 +135,16 @@ impl Subscriptions {
     }
 
     /// Whether a message that asks for it is stored.
-    pub(super) fn store_it(&self, message: &Message) -> bool {
+    pub(super) fn store_it(
+        &self,
+        message: &Message,
+        topic_of: impl FnOnce(&Message) -> Option<String>,
+    ) -> bool {
         let Some(tree) = &self.stored else { return self.storing > 0 };
         if is_by_topic(message) {
             return any(tree, message.routing_key());
         }
-        topic_of_key(message.routing_key()).is_some_and(|topic| any(tree, &topic))
+        topic_of(message).is_some_and(|topic| any(tree, &topic))
     }
 
     /// As a member of the group with this address.
@@ -349,8 +353,9 @@ mod tests {
             let to = |exchange: &str, key: &str| {
                 Message::new(exchange.into(), key, traits, b"", Body::Slice(b""), 0).unwrap()
             };
-            let stored = self.store_it(&to(FILTERS, topic));
-            assert_eq!(stored, self.store_it(&to(TOPICS, &topic.replace('/', "."))));
+            let named = |_: &Message| Some(topic.to_owned());
+            let stored = self.store_it(&to(FILTERS, topic), |_| None);
+            assert_eq!(stored, self.store_it(&to(TOPICS, &topic.replace('/', ".")), named));
             stored
         }
     }

@@ -31,6 +31,7 @@ mod durability;
 mod groups;
 mod later;
 mod meeting;
+mod meeting_model;
 mod pressure;
 mod restart;
 mod retained;

@@ -88,7 +88,12 @@ pub const PROTOCOL: Protocol = Protocol {
     port: |config| config.amqp.port,
     recognises,
     start: |peer| Box::new(session::Amqp::new(peer)),
-    properties: PropertyReader { headers, property, neutral: foreign::neutral },
+    properties: PropertyReader {
+        headers,
+        property,
+        topic: foreign::topic,
+        neutral: foreign::neutral,
+    },
 };
 
 /// Any header of AMQP is ours: who speaks another version of it is answered with the one we speak

@@ -33,6 +33,7 @@
 //! | a publish that is not allowed, version 3 | acknowledge or close | 3.1.1 closes, 3.1 acknowledges (V-041) |
 //! | a filter that is refused, version 3.1 | no code for it | granted, and nothing comes (mqtt.md 2.2) |
 //! | PUBACK for QoS 2 and the like | | 0x82, closed (abuse row 70) |
+//! | reason strings | if the client does not forbid them | only to clients that ask for them; the log has all |
 //! | PUBREC, PUBREL of what is not out | 0x92 or nothing said | 0x92 (abuse row 70); nothing to a negative PUBREC |
 //! | a property of another packet | 0x81 by its chapter 2.2.2.2, 0x82 by others | 0x81 |
 //! | control characters in texts | may close | they are text |
@@ -107,6 +108,7 @@ pub const PROTOCOL: Protocol = Protocol {
     properties: PropertyReader {
         headers: foreign::headers,
         property: foreign::property,
+        topic: |_| None,
         neutral: foreign::neutral,
     },
 };

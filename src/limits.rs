@@ -114,8 +114,8 @@ pub const SHARDS_MAX: u16 = 256;
 
 /// Longest that a publish which would reach nobody waits for other shards to catch up with their
 /// sockets: a shard that is there answers within its turn on the core, one that has ended never.
-/// Arbitrary: many slices of a crowded core.
-pub const CATCH_UP_MS_MAX: u64 = 100;
+/// Arbitrary: many slices of a core that many threads want.
+pub const CATCH_UP_MS_MAX: u64 = 1_000;
 
 /// Groups that queues are spread over; fixed when the data directory is made.
 pub const GROUPS_MAX: u32 = 65_536;

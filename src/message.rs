@@ -258,6 +258,8 @@ pub struct PropertyReader {
     pub headers: fn(&[u8]) -> crate::value::Table,
     /// A property by its neutral name (`message_id`, `correlation_id`, `timestamp` ...).
     pub property: fn(&[u8], &str) -> Option<crate::value::Value>,
+    /// The topic that a block names, whatever the key is.
+    pub topic: fn(&[u8]) -> Option<Box<str>>,
     /// The block in no protocol's words.
     pub neutral: fn(&[u8]) -> crate::properties::Properties,
 }

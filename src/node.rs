@@ -226,7 +226,7 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
     let limit = |n: u32| if n == 0 { usize::MAX } else { n as usize };
     // Without a bound of the operator's there is one of ours all the same.
     let bound = |n: u64, usual: u64| if n == 0 { usual } else { n };
-    let broker = Broker::new(Setup {
+    let mut broker = Broker::new(Setup {
         shard: shard.id(),
         placement: plan.placement,
         vhosts: plan.vhosts.clone(),
@@ -248,6 +248,7 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
         storage: Some(plan.storage.clone()),
         durabilities: main.durability_vhosts.clone(),
     });
+    broker.set_dots(config.mqtt.topic_translation.dots());
     let logins = Logins { users: plan.users.clone(), limiter: LoginLimiter::new() };
     let driver = match Driver::start(&shard, u32::from(shard.id().0), &plan.root) {
         Ok(driver) => driver,
@@ -298,6 +299,7 @@ fn readers() -> Vec<crate::message::PropertyReader> {
     let nothing = crate::message::PropertyReader {
         headers: |_| crate::value::Table::default(),
         property: |_, _| None,
+        topic: |_| None,
         neutral: |_| crate::properties::Properties::default(),
     };
     let highest = PROTOCOLS.iter().map(|p| usize::from(p.tag.0)).max().unwrap_or_default();

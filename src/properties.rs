@@ -14,25 +14,44 @@ pub const TOPICS: &str = "amq.topic";
 /// What stands before the name of a queue where a topic is wanted (mqtt.md X-07).
 pub const QUEUES: &str = "$q/";
 
+/// What becomes of a dot within a level of a topic that becomes a key (mqtt.md X-03).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dots {
+    /// It stays, as in RabbitMQ, and cannot be told from a slash afterwards.
+    #[default]
+    Kept,
+    /// It is written `%2E`.
+    Escaped,
+}
+
 /// The queue that a topic or a filter stands for.
 #[inline]
 pub fn queue_of(name: &str) -> Option<&str> {
     name.strip_prefix(QUEUES).filter(|queue| !queue.is_empty())
 }
 
+/// What stands before the name of an exchange and a topic where a topic is wanted (mqtt.md X-08).
+pub const EXCHANGES: &str = "$exchange/";
+
+/// The exchange and the topic that a topic stands for.
+pub fn exchange_of(name: &str) -> Option<(&str, &str)> {
+    let (exchange, topic) = name.strip_prefix(EXCHANGES)?.split_once('/')?;
+    (!exchange.is_empty() && !topic.is_empty()).then_some((exchange, topic))
+}
+
 /// Where answers go, as a topic, if it is given by a queue's name or a key. What the broker itself
 /// has named is a queue: its keys begin otherwise.
-pub fn topic_of_answers(key: &str) -> Option<String> {
+pub fn topic_of_answers(key: &str, dots: Dots) -> Option<String> {
     const NAMED: [&str; 2] = ["amq.gen-", "amq.rabbitmq.reply-to."];
     if NAMED.iter().any(|prefix| key.starts_with(prefix)) {
         return Some(format!("{QUEUES}{key}"));
     }
-    topic_of_key(key)
+    topic_of_key(key, dots)
 }
 
 /// The other way round.
-pub fn key_of_answers(topic: &str) -> String {
-    queue_of(topic).map_or_else(|| key_of_topic(topic), str::to_owned)
+pub fn key_of_answers(topic: &str, dots: Dots) -> String {
+    queue_of(topic).map_or_else(|| key_of_topic(topic, dots), str::to_owned)
 }
 
 /// What a publisher says besides the fields that the broker reads itself (persistence, priority,
@@ -53,22 +72,30 @@ pub struct Properties {
     pub content_type: Option<Box<[u8]>>,
     /// Where answers should go: a topic.
     pub response_topic: Option<Box<str>>,
+    /// The same as a key or a queue's name, where no topic is given.
+    pub response_key: Option<Box<str>>,
     /// Goes with the answer, any octets.
     pub correlation: Option<Box<[u8]>>,
     /// Headers and user properties, in order; names may repeat.
     pub pairs: Vec<(Box<str>, Value)>,
 }
 
-/// A topic as a routing key: `/` becomes `.` (mqtt.md X-03, as RabbitMQ does it: a dot in a level
-/// cannot be told from a slash afterwards, which is why the exact topic goes along).
-pub fn key_of_topic(topic: &str) -> String {
-    topic.replace('/', ".")
+/// A topic as a routing key: `/` becomes `.` (mqtt.md X-03). The exact topic goes along with the
+/// message, since a dot that is kept does not come back.
+pub fn key_of_topic(topic: &str, dots: Dots) -> String {
+    match dots {
+        Dots::Kept => topic.replace('/', "."),
+        Dots::Escaped => topic.replace('.', "%2E").replace('/', "."),
+    }
 }
 
 /// A routing key as a topic (mqtt.md X-04). `None`: there is no such topic.
-pub fn topic_of_key(key: &str) -> Option<String> {
+pub fn topic_of_key(key: &str, dots: Dots) -> Option<String> {
     let impossible = key.is_empty() || key.contains(['+', '#', '\0']);
-    (!impossible).then(|| key.replace('.', "/"))
+    (!impossible).then(|| match dots {
+        Dots::Kept => key.replace('.', "/"),
+        Dots::Escaped => key.replace('.', "/").replace("%2E", "."),
+    })
 }
 
 /// Whether the exchange that a message names has topics for keys.
@@ -142,10 +169,18 @@ mod tests {
     /// X-03, X-04
     #[test]
     fn keys_and_topics_are_translated_by_their_separators() {
-        assert_eq!(key_of_topic("a/b//c.d"), "a.b..c.d");
-        assert_eq!(topic_of_key("a.b..*").as_deref(), Some("a/b//*"));
+        assert_eq!(key_of_topic("a/b//c.d", Dots::Kept), "a.b..c.d");
+        assert_eq!(topic_of_key("a.b..*", Dots::Kept).as_deref(), Some("a/b//*"));
+        assert_eq!(topic_of_key("a%2Eb", Dots::Kept).as_deref(), Some("a%2Eb"));
+        for topic in ["a/b//c.d", "/.", "..", "a.b/\u{fc}"] {
+            let key = key_of_topic(topic, Dots::Escaped);
+            assert_eq!(topic_of_key(&key, Dots::Escaped).as_deref(), Some(topic), "{key}");
+        }
+        assert_eq!(key_of_topic("a.b/c", Dots::Escaped), "a%2Eb.c");
         for impossible in ["", "a.+", "#", "a\0"] {
-            assert_eq!(topic_of_key(impossible), None, "{impossible:?}");
+            for dots in [Dots::Kept, Dots::Escaped] {
+                assert_eq!(topic_of_key(impossible, dots), None, "{impossible:?}");
+            }
         }
     }
 
@@ -157,12 +192,12 @@ mod tests {
             ("amq.rabbitmq.reply-to.x", "$q/amq.rabbitmq.reply-to.x"),
             ("answers.here", "answers/here"),
         ] {
-            assert_eq!(topic_of_answers(key).as_deref(), Some(topic));
-            assert_eq!(key_of_answers(topic), key);
+            assert_eq!(topic_of_answers(key, Dots::Kept).as_deref(), Some(topic));
+            assert_eq!(key_of_answers(topic, Dots::Kept), key);
         }
-        assert_eq!(key_of_answers("$q/jobs/x"), "jobs/x");
-        assert_eq!(key_of_answers("$q/"), "$q.");
-        assert_eq!(topic_of_answers("a.#"), None);
+        assert_eq!(key_of_answers("$q/jobs/x", Dots::Kept), "jobs/x");
+        assert_eq!(key_of_answers("$q/", Dots::Kept), "$q.");
+        assert_eq!(topic_of_answers("a.#", Dots::Kept), None);
     }
 
     #[test]

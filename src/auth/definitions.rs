@@ -10,11 +10,10 @@ use serde_json::{Map, Value};
 
 use super::password::PasswordHash;
 use super::permission::{Pattern, Permission};
-use super::topic::{TOPICS, TopicPermission, TopicRules};
+use super::topic::{TopicPermission, TopicRules};
 use super::user::{User, Users};
 use crate::config::{self, Config};
 use crate::limits::{DEFINITIONS_BYTES_MAX, NAME_BYTES_MAX};
-use crate::subscriber::FILTERS;
 
 /// The vhost that always exists.
 const ROOT_VHOST: &str = "/";
@@ -102,7 +101,7 @@ pub fn load(config: &Config) -> Result<Directory, DefinitionsError> {
     // Without it somebody could tell who exists, and that is all.
     let mut secret = [0; 16];
     let _ = getrandom::fill(&mut secret);
-    let users = directory.users.with_topic_rules(rules, config.mqtt.allow_anonymous);
+    let users = directory.users.with_topic_rules(rules, config.mqtt.allows_anonymous());
     directory.users = users.with_secret(secret);
     Ok(directory)
 }
@@ -187,13 +186,10 @@ impl Draft {
             let grant = grant(entry).map_err(|e| format!("permissions[{index}]: {e}"))?;
             draft.permissions.push((index, grant));
         }
-        let mut of_other_exchanges = 0;
         for (index, entry) in entries(root, "topic_permissions")? {
             let grant = topic_grant(entry);
-            match grant.map_err(|e| format!("topic_permissions[{index}]: {e}"))? {
-                Some((user, topics)) => draft.topic_permissions.push((index, user, topics)),
-                None => of_other_exchanges += 1,
-            }
+            let (user, topics) = grant.map_err(|e| format!("topic_permissions[{index}]: {e}"))?;
+            draft.topic_permissions.push((index, user, topics));
         }
         draft.not_loaded = root
             .iter()
@@ -201,10 +197,6 @@ impl Draft {
             .map(|(key, part)| (key.as_str().into(), entry_count(part)))
             .filter(|(_, count)| *count > 0)
             .collect();
-        if of_other_exchanges > 0 {
-            let part = "topic_permissions of other exchanges than amq.topic".into();
-            draft.not_loaded.push((part, of_other_exchanges));
-        }
         Ok(draft)
     }
 
@@ -322,13 +314,13 @@ fn grant(entry: &Map<String, Value>) -> Result<Grant, String> {
     })
 }
 
-/// The user, and what is narrowed. `None`: of an exchange whose keys are not looked at.
-fn topic_grant(entry: &Map<String, Value>) -> Result<Option<(Box<str>, TopicPermission)>, String> {
+/// The user, and what is narrowed.
+fn topic_grant(entry: &Map<String, Value>) -> Result<(Box<str>, TopicPermission), String> {
     let (user, vhost) = (name(entry, "user")?, name(entry, "vhost")?);
     let (write, read) = (text(entry, "write")?, text(entry, "read")?);
-    let permission = TopicPermission::parse(&user, &vhost, write, read)?;
-    let exchange = text(entry, "exchange")?;
-    Ok([TOPICS, FILTERS].contains(&exchange).then_some((user, permission)))
+    let at = (&*vhost, text(entry, "exchange")?);
+    let permission = TopicPermission::parse(&user, at, write, read)?;
+    Ok((user, permission))
 }
 
 #[cfg(test)]

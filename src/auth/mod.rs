@@ -47,6 +47,15 @@ pub enum Resource<'a> {
         /// Its name.
         name: &'a str,
     },
+    /// A key with which somebody publishes to an exchange of topics, or binds to it.
+    Key {
+        /// Its vhost.
+        vhost: &'a str,
+        /// The exchange.
+        exchange: &'a str,
+        /// The routing or binding key.
+        key: &'a str,
+    },
     /// A topic that a client publishes to, or a filter that it subscribes to.
     Topic {
         /// Its vhost.
@@ -66,6 +75,23 @@ pub enum Denied {
     #[error("access to vhost '{vhost}' refused for user '{user}'")]
     Vhost {
         /// The vhost.
+        vhost: Box<str>,
+        /// The login name.
+        user: Box<str>,
+    },
+    /// A topic permission or a rule does not let the key through.
+    #[error(
+        "{access} access to topic '{key}' in exchange '{exchange}' in vhost '{vhost}' refused for \
+         user '{user}'"
+    )]
+    Key {
+        /// write or read.
+        access: &'static str,
+        /// The routing or binding key.
+        key: Box<str>,
+        /// The exchange.
+        exchange: Box<str>,
+        /// Its vhost.
         vhost: Box<str>,
         /// The login name.
         user: Box<str>,
@@ -112,6 +138,18 @@ pub fn authorise(
     resource: Resource<'_>,
 ) -> Result<(), Denied> {
     let (kind, vhost, name) = match resource {
+        Resource::Key { vhost, exchange, key } => {
+            if topic::allows_key(identity, access, (vhost, exchange), key) {
+                return Ok(());
+            }
+            return Err(Denied::Key {
+                access: access.name(),
+                key: key.into(),
+                exchange: exchange.into(),
+                vhost: vhost.into(),
+                user: identity.name().into(),
+            });
+        }
         Resource::Exchange { vhost, name: "" } => ("exchange", vhost, DEFAULT_EXCHANGE),
         // One right for both: they carry the same messages.
         Resource::Exchange { vhost, name: FILTERS } => ("exchange", vhost, topic::TOPICS),
@@ -120,7 +158,7 @@ pub fn authorise(
         Resource::Topic { vhost, name, client: _ } => ("topic", vhost, name),
     };
     let is_allowed = match resource {
-        Resource::Exchange { .. } | Resource::Queue { .. } => {
+        Resource::Exchange { .. } | Resource::Queue { .. } | Resource::Key { .. } => {
             identity.permission(vhost).is_some_and(|p| p.allows(access, name))
         }
         Resource::Topic { vhost, name, client } => {

@@ -13,6 +13,7 @@ use super::acl::{Acl, Node, Who};
 use super::permission::{Access, Pattern};
 use super::user::Identity;
 use crate::config::TopicTranslation;
+use crate::subscriber::FILTERS;
 
 /// What permissions call the exchange of topics, as in RabbitMQ (mqtt.md I-01).
 pub(super) const TOPICS: &str = "amq.topic";
@@ -36,10 +37,11 @@ impl Default for TopicRules {
     }
 }
 
-/// Topic permissions of one user in one virtual host.
+/// Topic permissions of one user for one exchange of a virtual host.
 #[derive(Debug, Clone)]
 pub struct TopicPermission {
     vhost: Box<str>,
+    exchange: Box<str>,
     write: TopicPattern,
     read: TopicPattern,
 }
@@ -49,18 +51,38 @@ impl TopicPermission {
     ///
     /// # Errors
     /// Which one is no regular expression, and why.
-    pub fn parse(user: &str, vhost: &str, write: &str, read: &str) -> Result<Self, String> {
+    pub fn parse(
+        user: &str,
+        (vhost, exchange): (&str, &str),
+        write: &str,
+        read: &str,
+    ) -> Result<Self, String> {
         let pattern = |kind: &str, text| {
             TopicPattern::parse(text, user, vhost).map_err(|e| format!("'{kind}': {e}"))
         };
         let (write, read) = (pattern("write", write)?, pattern("read", read)?);
-        Ok(Self { vhost: vhost.into(), write, read })
+        Ok(Self { vhost: vhost.into(), exchange: common_name(exchange).into(), write, read })
+    }
+
+    /// Whether it is the one for this exchange.
+    pub fn is_for(&self, vhost: &str, exchange: &str) -> bool {
+        *self.vhost == *vhost && *self.exchange == *common_name(exchange)
+    }
+
+    /// The same place as another.
+    pub fn replaces(&self, other: &Self) -> bool {
+        self.is_for(&other.vhost, &other.exchange)
     }
 
     /// Where it holds.
     pub fn vhost(&self) -> &str {
         &self.vhost
     }
+}
+
+/// Both exchanges of topics carry the same messages, so they have one right.
+fn common_name(exchange: &str) -> &str {
+    if exchange == FILTERS { TOPICS } else { exchange }
 }
 
 /// A pattern with its variables. What stands for them is taken as it is: a client that calls itself
@@ -82,6 +104,15 @@ impl TopicPattern {
                 .map(|_| Self::PerClient(text.into()));
         }
         Pattern::parse(&text).map(Self::Fixed)
+    }
+
+    /// For who is no client of topics: as in RabbitMQ nothing stands for the client id then, so
+    /// what asks for one matches nothing.
+    fn matches(&self, key: &str) -> bool {
+        match self {
+            Self::Fixed(pattern) => pattern.matches(key),
+            Self::PerClient(_) => false,
+        }
     }
 
     fn of_client(&self, client: &str) -> Pattern {
@@ -142,7 +173,8 @@ impl TopicRights {
                     !rules.check_permissions || permission.allows(access, TOPICS)
                 })
         };
-        let permission = identity.topic_permission(vhost).filter(|_| rules.check_permissions);
+        let permission =
+            identity.topic_permission(vhost, TOPICS).filter(|_| rules.check_permissions);
         Self {
             client: client.into(),
             // The first virtual host is what others call no mountpoint.
@@ -235,6 +267,63 @@ impl KeyRights {
         topic.clone_into(known);
         *allowed.insert(self.write.matches(key))
     }
+}
+
+/// Whether who publishes by keys, or binds by them, may do so at an exchange of topics: topic
+/// permissions of that exchange as in RabbitMQ, and where subscribers are met the ACL file, which is
+/// asked for all that the key may stand for (mqtt.md X-13).
+pub(super) fn allows_key(
+    identity: &Identity,
+    access: Access,
+    (vhost, exchange): (&str, &str),
+    key: &str,
+) -> bool {
+    let is_filters = exchange == FILTERS;
+    let rules = identity.topic_rules();
+    let permitted = identity.topic_permission(vhost, exchange).is_none_or(|permission| {
+        let mut of_topic = String::new();
+        if is_filters {
+            write_key(key, rules.translation, &mut of_topic);
+        }
+        let key = if is_filters { &*of_topic } else { key };
+        match access {
+            Access::Configure => false,
+            Access::Write => permission.write.matches(key),
+            Access::Read => permission.read.matches(key),
+        }
+    });
+    let Some(acl) = rules.acl.as_ref().filter(|_| common_name(exchange) == TOPICS) else {
+        return permitted;
+    };
+    let topic = match (is_filters, access) {
+        (true, _) => key.to_owned(),
+        (false, Access::Read) => widest_filter(key),
+        (false, Access::Configure | Access::Write) => key.replace('.', "/"),
+    };
+    let own = identity.login_name().and_then(|user| acl.of_user(user));
+    let mountpoint = if vhost == "/" { "" } else { vhost };
+    let who = Who { user: identity.login_name(), client: "", mountpoint };
+    permitted && acl.allows(access, &topic, own.as_deref(), who)
+}
+
+/// A filter for topics that matches at least what a binding key does: of `#` before the end no filter
+/// tells, so it stands for all that begins as the key does.
+fn widest_filter(key: &str) -> String {
+    let mut filter = String::with_capacity(key.len());
+    for (n, word) in key.split('.').enumerate() {
+        if n > 0 {
+            filter.push('/');
+        }
+        match word {
+            "#" => {
+                filter.push('#');
+                return filter;
+            }
+            "*" => filter.push('+'),
+            _ => filter.push_str(word),
+        }
+    }
+    filter
 }
 
 /// The routing key of a topic, or the binding key of a filter (mqtt.md I-02, X-03).

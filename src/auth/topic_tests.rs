@@ -38,7 +38,7 @@ fn rights(users: &Users) -> TopicRights {
 
 fn with_topics(write: &str, read: &str) -> Users {
     let mut users = users(".*", ".*");
-    let permission = TopicPermission::parse("u.1", "/", write, read).unwrap();
+    let permission = TopicPermission::parse("u.1", ("/", TOPICS), write, read).unwrap();
     assert!(users.permit_topics("u.1", permission));
     users
 }
@@ -93,7 +93,8 @@ fn a_dot_within_a_level_is_kept_apart_when_it_is_escaped() {
 #[test]
 fn variables_stand_for_user_vhost_and_client_as_they_are_written() {
     let mut users = users(".*", ".*");
-    let permission = TopicPermission::parse("u.1", "/", "^{vhost}$", "^{client_id}\\.").unwrap();
+    let permission =
+        TopicPermission::parse("u.1", ("/", TOPICS), "^{vhost}$", "^{client_id}\\.").unwrap();
     assert!(users.permit_topics("u.1", permission));
     let rights = rights(&users);
     assert!(rights.allows_subscribe("c.1/x") && !rights.allows_subscribe("cx1/x"));
@@ -109,13 +110,15 @@ fn variables_stand_for_user_vhost_and_client_as_they_are_written() {
 #[test]
 fn topic_permissions_hold_in_their_own_vhost_and_the_later_ones_count() {
     let mut users = with_topics("^a$", "");
-    let parse = |vhost: &str, write: &str| TopicPermission::parse("u.1", vhost, write, "").unwrap();
+    let parse = |vhost: &str, write: &str| {
+        TopicPermission::parse("u.1", (vhost, TOPICS), write, "").unwrap()
+    };
     assert!(users.permit_topics("u.1", parse("other", "^b$")));
     assert!(rights(&users).allows_publish("a") && !rights(&users).allows_publish("b"));
     assert!(users.permit_topics("u.1", parse("/", "^c$")));
     assert!(rights(&users).allows_publish("c") && !rights(&users).allows_publish("a"));
     assert!(!users.permit_topics("nobody", parse("/", "")));
-    let wrong = TopicPermission::parse("u", "/", ".*", "({client_id}").unwrap_err();
+    let wrong = TopicPermission::parse("u", ("/", TOPICS), ".*", "({client_id}").unwrap_err();
     assert!(wrong.starts_with("'read': "), "{wrong}");
 }
 
@@ -184,4 +187,50 @@ fn the_one_decision_answers_for_topics_and_for_the_exchange_of_filters() {
     let filters = Resource::Exchange { vhost: "/", name: FILTERS };
     assert!(authorise(&identity, Access::Write, filters).is_ok());
     assert!(authorise(&identity, Access::Read, filters).is_err());
+}
+
+/// mqtt.md X-13; the rest as RabbitMQ has it.
+#[test]
+fn keys_at_exchanges_of_topics_have_rights_of_their_own() {
+    let mut users = users(".*", ".*");
+    let permission = |exchange: &str, write: &str, read: &str| {
+        TopicPermission::parse("u.1", ("/", exchange), write, read).unwrap()
+    };
+    assert!(users.permit_topics("u.1", permission(TOPICS, "^out\\.{username}", "^in\\.")));
+    assert!(users.permit_topics("u.1", permission("mine", "{client_id}", "")));
+    let may = |users: &Users, access, exchange, key| {
+        authorise(&login(users), access, Resource::Key { vhost: "/", exchange, key }).is_ok()
+    };
+    for (exchange, key, write, read) in [
+        (TOPICS, "out.u.1", true, false),
+        (TOPICS, "in.#", false, true),
+        (FILTERS, "out/u.1", true, false),
+        (FILTERS, "in/a", false, true),
+        ("mine", "x", false, false),
+        ("other", "x", true, true),
+    ] {
+        assert_eq!(may(&users, Access::Write, exchange, key), write, "{exchange} {key}");
+        assert_eq!(may(&users, Access::Read, exchange, key), read, "{exchange} {key}");
+    }
+    let denied = Resource::Key { vhost: "/", exchange: TOPICS, key: "secret" };
+    assert_eq!(
+        authorise(&login(&users), Access::Write, denied).unwrap_err().to_string(),
+        "write access to topic 'secret' in exchange 'amq.topic' in vhost '/' refused for user 'u.1'"
+    );
+    let users =
+        self::users(".*", ".*").with_topic_rules(rules(Some("topic a/+\ntopic b/#")), false);
+    for (exchange, key, write, read) in [
+        (TOPICS, "a.b", true, true),
+        (TOPICS, "a.*", false, true),
+        (TOPICS, "a.#", false, false),
+        (TOPICS, "b.#.c", false, true),
+        (TOPICS, "#.b", false, false),
+        (FILTERS, "a/+", false, true),
+        ("other", "#", true, true),
+    ] {
+        assert_eq!(may(&users, Access::Read, exchange, key), read, "{exchange} {key}");
+        if !key.contains(['*', '#', '+']) || exchange == "other" {
+            assert_eq!(may(&users, Access::Write, exchange, key), write, "{exchange} {key}");
+        }
+    }
 }

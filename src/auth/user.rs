@@ -104,8 +104,8 @@ impl Identity {
         self.member.origin != Origin::Directory
     }
 
-    pub(super) fn topic_permission(&self, vhost: &str) -> Option<&TopicPermission> {
-        self.member.topic_permissions.iter().find(|p| p.vhost() == vhost)
+    pub(super) fn topic_permission(&self, vhost: &str, exchange: &str) -> Option<&TopicPermission> {
+        self.member.topic_permissions.iter().find(|p| p.is_for(vhost, exchange))
     }
 
     pub(super) fn topic_rules(&self) -> &TopicRules {
@@ -215,11 +215,11 @@ impl Users {
         self
     }
 
-    /// Gives a user topic permissions; of one vhost the last count. False: there is no such user.
+    /// Gives a user topic permissions; of one exchange the last count. False: there is no such user.
     pub fn permit_topics(&mut self, user: &str, permission: TopicPermission) -> bool {
         let Some(member) = self.by_name.get_mut(user) else { return false };
         let all = &mut Arc::make_mut(member).topic_permissions;
-        all.retain(|p| p.vhost() != permission.vhost());
+        all.retain(|p| !permission.replaces(p));
         all.push(permission);
         true
     }

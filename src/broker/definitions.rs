@@ -22,6 +22,8 @@ use ringmq_shards::log::QueueUid;
 use ringmq_shards::log::ids::FILE_BOOT_SHIFT;
 
 use super::mail::ExchangeSpec;
+use super::queue::session;
+use super::subscriber::keep::LEAVING;
 use crate::value::Table;
 
 /// What a durable exchange is called in records: one that is deleted and declared again has
@@ -83,6 +85,13 @@ pub(crate) struct QueueDefinition {
     pub(crate) kind: Box<str>,
     pub(crate) auto_delete: bool,
     pub(crate) arguments: Table,
+}
+
+impl QueueDefinition {
+    /// Its session is over and its name free for another: it is there until it is empty.
+    pub(crate) fn is_leaving(&self) -> bool {
+        *self.kind == *session::NAME && self.arguments.get(LEAVING).is_some()
+    }
 }
 
 /// A binding of a durable queue to a durable exchange.

@@ -9,35 +9,38 @@ use std::rc::Rc;
 
 use super::Broker;
 use super::mail::Reported;
-use super::publish::{Report, more_keys};
+use super::pending::Report;
+use super::publish::more_keys;
 use super::retained::is_topic;
 use super::route::RouteCache;
 use crate::command::{Now, Publish, Published, Refusal};
 use crate::ids::{ChannelId, ConnectionId, ExchangeId, VhostId};
-use crate::properties::{TOPICS, key_of_topic, topic_of_key};
+use crate::message::{Message, PropertyReader};
+use crate::properties::{Dots, TOPICS, key_of_topic, topic_of_key};
 use crate::subscriber::{FILTERS, GROUPS, Keep};
 
 /// Longest key that clients of exchanges can be shown (mqtt.md X-03).
 const KEY_BYTES_MAX: usize = 255;
 
-/// The other exchange, and what a key is called there.
+/// The other exchange, and what a key is there.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Meeting {
     pub(super) with: ExchangeId,
-    translate: fn(&str) -> Option<String>,
+    pub(super) there: There,
 }
 
-impl Meeting {
-    /// The key as it is spelled at the other exchange; `None`: it does not exist there.
-    pub(super) fn translate(self, key: &str) -> Option<String> {
-        (self.translate)(key)
-    }
+/// What keys are at the other exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum There {
+    /// Words between slashes; a message may name its topic itself.
+    Topics,
+    /// Words between dots.
+    Keys,
 }
 
-fn key(topic: &str) -> Option<String> {
-    // Topics of the server's own are for those who name them (mqtt.md X-05).
-    let stays = topic.starts_with('$') || topic.len() > KEY_BYTES_MAX;
-    (!stays).then(|| key_of_topic(topic))
+/// The topic that a message names itself, if it is one (mqtt.md X-04).
+pub(super) fn own_topic(reader: Option<PropertyReader>, properties: &[u8]) -> Option<Box<str>> {
+    (reader?.topic)(properties).filter(|topic| is_topic(topic))
 }
 
 impl Broker {
@@ -47,12 +50,44 @@ impl Broker {
         let (Some(topics), Some(filters)) = (id(TOPICS), id(FILTERS)) else { return };
         let groups = id(GROUPS);
         if let Some(entry) = self.exchanges.get_mut(&topics) {
-            entry.meeting = Some(Meeting { with: filters, translate: topic_of_key });
+            entry.meeting = Some(Meeting { with: filters, there: There::Topics });
         }
         if let Some(entry) = self.exchanges.get_mut(&filters) {
-            entry.meeting = Some(Meeting { with: topics, translate: key });
+            entry.meeting = Some(Meeting { with: topics, there: There::Keys });
             entry.groups = groups;
         }
+    }
+
+    /// Topics become keys and keys topics so.
+    pub fn dots(&self) -> Dots {
+        self.dots
+    }
+
+    /// To be said before anything is published.
+    pub fn set_dots(&mut self, dots: Dots) {
+        self.dots = dots;
+    }
+
+    fn translated_topic(&self, topic: &str) -> Option<String> {
+        // Topics of the server's own are for those who name them (mqtt.md X-05).
+        if topic.starts_with('$') || topic.len() > KEY_BYTES_MAX {
+            return None;
+        }
+        Some(key_of_topic(topic, self.dots)).filter(|key| key.len() <= KEY_BYTES_MAX)
+    }
+
+    /// The key as it is spelled at the other exchange; `None`: it does not exist there.
+    pub(super) fn translate(&self, there: There, key: &str) -> Option<String> {
+        match there {
+            There::Topics => topic_of_key(key, self.dots),
+            There::Keys => self.translated_topic(key),
+        }
+    }
+
+    /// What a message is called among subscribers.
+    pub(super) fn topic_of(&self, message: &Message) -> Option<String> {
+        let own = own_topic(self.reader_of(message), message.properties());
+        own.map_or_else(|| topic_of_key(message.routing_key(), self.dots), |own| Some(own.into()))
     }
 
     /// Publishes what becomes the retained message of this topic as well, whatever its key and exchange

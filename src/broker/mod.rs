@@ -26,6 +26,7 @@ mod interest;
 pub(crate) mod mail;
 mod meeting;
 mod owner;
+mod pending;
 pub mod placement;
 mod post;
 mod publish;
@@ -64,19 +65,20 @@ use self::calls::Call;
 use self::connections::{Connection, Entered};
 use self::mail::{CallId, Mail, PendingId};
 use self::owner::{Footprint, QueueEntry};
+use self::pending::Pending;
 use self::placement::Placement;
 use self::post::Post;
-use self::publish::Pending;
 use self::queue::{Effect, QueueDefaults};
 use self::route::{RouteCache, Scratch};
 use self::slots::Slots;
 use self::subscriber::apart::check_groups;
+use self::subscriber::once::Onces;
 use self::subscriber::session::Sessions;
 use self::subscriber::wills::Wills;
 use self::topology::{ExchangeEntry, KEEPER};
 use self::vhost::Vhost;
 use crate::auth::{self, Access, Resource};
-use crate::command::{Answer, Command, Entity, Now, Refusal};
+use crate::command::{Answer, Command, Entity, Event, Now, Refusal};
 use crate::durability::Durability;
 use crate::ids::{
     ChannelId, ChannelRef, ConnectionId, ConnectionRef, ConsumerKey, ExchangeId, QueueId, ShardId,
@@ -84,6 +86,7 @@ use crate::ids::{
 };
 use crate::limits;
 use crate::message::PropertyReader;
+use crate::properties::Dots;
 use crate::subscriber::FILTERS;
 use crate::value::Value;
 
@@ -191,16 +194,20 @@ pub struct Broker {
     sessions: Sessions,
     retained: retained::Retained,
     wills: Wills,
+    onces: Onces,
 
     dirty: Vec<QueueId>,
     effects: VecDeque<(QueueId, VhostId, Effect)>,
     effects_now: Vec<Effect>,
     unneeded: Vec<deliver::UnneededHere>,
     ready: Vec<ConnectionId>,
+    /// Lists of events without an owner.
+    spare_events: Vec<Vec<Event>>,
     expired: Vec<clockwork::Alarm>,
     scratch: Scratch,
     /// Walks over exchanges so far.
     walks: u64,
+    dots: Dots,
     no_name: Rc<str>,
     last_name: Rc<str>,
     seed: u64,
@@ -268,14 +275,17 @@ impl Broker {
             delayed: clockwork::Delayed::default(),
             sessions: Sessions::default(),
             wills: Wills::default(),
+            onces: Onces::default(),
             dirty: Vec::new(),
             effects: VecDeque::new(),
             effects_now: Vec::new(),
             unneeded: Vec::new(),
             ready: Vec::new(),
+            spare_events: Vec::new(),
             expired: Vec::new(),
             scratch: Scratch::default(),
             walks: 0,
+            dots: Dots::default(),
             last_name: no_name.clone(),
             no_name,
             seed: u64::from_le_bytes(seed) | 1,
@@ -437,13 +447,14 @@ impl Broker {
                 }
                 permit(Configure, Exchange, name)
             }
-            Command::BindExchange { source, destination, .. }
-            | Command::UnbindExchange { source, destination, .. } => {
+            Command::BindExchange { source, destination, key, .. }
+            | Command::UnbindExchange { source, destination, key, .. } => {
                 if source.is_empty() || destination.is_empty() {
                     return Err(Refusal::DefaultExchange);
                 }
                 permit(Write, Exchange, destination)?;
-                permit(Read, Exchange, source)
+                permit(Read, Exchange, source)?;
+                self.permit_keys(entered, Read, source, [&**key])
             }
             Command::DeclareQueue { name, passive, arguments, .. } => {
                 if *passive {
@@ -462,13 +473,14 @@ impl Broker {
             }
             Command::DeleteQueue { name, .. } => permit(Configure, Queue, name),
             Command::PurgeQueue { name } => permit(Read, Queue, name),
-            Command::BindQueue { queue, exchange, .. }
-            | Command::UnbindQueue { queue, exchange, .. } => {
+            Command::BindQueue { queue, exchange, key, .. }
+            | Command::UnbindQueue { queue, exchange, key, .. } => {
                 if exchange.is_empty() {
                     return Err(Refusal::DefaultExchange);
                 }
                 permit(Write, Queue, queue)?;
-                permit(Read, Exchange, exchange)
+                permit(Read, Exchange, exchange)?;
+                self.permit_keys(entered, Read, exchange, [&**key])
             }
             Command::Consume(consume) => permit(Read, Queue, &consume.queue),
             Command::Get { queue, .. } => permit(Read, Queue, queue),

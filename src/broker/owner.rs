@@ -15,6 +15,7 @@ use super::mail::{BindingSpec, CallId, ExchangeSpec, Mail, PlainAnswer};
 use super::queue::arguments::BadArgument;
 use super::queue::{Effect, Queue, QueueSpec};
 use super::storage::queues::NewStore;
+use super::subscriber::leave::Leaving;
 use super::subscriber::session::SessionId;
 use super::topology::RESERVED_PREFIX;
 use crate::auth::Access;
@@ -42,6 +43,8 @@ pub(super) struct QueueEntry {
     pub(super) gets: Gets,
     /// Whose messages it keeps, if it is a session's.
     pub(super) session: Option<SessionId>,
+    /// It was a session's, and what is left in it goes to others.
+    pub(super) leaving: Option<Box<Leaving>>,
 }
 
 /// What a connection left on an owner: its queues with consumers, and its exclusive ones.
@@ -297,6 +300,7 @@ impl Broker {
             timer_ms: None,
             gets: Gets::default(),
             session: None,
+            leaving: None,
         };
         let full = || Refusal::LimitReached("queue limit is reached".into());
         let id = self.queues.insert(entry).ok_or_else(full)?;
@@ -337,7 +341,7 @@ impl Broker {
         (if_unused, if_empty): (bool, bool),
         now: Now,
     ) {
-        let id = match self.ordinary(at, vhost, name, Access::Configure) {
+        let id = match self.usable(at, vhost, name) {
             Ok(id) => id,
             // Deleting what is not there is done already (amqp.md P36).
             Err(Refusal::NotFound(..)) => {
@@ -366,7 +370,7 @@ impl Broker {
         let lasting = entry.uid.is_some();
         let then = Then::Answer { to: at, answer: Answer::Removed { messages } };
         if let Some(call) = self.open_call(then) {
-            self.delete_queue(id, call, None);
+            self.delete_asked(id, call, now);
             if lasting {
                 self.hold_definitions(call);
             }
@@ -383,7 +387,9 @@ impl Broker {
         leaving: Option<ConnectionRef>,
     ) {
         let Some(mut entry) = self.queues.remove(id) else { return };
-        if let Some(names) = self.vhosts.get_mut(entry.vhost.0 as usize) {
+        if let Some(names) = self.vhosts.get_mut(entry.vhost.0 as usize)
+            && entry.leaving.is_none()
+        {
             names.queues.remove(entry.queue.name());
         }
         self.revision += 1;

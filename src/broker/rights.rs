@@ -7,10 +7,13 @@ use std::rc::Rc;
 
 use super::Broker;
 use super::connections::Entered;
-use crate::auth::{Access, TopicRights, Users};
+use crate::auth::{self, Access, Resource, TopicRights, Users};
 use crate::command::{Entity, Event, Refusal};
 use crate::ids::ConnectionId;
 use crate::subscriber::FILTERS;
+
+/// The type of exchanges whose keys are topics to topic permissions.
+const TOPIC: &str = "topic";
 
 impl Broker {
     /// The connection opens the session of this client.
@@ -90,6 +93,32 @@ impl Broker {
         self.permit(entered, Access::Write, Entity::Queue, queue)
     }
 
+    /// Whether somebody may publish to an exchange with these keys, or bind to it by them. Only those of
+    /// topics ask. Topics of a client with a session are asked for one by one: [`Self::permit_topic`].
+    pub(super) fn permit_keys<'a>(
+        &self,
+        entered: &Entered,
+        access: Access,
+        exchange: &str,
+        keys: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), Refusal> {
+        let id = self.exchange_id(entered.vhost, exchange);
+        // One that is not known here may be one.
+        let kind = id.and_then(|id| self.exchanges.get(&id)).map_or(TOPIC, |entry| entry.kind);
+        if kind != TOPIC && (exchange != FILTERS || entered.topics.is_some()) {
+            return Ok(());
+        }
+        let vhost = &*entered.vhost_name;
+        for key in keys {
+            let resource = Resource::Key { vhost, exchange, key };
+            auth::authorise(&entered.identity, access, resource).map_err(|_| {
+                let (exchange, key) = (exchange.into(), key.into());
+                Refusal::KeyRefused { access: access.name(), exchange, key }
+            })?;
+        }
+        Ok(())
+    }
+
     fn permit_filters(&self, connection: ConnectionId, access: Access) -> Result<(), Refusal> {
         let entered = self.connections.get(connection).and_then(|c| c.entered.as_ref());
         let entered = entered.ok_or_else(|| refused(access))?;
@@ -110,8 +139,12 @@ impl Broker {
                         Rc::new(TopicRights::of(&identity, &entered.vhost_name, old.client()))
                     });
                     (entered.identity, entered.topics) = (identity, topics);
+                    self.review_will(connection);
                 }
-                None => self.tell(connection, Event::Close { reason: "the user is gone".into() }),
+                None => {
+                    self.forget_will(connection);
+                    self.tell(connection, Event::Close { reason: "the user is gone".into() });
+                }
             }
         }
     }

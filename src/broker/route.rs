@@ -10,9 +10,10 @@ use super::exchange::canonical::mix;
 use super::exchange::found::Found;
 use super::exchange::shard_set::ShardSet;
 use super::exchange::{Headers, Routed};
+use super::meeting::{Meeting, There, own_topic};
 use crate::ids::{ExchangeId, QueueId, QueueRef, ShardId, VhostId};
 use crate::limits;
-use crate::message::{Message, PropertyReader};
+use crate::message::{Message, PropertyReader, ProtocolTag};
 use crate::value::{Table, Value};
 
 /// Where a message goes, as one shard sees it.
@@ -36,6 +37,8 @@ pub(super) struct Route {
     pub(super) choice: Option<u64>,
     /// Queues of other shards that may or may not exist (default exchange).
     pub(super) by_name: Vec<(ShardId, Box<str>)>,
+    /// It holds for messages that do not name their topic themselves.
+    pub(super) names_topic: bool,
 }
 
 /// Where copies of a message for groups go.
@@ -61,6 +64,7 @@ impl Default for Route {
             groups: None,
             choice: None,
             by_name: Vec::new(),
+            names_topic: false,
         }
     }
 }
@@ -76,6 +80,7 @@ impl Route {
         self.groups = None;
         self.choice = None;
         self.by_name.clear();
+        self.names_topic = false;
     }
 
     /// Nobody takes it.
@@ -126,6 +131,19 @@ fn same(a: &str, b: &str) -> bool {
 impl RouteCache {
     pub(super) fn fits(&self, exchange: &str, key: &str, revision: u64) -> bool {
         self.revision == revision && same(&self.key, key) && same(&self.exchange, exchange)
+    }
+
+    /// [`Self::fits`] for a message with these properties.
+    pub(super) fn fits_all(
+        &self,
+        (exchange, key): (&str, &str),
+        revision: u64,
+        readers: &[PropertyReader],
+        (protocol, properties): (ProtocolTag, &[u8]),
+    ) -> bool {
+        let reader = || readers.get(usize::from(protocol.0)).copied();
+        self.fits(exchange, key, revision)
+            && !(self.route.names_topic && own_topic(reader(), properties).is_some())
     }
 
     pub(super) fn forget(&mut self) {
@@ -237,9 +255,9 @@ impl Broker {
                 key_only &= !self.pick_members(groups, &routed, under, route);
             }
             if let Some(meeting) = exchange.meeting.filter(|_| !under)
-                && self.has_bindings(meeting.with)
-                && let Some(key) = meeting.translate(subject.key)
+                && let Some((key, by_key)) = self.meet(meeting, subject, route)
             {
+                key_only &= by_key;
                 translated = Some(key);
                 scratch.open.push((meeting.with, hops, true));
             }
@@ -277,6 +295,30 @@ impl Broker {
         }
         self.scratch = scratch;
         key_only
+    }
+
+    /// The key at the other exchange, and whether it follows from the key alone. `None`: nobody is
+    /// there, or the message does not exist there.
+    fn meet(
+        &self,
+        meeting: Meeting,
+        subject: &Subject<'_>,
+        route: &mut Route,
+    ) -> Option<(String, bool)> {
+        if !self.has_bindings(meeting.with) {
+            return None;
+        }
+        let own = match meeting.there {
+            There::Topics => {
+                route.names_topic = true;
+                own_topic(subject.reader, subject.properties)
+            }
+            There::Keys => None,
+        };
+        match own {
+            Some(own) => Some((own.into(), false)),
+            None => self.translate(meeting.there, subject.key).map(|key| (key, true)),
+        }
     }
 
     /// Picks a member of each group of this exchange that matches; false: none does.

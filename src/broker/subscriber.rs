@@ -4,7 +4,9 @@
 
 pub(in crate::broker) mod apart;
 mod groups;
-mod keep;
+pub(in crate::broker) mod keep;
+pub(in crate::broker) mod leave;
+pub(in crate::broker) mod once;
 mod open;
 mod put;
 mod receipts;
@@ -25,8 +27,9 @@ impl Broker {
         Some(self.placement.owner(vhost, queue))
     }
 
-    /// Keeps the number of a message that the session has published, before its publisher is told
-    /// that it has arrived: also after a restart it is known as a repetition. With a `seq`
+    /// Keeps the number of a message that the session has published and nobody took, before its
+    /// publisher is told: also after a restart it is known as a repetition. That of any other is kept
+    /// with it, see [`crate::command::Once`]. With a `seq`
     /// [`crate::command::Event::Stored`] follows where the answer is [`Published::Pending`]. The
     /// number is durable no sooner than what the session has published before on this shard.
     pub fn hold_receipt(
@@ -77,15 +80,9 @@ impl Broker {
         self.wait_until_kept((connection, channel), seq)
     }
 
-    /// Whether a number that the session holds is durable no sooner than every message that was
-    /// published before, wherever that went: then nobody need wait for both.
-    pub fn receipts_follow(&mut self, connection: ConnectionId) -> bool {
-        self.placement.shards() == 1 && self.syncs_receipts(connection)
-    }
-
     /// What is published when the connection goes, or the node dies, before this is called with
-    /// `None`. Whether the connection may publish it is judged now; the connection has opened its
-    /// session. It is logged without anybody waiting for the disk.
+    /// `None`. Before the connection has opened its session it is kept with that, durable before
+    /// the answer, if the client may publish it; later without anybody waiting for the disk.
     pub fn set_will(&mut self, connection: ConnectionId, will: Option<&Will<'_>>, now: Now) {
         self.keep_will(connection, will, now);
     }

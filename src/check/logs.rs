@@ -15,17 +15,22 @@ use crate::broker::definitions::Definition;
 use crate::broker::entry::{self, Saying};
 
 /// The kinds of records, and what people call them.
-pub(super) const KINDS: [(u16, &str); 10] = [
+pub(super) const KINDS: [(u16, &str); 15] = [
     (entry::MESSAGE, "messages"),
     (entry::AGAIN, "copies"),
     (entry::SETTLED, "settlements"),
     (entry::RETURNED, "returns"),
     (entry::HANDED_OUT, "deliveries"),
+    (entry::RESTS, "rests"),
     (entry::DEFINITION, "definitions"),
     (entry::DELAYED, "delayed"),
     (entry::RECEIVED, "received"),
     (entry::RECEIPTS, "receipts"),
     (entry::WILL, "wills"),
+    (entry::MESSAGE_OF, "messages"),
+    (entry::ENDED, "receipts"),
+    (entry::OPEN, "open"),
+    (entry::LINE, "lines"),
 ];
 
 /// The log files of one shard and boot.
@@ -183,6 +188,7 @@ fn is_understood(record: &Record<'_>) -> bool {
     match entry::read(record.head.kind, group, record.payload) {
         Some(
             Saying::Message { message, .. }
+            | Saying::MessageOf { message, .. }
             | Saying::Delayed { message, .. }
             | Saying::Will { message, .. },
         ) => entry::read_message(message, &mut |name| Rc::from(name)).is_some(),
@@ -192,8 +198,12 @@ fn is_understood(record: &Record<'_>) -> bool {
             | Saying::Settled(_)
             | Saying::Returned { .. }
             | Saying::HandedOut { .. }
+            | Saying::Rests { .. }
             | Saying::Received { .. }
-            | Saying::Receipts { .. },
+            | Saying::Receipts { .. }
+            | Saying::Ended(_)
+            | Saying::Open(_)
+            | Saying::Line(_),
         ) => true,
         None => false,
     }

@@ -1,12 +1,13 @@
 //! Section `[mqtt]` as types: what sessions, listeners and the retained store read.
 //!
 //! Each field is one declaration in `mqtt_settings`, which has its sentence and its bounds; here
-//! stand its unit and what its special values mean. May import `config::listeners`.
+//! stand its unit and what its special values mean. May import `config::listeners` and `properties`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::listeners::{Listener, ListenerAddress, Transport};
+use crate::properties::Dots;
 
 /// Section `[mqtt]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +113,8 @@ pub struct Mqtt {
     pub retained_bytes_max: u64,
     /// How topics and routing keys become each other.
     pub topic_translation: TopicTranslation,
+    /// A publish to `$exchange/<name>/<topic>` goes to that exchange.
+    pub publish_to_exchanges: bool,
 
     /// A client id of version 3 may have several connections at a time.
     pub allow_multiple_sessions: bool,
@@ -137,6 +140,8 @@ impl Mqtt {
                 address,
                 max_connections: self.max_connections,
                 max_connection_rate: None,
+                max_connection_lifetime_s: None,
+                allow_anonymous: None,
                 mountpoint: self.mountpoint.clone(),
                 allowed_protocol_versions: self.allowed_protocol_versions,
             });
@@ -153,6 +158,12 @@ impl Mqtt {
         }
         all.extend(self.named_listeners.iter().cloned());
         all
+    }
+
+    /// Whether clients without a user name are welcome anywhere.
+    pub fn allows_anonymous(&self) -> bool {
+        let named = || self.named_listeners.iter().any(|l| l.allow_anonymous == Some(true));
+        self.allow_anonymous || named()
     }
 
     /// Whether a named listener has this port on our address, or on an address that includes it or
@@ -221,6 +232,7 @@ impl Mqtt {
             retained_messages_max: 0,
             retained_bytes_max: 0,
             topic_translation: TopicTranslation::Rabbitmq,
+            publish_to_exchanges: false,
             allow_multiple_sessions: false,
             queue_deliver_mode: DeliverMode::Fanout,
             coordinate_registrations: false,
@@ -296,13 +308,23 @@ pub enum SharedPolicy {
     PreferShard,
 }
 
-/// How a topic becomes a routing key and back (mqtt.md X-03).
+/// How a topic becomes a routing key and back (mqtt.md X-03): [`crate::properties::Dots`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TopicTranslation {
     /// A slash becomes a dot and a dot a slash: one within a level does not come back.
     Rabbitmq,
     /// A dot within a level is written `%2E`.
     Escaped,
+}
+
+impl TopicTranslation {
+    /// In the broker's words.
+    pub const fn dots(self) -> Dots {
+        match self {
+            Self::Rabbitmq => Dots::Kept,
+            Self::Escaped => Dots::Escaped,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -416,7 +416,14 @@ pub(super) const MQTT: &[Setting] = &[
             },
             "rabbitmq or escaped",
         ),
-        "How topics become routing keys of AMQP: a/b to a.b, and a dot within a level is lost (rabbitmq) or written %2E (escaped).",
+        "How topics become routing keys of AMQP: a/b to a.b, and a dot within a level stays a dot (rabbitmq) or is written %2E (escaped). Header x-mqtt-topic has the exact topic, both ways.",
+    ),
+    Setting::new(
+        "mqtt",
+        "publish_to_exchanges",
+        "off",
+        Field::Switch(|c| &mut c.mqtt.publish_to_exchanges),
+        "Clients may publish to $exchange/<name>/<topic>: to that exchange of AMQP, with the topic as routing key, if they may write to it.",
     ),
     Setting::new(
         "mqtt",

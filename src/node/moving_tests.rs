@@ -23,12 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const MOVER: Protocol = Protocol {
     name: "mover",
     tag: ProtocolTag(200),
-    port: |_| 0,
+    listeners: |_, _| Vec::new(),
+    web_names: &[],
     recognises: |_| Recognised::Yes,
     start: |peer| Box::new(Mover { peer, is_connected: false }),
     properties: PropertyReader {
         headers: |_| crate::value::Table::default(),
         property: |_, _| None,
+        topic: |_| None,
         neutral: |_| crate::properties::Properties::default(),
     },
 };

@@ -81,7 +81,7 @@ impl Replay {
 
     /// What is there after the last record. Bindings whose exchange or queue is not there go (those
     /// of what was deleted stand in no other record), and so does the older one of two with the
-    /// same name, which only a damaged log can hold.
+    /// same name, which only a damaged log can hold; queues that are leaving have no name.
     pub(crate) fn finish(self) -> Catalogue {
         let Self { mut exchanges, mut links, mut queues, mut bindings, .. } = self;
         let before = exchanges.len() + links.len() + queues.len() + bindings.len();
@@ -89,9 +89,11 @@ impl Replay {
         let names = exchanges.values().map(|e| (name_of(&e.vhost, &e.spec.name), e.uid));
         let latest: HashMap<_, _> = names.collect();
         exchanges.retain(|uid, e| latest.get(&name_of(&e.vhost, &e.spec.name)) == Some(uid));
-        let names = queues.values().map(|q| (name_of(&q.vhost, &q.name), q.uid));
-        let latest: HashMap<_, _> = names.collect();
-        queues.retain(|uid, q| latest.get(&name_of(&q.vhost, &q.name)) == Some(uid));
+        let names = queues.values().filter(|q| !q.is_leaving());
+        let latest: HashMap<_, _> = names.map(|q| (name_of(&q.vhost, &q.name), q.uid)).collect();
+        queues.retain(|uid, q| {
+            q.is_leaving() || latest.get(&name_of(&q.vhost, &q.name)) == Some(uid)
+        });
         let is_exchange = |vhost: &str, at: &NamedExchange| {
             if at.uid.is_predeclared() {
                 return is_predeclared(&at.name);

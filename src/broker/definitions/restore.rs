@@ -137,10 +137,13 @@ impl Broker {
                 timer_ms: None,
                 gets: Gets::default(),
                 session: None,
+                leaving: None,
             };
             let Some(id) = self.queues.insert(entry) else { continue };
             debug_assert_eq!(id, place, "the place the other shards expect");
-            if let Some(names) = self.vhosts.get_mut(vhost.0 as usize) {
+            if let Some(names) = self.vhosts.get_mut(vhost.0 as usize)
+                && !queue.is_leaving()
+            {
                 names.queues.insert(queue.name.clone(), id);
             }
             restored.queues.push((queue.uid, id));

@@ -47,6 +47,7 @@ use std::rc::Rc;
 
 pub(crate) use deliver::{Fetched, More, OutDelivery, Outlet, Taken};
 pub(crate) use equivalence::Difference;
+pub(crate) use received::Oldest;
 pub(crate) use unsettled::SETTLED_AT_ONCE;
 
 use arguments::{BadArgument, DeliveryLimit, Overflow, QUEUE_TYPE, Settings};

@@ -6,12 +6,26 @@
 use std::rc::Rc;
 
 use super::deliver::{OutDelivery, Outlet, Step};
-use super::store::Read;
+use super::store::{Position, Read};
 use super::unsettled::Unsettled;
 use super::{Effect, Queue};
 use crate::command::Now;
 use crate::ids::DeliveryId;
 use crate::message::{Body, DeathReason, Message, ProtocolTag, Traits};
+
+/// What [`Queue::take_oldest`] finds.
+#[derive(Debug)]
+pub(crate) enum Oldest {
+    Message {
+        at: Position,
+        message: Message,
+        was_out: bool,
+    },
+    /// It has to be read first: ask again after [`Queue::loaded`].
+    Later,
+    /// Nothing is ready.
+    None,
+}
 
 impl Queue {
     /// The consumer has it: it stays out and keeps its credit.
@@ -87,20 +101,28 @@ impl Queue {
         Step::Busy
     }
 
-    /// Takes the oldest ready message out of a queue that is about to go, and tells whether it was
-    /// out; whatever has expired or would have to be read first is passed over.
-    pub(crate) fn take_oldest(&mut self, now: Now) -> Option<(Message, bool)> {
+    /// Takes the oldest ready message out of a queue that is about to go; it lies in the store until
+    /// [`Queue::gone_on`]. What has expired goes where dead messages go.
+    pub(crate) fn take_oldest(&mut self, now: Now, effects: &mut Vec<Effect>) -> Oldest {
         // Ends: every round takes a message out of the queue.
         while let Some(front) = self.front() {
-            let kept = self.store.read(front.position).here();
-            self.pop(front, 0);
-            let Some(kept) = kept else { continue };
-            let expired = self.deadline(&kept).is_some_and(|at| at <= now.mono_ms);
-            if !expired {
-                return Some((kept.message, front.returned.is_some()));
+            let kept = match self.store.read(front.position) {
+                Read::Here(kept) => kept,
+                Read::Later => return Oldest::Later,
+                Read::Gone => {
+                    self.forget_unreadable(front, effects);
+                    continue;
+                }
+            };
+            if self.deadline(&kept).is_some_and(|at| at <= now.mono_ms) {
+                self.kill_ready(front, &kept.message, DeathReason::Expired, now, effects);
+                continue;
             }
+            self.pop(front, kept.message.body().len() as u64);
+            let was_out = front.returned.is_some();
+            return Oldest::Message { at: front.position, message: kept.message, was_out };
         }
-        None
+        Oldest::None
     }
 
     /// Drops the oldest ready message; false when there is none.

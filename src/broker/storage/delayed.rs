@@ -139,16 +139,14 @@ impl Broker {
 
     /// Logs a will that is about to be kept. Without space for it only this process has it: nobody
     /// was promised more.
-    pub(in crate::broker) fn log_will(&self, waiting: &mut Waiting) {
-        let Some(will) = &waiting.will else { return };
-        let Some(vhost) = self.vhosts.get(will.vhost.0 as usize) else { return };
+    pub(in crate::broker) fn log_will(&self, waiting: &mut Waiting) -> Option<Safe> {
+        let will = waiting.will.as_ref()?;
+        let vhost = self.vhosts.get(will.vhost.0 as usize)?;
         let group = self.placement.group(&vhost.name, &will.session);
         let lasting = Lasting { exchange: ExchangeUid::PREDECLARED, group };
-        if self.check_storage().is_ok()
-            && let Some(position) = self.delayed_position()
-        {
-            self.append_delayed(waiting, lasting, position);
-        }
+        self.check_storage().ok()?;
+        let position = self.delayed_position()?;
+        self.append_delayed(waiting, lasting, position)
     }
 
     /// A waiting message is done with.

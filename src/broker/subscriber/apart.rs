@@ -1,13 +1,15 @@
-//! Queues of sessions are for their sessions: clients may look at them and purge them, and that
-//! is all (mqtt.md X-06).
+//! Queues of sessions are for their sessions: clients may look at them, purge them and end the session
+//! by deleting its queue, and that is all (mqtt.md X-06). Who publishes by a queue's name finds none
+//! there.
 //!
 //! May import `owner` and the queue's rules.
 
 use crate::auth::Access;
 use crate::broker::Broker;
+use crate::broker::mail::CallId;
 use crate::broker::queue::arguments::QUEUE_TYPE;
 use crate::broker::queue::{Queue, QueueSpec};
-use crate::command::{Command, Entity, Refusal};
+use crate::command::{Command, Entity, Now, Refusal};
 use crate::ids::{ChannelRef, QueueId, VhostId};
 use crate::subscriber::GROUPS;
 
@@ -54,6 +56,21 @@ impl Broker {
             return Err(Refusal::AccessRefused { access, entity, name });
         }
         Ok(id)
+    }
+
+    /// The queue that messages reach by its name.
+    pub(in crate::broker) fn addressed(&self, vhost: VhostId, name: &str) -> Option<QueueId> {
+        let id = self.queue_id(vhost, name)?;
+        self.queues.get(id).is_some_and(|entry| !entry.queue.kind().of_session).then_some(id)
+    }
+
+    /// A queue is deleted as a client has asked; that of a session with the session, whose connection
+    /// is closed.
+    pub(in crate::broker) fn delete_asked(&mut self, queue: QueueId, call: CallId, now: Now) {
+        match self.queues.get(queue).and_then(|entry| entry.session) {
+            Some(session) => self.dismiss(session, call, now),
+            None => self.delete_queue(queue, call, None),
+        }
     }
 
     /// Whether a client may declare a new queue so.

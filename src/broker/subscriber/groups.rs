@@ -3,20 +3,19 @@
 //! copy that is on its way names the group as its exchange, so that every shard it comes to knows
 //! whom it is for.
 //!
-//! May import `session`, `put`, and of the broker `route`, `mail`, `publish`, `binding`.
+//! May import `session`, `put`, and of the broker `route`, `mail`, `pending`, `binding`.
 
-use super::session::{Session, SessionId};
+use super::session::SessionId;
 use crate::broker::Broker;
-use crate::broker::mail::{CallId, Mail, PendingId};
-use crate::broker::publish::Report;
+use crate::broker::mail::{Mail, PendingId};
+use crate::broker::pending::Report;
 use crate::broker::queue::Enqueued;
-use crate::broker::queue::store::Safe;
 use crate::broker::route::Route;
 use crate::broker::storage::waits::Put;
 use crate::command::Now;
 use crate::ids::{ExchangeId, QueueId, QueueRef, ShardId, VhostId};
 use crate::message::Message;
-use crate::subscriber::{Assurance, GROUPS};
+use crate::subscriber::GROUPS;
 
 impl Broker {
     /// Sends the copies for members of groups; those for other shards count as places of `wanted`.
@@ -30,6 +29,9 @@ impl Broker {
         let mut put = Put::DONE;
         let Some(groups) = &route.groups else { return put };
         for (queue, address) in &groups.picked {
+            if self.has_reached_group(address) {
+                continue;
+            }
             let copy = match &groups.topic {
                 None => Some(message.with(|inner| inner.exchange = address.clone())),
                 Some(topic) => message.readdressed(address.clone(), topic),
@@ -52,6 +54,7 @@ impl Broker {
             return self.enqueue(queue.queue, message, now);
         }
         let to = queue.queue;
+        self.send_origin(queue.shard);
         self.post.send_message(queue.shard, &message, |parcel| Mail::PublishToMember {
             exchange,
             queue: to,
@@ -73,7 +76,7 @@ impl Broker {
         (from, pending): (ShardId, Option<PendingId>),
         now: Now,
     ) -> Option<Put> {
-        if self.queues.get(queue).is_some() {
+        if self.is_member(queue, message.exchange()) {
             return Some(self.enqueue(queue, message, now));
         }
         let wanted =
@@ -84,9 +87,15 @@ impl Broker {
         None
     }
 
+    fn is_member(&self, queue: QueueId, address: &str) -> bool {
+        let id = self.queues.get(queue).and_then(|entry| entry.session);
+        let session = id.and_then(|id| self.sessions.get(id));
+        session.is_some_and(|session| session.subscriptions.of_group(address).is_some())
+    }
+
     /// Whoever is left of the group but for one queue of this shard gets the copy; if nobody is,
     /// nobody does.
-    fn pick_another(
+    pub(super) fn pick_another(
         &mut self,
         (exchange, but): (ExchangeId, QueueId),
         message: Message,
@@ -113,14 +122,9 @@ impl Broker {
     ) -> Enqueued {
         let Some(session) = self.sessions.get(id) else { return Enqueued::Stored };
         let vhost = session.vhost;
+        // Who picked it knew, or has asked whether it still is a member.
         let Some(options) = session.subscriptions.of_group(message.exchange()) else {
-            // It has unsubscribed meanwhile.
-            let Some(exchange) = self.exchange_id(vhost, GROUPS) else { return Enqueued::Stored };
-            let put = self.pick_another((exchange, queue), message, None, now);
-            return match put.safe {
-                Safe::Now => Enqueued::Stored,
-                Safe::Synced(_) | Safe::Written(_) => Enqueued::StoredLater(put.safe),
-            };
+            return Enqueued::Stored;
         };
         let mut to = (queue, id, options.stores());
         // It has left meanwhile: somebody who is here comes first.
@@ -166,33 +170,6 @@ impl Broker {
     ) {
         if let Some(entry) = self.exchanges.get_mut(&exchange) {
             entry.bindings.set_away(queue, away);
-        }
-    }
-
-    /// A member's session ends: what waits for it goes to the others, also what was out, unless it
-    /// was to come exactly once (mqtt.md H-27). What lies in a segment that is not in memory does not.
-    pub(super) fn leave_groups(&mut self, gone: &Session, call: CallId, now: Now) {
-        let Some(queue) = gone.queue.filter(|_| gone.subscriptions.has_groups()) else { return };
-        let Some(exchange) = self.exchange_id(gone.vhost, GROUPS) else { return };
-        for (name, options) in gone.subscriptions.in_groups() {
-            if let Ok(binding) = self.filter_binding(gone.vhost, name, options) {
-                self.take_binding(queue, &binding, call);
-            }
-        }
-        let mut left = Vec::new();
-        if let Some(entry) = self.queues.get_mut(queue) {
-            let before = entry.queue.memory_bytes();
-            while let Some((message, was_out)) = entry.queue.take_oldest(now) {
-                let options = gone.subscriptions.of_group(message.exchange());
-                let once = |o: super::session::Options| o.assurance == Assurance::ExactlyOnce;
-                if options.is_some_and(|options| !(was_out && once(options))) {
-                    left.push(message);
-                }
-            }
-            self.memory.moved(before, entry.queue.memory_bytes());
-        }
-        for message in left {
-            self.pick_another((exchange, queue), message, None, now);
         }
     }
 }

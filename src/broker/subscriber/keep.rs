@@ -22,6 +22,8 @@ const LASTS: &str = "x-lasts";
 const FOREVER: &str = "forever";
 /// When its client left, milliseconds since 1970-01-01 UTC; missing: it is there.
 const LEFT_AT: &str = "x-left-at";
+/// The session is over, and what is left of it goes to others: see `broker::subscriber::leave`.
+pub(in crate::broker) const LEAVING: &str = "x-leaving";
 /// The user it belongs to.
 const USER: &str = "x-user";
 /// How many messages wait at most while the client is away; missing: any number.

@@ -13,6 +13,7 @@ use crate::broker::calls::Then;
 use crate::broker::consumer::NewConsumer;
 use crate::broker::mail::CallId;
 use crate::broker::queue::QueueSpec;
+use crate::broker::queue::store::Safe;
 use crate::command::{Answer, Entity, Event, Now, Refusal};
 use crate::ids::{
     ChannelId, ChannelRef, ConnectionId, ConnectionRef, ConsumerKey, QueueId, VhostId,
@@ -152,10 +153,23 @@ impl Broker {
         if let Some(entry) = self.connections.get_mut(connection) {
             entry.session = Some(id);
         }
+        self.hold_until_attended(id, call);
         // Not for what follows: that the client is here again need not be known after a crash.
         self.hold_definitions(call);
         self.keep_session(id);
+        self.keep_announced_will(connection, (call, now));
         Ok((id, resumed))
+    }
+
+    /// The call is not ended before it is sure to be known that messages of the session may be out:
+    /// until then a crash leaves all that were not out before as such.
+    fn hold_until_attended(&mut self, id: SessionId, call: CallId) {
+        let queue = self.sessions.get(id).and_then(|session| session.queue);
+        let Some(entry) = queue.and_then(|queue| self.queues.get_mut(queue)) else { return };
+        match entry.queue.store_mut().attended() {
+            Safe::Now => {}
+            Safe::Synced(lsn) | Safe::Written(lsn) => self.hold_until_durable(call, lsn),
+        }
     }
 
     fn new_session(
@@ -230,6 +244,9 @@ impl Broker {
         let subscriptions = session.subscriptions.to_vec();
         let entry = session.queue.and_then(|queue| self.queues.get_mut(queue));
         let receipts = entry.map(|entry| entry.queue.store_mut().receipts()).unwrap_or_default();
+        // Of those that are on their way the client hears when they are durable.
+        let on_their_way = session.on_their_way();
+        let receipts = receipts.into_iter().filter(|number| !on_their_way.has(*number)).collect();
         let opened = OpenedSession { resumed, subscriptions, receipts };
         self.answer(to, Answer::SessionOpened(Box::new(opened)));
         self.attach_subscriber(id);
@@ -268,6 +285,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let (connection, consumer) = (session.connection.take(), session.consumer.take());
         session.open = false;
+        session.on_their_way().leave();
         let (Some(connection), Some(queue)) = (connection, session.queue) else { return };
         let Some(entry) = self.queues.get_mut(queue) else { return };
         let before = entry.queue.memory_bytes();
@@ -275,13 +293,14 @@ impl Broker {
         if is_planted(Bug::ForgetReceipts) {
             let store = entry.queue.store_mut();
             for number in store.receipts() {
-                let _ = store.drop_receipt(number);
+                let _later = store.drop_receipt(number);
             }
         }
         entry.queue.take_all_back(now, &mut self.effects_now);
         if let Some(consumer) = consumer {
             entry.queue.remove_consumer(consumer, now, &mut self.effects_now);
         }
+        entry.queue.store_mut().rests();
         self.memory.moved(before, entry.queue.memory_bytes());
         self.queue_effects(queue);
         if consumer.is_some() {
@@ -318,14 +337,30 @@ impl Broker {
         }
     }
 
+    /// A session ends although its connection is there.
+    pub(super) fn dismiss(&mut self, id: SessionId, call: CallId, now: Now) {
+        if let Some(other) = self.sessions.get(id).and_then(|session| session.connection) {
+            if let Some(entry) = self.connections.get_mut(other) {
+                entry.session = None;
+            }
+            self.part(id, now);
+            self.tell(
+                other,
+                Event::Close { reason: "the queue of its session was deleted".into() },
+            );
+        }
+        self.end_session(id, call, now);
+    }
+
     /// The session is over: nothing is left of it. The call ends when all shards know, and when
     /// that is durable if the session was.
     pub(super) fn end_session(&mut self, id: SessionId, call: CallId, now: Now) {
         let Some(gone) = self.sessions.remove(id) else { return };
         self.fire_will(gone.vhost, &gone.name, now);
-        self.leave_groups(&gone, call, now);
         if let Some(queue) = gone.queue {
-            self.delete_queue(queue, call, None);
+            if !self.leave_groups(&gone, call) {
+                self.delete_queue(queue, call, None);
+            }
             if gone.durable {
                 self.hold_definitions(call);
             }

@@ -28,7 +28,8 @@ impl Broker {
             return self.put_in_group((queue, id), message, now);
         }
         let Some(session) = self.sessions.get(id) else { return Enqueued::Stored };
-        let stores = message.traits().persistent && session.subscriptions.store_it(&message);
+        let stores = message.traits().persistent
+            && session.subscriptions.store_it(&message, |message| self.topic_of(message));
         self.put_or_pass((queue, id), message, stores, now)
     }
 

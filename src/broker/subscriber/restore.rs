@@ -6,6 +6,7 @@
 #[cfg(test)]
 use ringmq_shards::log::planted::{Bug, is_planted};
 
+use super::leave::Leaving;
 use super::session::{Options, Session, Subscriptions};
 use crate::broker::Broker;
 use crate::broker::calls::Then;
@@ -28,7 +29,12 @@ impl Broker {
         let all = self.queues.iter().filter(|(_, entry)| entry.queue.kind().of_session);
         let all: Vec<QueueId> = all.map(|(id, _)| id).collect();
         for queue in all {
-            let Some(entry) = self.queues.get(queue) else { continue };
+            let Some(entry) = self.queues.get_mut(queue) else { continue };
+            if let Some(leaving) = Leaving::read(entry.queue.arguments()) {
+                entry.leaving = Some(Box::new(leaving));
+                self.leave_on(queue);
+                continue;
+            }
             let mut session = Session::new(entry.vhost, entry.queue.name());
             session.read_arguments(entry.queue.arguments());
             #[cfg(test)]
@@ -50,6 +56,20 @@ impl Broker {
             }
             self.await_client(id, now);
         }
+    }
+
+    /// A queue whose session was over goes on leaving; the process may have died before it had lost all
+    /// its bindings.
+    fn leave_on(&mut self, queue: QueueId) {
+        let Some(vhost) = self.queues.get(queue).map(|entry| entry.vhost) else { return };
+        let (left, mut bindings) = self.restored_subscriptions(queue, vhost);
+        bindings.extend(
+            left.to_vec()
+                .iter()
+                .filter_map(|left| self.filter_binding(vhost, &left.name, Options::of(left)).ok()),
+        );
+        self.drop_restored(queue, bindings);
+        self.mark_dirty(queue);
     }
 
     /// And what stood there twice as the process died between the new one and the end of the old.

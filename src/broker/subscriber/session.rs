@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::once::OnTheirWay;
 use crate::broker::slots::{SlotId, Slots};
 use crate::broker::topic_tree::{Syntax, TopicTree};
 use crate::ids::{ConnectionId, ConsumerId, QueueId, VhostId};
 use crate::message::Message;
-use crate::properties::{is_by_topic, topic_of_key};
+use crate::properties::is_by_topic;
 use crate::subscriber::{Assurance, FilterName, Lasts, SessionLimits, Subscription, address};
 
 /// A session in the table of its shard.
@@ -134,12 +135,16 @@ impl Subscriptions {
     }
 
     /// Whether a message that asks for it is stored.
-    pub(super) fn store_it(&self, message: &Message) -> bool {
+    pub(super) fn store_it(
+        &self,
+        message: &Message,
+        topic_of: impl FnOnce(&Message) -> Option<String>,
+    ) -> bool {
         let Some(tree) = &self.stored else { return self.storing > 0 };
         if is_by_topic(message) {
             return any(tree, message.routing_key());
         }
-        topic_of_key(message.routing_key()).is_some_and(|topic| any(tree, &topic))
+        topic_of(message).is_some_and(|topic| any(tree, &topic))
     }
 
     /// As a member of the group with this address.
@@ -157,9 +162,9 @@ impl Subscriptions {
         !self.grouped.is_empty()
     }
 
-    pub(super) fn in_groups(&self) -> impl Iterator<Item = (&FilterName, Options)> {
-        let all = self.all.iter().filter(|(name, _)| name.group.is_some());
-        all.map(|(name, options)| (name, *options))
+    /// Those in groups, by their addresses.
+    pub(super) fn groups(&self) -> impl Iterator<Item = (&str, Options)> {
+        self.grouped.iter().map(|(address, options)| (&**address, *options))
     }
 
     pub(super) fn to_vec(&self) -> Vec<Subscription> {
@@ -235,6 +240,8 @@ pub(super) struct Session {
     /// The earliest deadline a timer stands for.
     pub(super) timer_ms: Option<u64>,
     pub(super) subscriptions: Subscriptions,
+    /// What its client has published and has to come exactly once.
+    pub(super) on_their_way: Option<Box<OnTheirWay>>,
 }
 
 impl Session {
@@ -263,7 +270,12 @@ impl Session {
             ends_ms: None,
             timer_ms: None,
             subscriptions: Subscriptions::default(),
+            on_their_way: None,
         }
+    }
+
+    pub(super) fn on_their_way(&mut self) -> &mut OnTheirWay {
+        self.on_their_way.get_or_insert_default()
     }
 
     /// The connection that takes messages now.
@@ -341,8 +353,9 @@ mod tests {
             let to = |exchange: &str, key: &str| {
                 Message::new(exchange.into(), key, traits, b"", Body::Slice(b""), 0).unwrap()
             };
-            let stored = self.store_it(&to(FILTERS, topic));
-            assert_eq!(stored, self.store_it(&to(TOPICS, &topic.replace('/', "."))));
+            let named = |_: &Message| Some(topic.to_owned());
+            let stored = self.store_it(&to(FILTERS, topic), |_| None);
+            assert_eq!(stored, self.store_it(&to(TOPICS, &topic.replace('/', ".")), named));
             stored
         }
     }

@@ -6,6 +6,10 @@
 //!                  └─ set_will(None) ──> taken back <─┘ the client comes back
 //! ```
 //!
+//! A connection sets it before it opens its session, and is told that this is open when the will is
+//! durable; one that is set later is logged without anybody waiting. That it was taken back is not
+//! waited for either: nobody hears of it, so a crash right after may still publish it.
+//!
 //! Both kinds lie among the messages that wait for their time (`broker::clockwork`) and in the log:
 //! after a crash one that was parked waits its delay from the start on. Whether its client may
 //! publish it is judged when it is set and never again.
@@ -21,10 +25,11 @@ use ringmq_shards::log::planted::{Bug, is_planted};
 use crate::auth::Access;
 use crate::broker::Broker;
 use crate::broker::clockwork::Waiting;
-use crate::broker::mail::PendingId;
+use crate::broker::mail::{CallId, PendingId};
+use crate::broker::queue::store::Safe;
 use crate::broker::retained::is_topic;
 use crate::broker::storage::entry::PARKED;
-use crate::command::{Entity, Now};
+use crate::command::{Entity, Now, Refusal};
 use crate::ids::{ConnectionId, ExchangeId, VhostId};
 use crate::message::Message;
 use crate::subscriber::{FILTERS, Keep, Will};
@@ -42,6 +47,14 @@ pub(in crate::broker) struct KeptWill {
     pub(in crate::broker) connection: Option<ConnectionId>,
     /// It has been published; it stays until it is stored where it went.
     pub(in crate::broker) published: bool,
+}
+
+/// A will that no session has yet.
+#[derive(Debug)]
+pub(in crate::broker) struct Words {
+    message: Message,
+    delay_ms: u64,
+    retain: bool,
 }
 
 /// Where the wills of a shard are in its table of waiting messages. One per shard.
@@ -100,28 +113,85 @@ impl Broker {
         if will.is_none() && is_planted(Bug::PublishWithdrawnWill) {
             return;
         }
-        if let Some(number) = self.wills.of_connections.get(&connection).copied() {
-            self.withdraw(number);
-        }
-        if let Some(mut waiting) = will.and_then(|will| self.make_will(connection, will, now)) {
-            self.log_will(&mut waiting);
-            self.keep_waiting(waiting, now);
+        self.forget_will(connection);
+        let words = will.and_then(|will| self.words_of(connection, will, now));
+        let Some(entry) = self.connections.get_mut(connection) else { return };
+        if entry.session.is_none() {
+            entry.will = words;
+        } else if let Some(words) = words {
+            self.park_will(connection, *words, now);
         }
     }
 
-    fn make_will(&self, connection: ConnectionId, will: &Will<'_>, now: Now) -> Option<Waiting> {
-        let entered = self.connections.get(connection)?.entered.as_ref()?;
-        let may = self.permit(entered, Access::Write, Entity::Exchange, FILTERS);
-        if let Err(refusal) = may.and_then(|()| self.permit_topic(connection, will.topic)) {
+    /// A connection has its session: the will that it came with is kept, and the call waits for that
+    /// to be durable. Who is told that the connection is open may rely on it (3.1.2-8 of mqtt.md 2.1).
+    pub(super) fn keep_announced_will(
+        &mut self,
+        connection: ConnectionId,
+        (call, now): (CallId, Now),
+    ) {
+        let words = self.connections.get_mut(connection).and_then(|entry| entry.will.take());
+        let safe = words.and_then(|words| self.park_will(connection, *words, now));
+        if let Some(Safe::Synced(lsn)) = safe {
+            self.hold_until_durable(call, lsn);
+        }
+    }
+
+    fn park_will(&mut self, connection: ConnectionId, words: Words, now: Now) -> Option<Safe> {
+        let mut waiting = self.make_will(connection, words)?;
+        let safe = self.log_will(&mut waiting);
+        self.keep_waiting(waiting, now);
+        safe
+    }
+
+    fn words_of(&self, connection: ConnectionId, will: &Will<'_>, now: Now) -> Option<Box<Words>> {
+        let vhost = self.connections.get(connection)?.entered.as_ref()?.vhost;
+        let (_, name) = self.filters_of(vhost)?;
+        let body = will.body.clone();
+        let message =
+            Message::new(name, will.topic, will.traits, will.properties, body, now.wall_ms)?;
+        Some(Box::new(Words { message, delay_ms: will.delay_ms, retain: will.retain }))
+    }
+
+    /// The rights of a connection's client have changed: what it may not publish any more it does
+    /// not leave behind either. One whose connection is gone stays as it was judged then.
+    pub(in crate::broker) fn review_will(&mut self, connection: ConnectionId) {
+        let Some(number) = self.wills.of_connections.get(&connection).copied() else { return };
+        let waiting = self.delayed.waiting.get(&number);
+        let topic = waiting.map(|waiting| waiting.message.routing_key());
+        let may = topic.map(|topic| self.permit_will(connection, topic));
+        if let Some(Err(refusal)) = may {
+            tracing::info!(?refusal, "a will is not kept any more");
+            self.withdraw(number);
+        }
+    }
+
+    /// The user of a connection is gone: nobody is left who might publish it.
+    pub(in crate::broker) fn forget_will(&mut self, connection: ConnectionId) {
+        if let Some(entry) = self.connections.get_mut(connection) {
+            entry.will = None;
+        }
+        if let Some(number) = self.wills.of_connections.get(&connection).copied() {
+            self.withdraw(number);
+        }
+    }
+
+    fn permit_will(&self, connection: ConnectionId, topic: &str) -> Result<(), Refusal> {
+        let entered = self.connections.get(connection).and_then(|entry| entry.entered.as_ref());
+        if let Some(entered) = entered {
+            self.permit(entered, Access::Write, Entity::Exchange, FILTERS)?;
+        }
+        self.permit_topic(connection, topic)
+    }
+
+    fn make_will(&self, connection: ConnectionId, words: Words) -> Option<Waiting> {
+        let Words { message, delay_ms, retain } = words;
+        if let Err(refusal) = self.permit_will(connection, message.routing_key()) {
             tracing::info!(?refusal, "a will is not kept");
             return None;
         }
         let (vhost, session) = self.session_name_of(connection)?;
-        let (exchange, name) = self.filters_of(vhost)?;
-        let body = will.body.clone();
-        let message =
-            Message::new(name, will.topic, will.traits, will.properties, body, now.wall_ms)?;
-        let (delay_ms, retain) = (will.delay_ms, will.retain);
+        let (exchange, _) = self.filters_of(vhost)?;
         let connection = Some(connection);
         let will = KeptWill { vhost, session, delay_ms, retain, connection, published: false };
         let will = Some(Box::new(will));

@@ -422,5 +422,9 @@ const READER: PropertyReader = PropertyReader {
         Table(text.lines().filter_map(pair).collect())
     },
     property: |_, _| None,
+    topic: |block| {
+        let text = std::str::from_utf8(block).unwrap_or_default();
+        text.lines().find_map(|line| line.strip_prefix("topic=")).map(Into::into)
+    },
     neutral: |_| crate::properties::Properties::default(),
 };

@@ -16,6 +16,7 @@ use super::subscriber::*;
 use super::wills::{HOUR, TOPIC, will};
 use crate::broker::Sizes;
 use crate::command::{Answer, Command, Event, Now};
+use crate::subscriber::Will;
 
 const SEEDS: u64 = 300;
 const CLIENTS: [&str; 4] = ["c0", "c1", "c2", "c3"];
@@ -108,9 +109,17 @@ impl History {
         if self.rng.below(2) == 0 { self.disk.kill() } else { self.disk.crash() }
     }
 
-    fn open(&mut self, c: &mut Cluster, name: &str) -> Option<(Client, bool)> {
+    fn open(
+        &mut self,
+        c: &mut Cluster,
+        name: &str,
+        announced: Option<&Will<'_>>,
+    ) -> Option<(Client, bool)> {
         let open = session(name, HOUR);
         let client = c.connect_at(c.session_home(&open), &identity(".*", ".*", ".*"));
+        if announced.is_some() {
+            c.set_will(client, announced);
+        }
         match ask(c, client, Command::OpenSession(Box::new(open)))? {
             Answer::SessionOpened(opened) => Some((client, !opened.subscriptions.is_empty())),
             other => panic!("{other:?}"),
@@ -121,7 +130,7 @@ impl History {
     fn arrive(&mut self, c: &mut Cluster) -> bool {
         self.clients = [None; CLIENTS.len()];
         self.mourner = None;
-        let Some((client, subscribed)) = self.open(c, "mourner") else { return false };
+        let Some((client, subscribed)) = self.open(c, "mourner", None) else { return false };
         let subscriptions = vec![subscription(TOPIC, LEAST)];
         if !subscribed && ask(c, client, Command::Subscribe { subscriptions }).is_none() {
             return false;
@@ -131,8 +140,12 @@ impl History {
     }
 
     fn connect(&mut self, c: &mut Cluster, n: usize) {
-        let before = c.now;
-        let opened = self.open(c, CLIENTS[n]);
+        let (before, is_early) = (c.now, self.rng.below(2) == 0);
+        let (id, delay_ms) = (self.wills.len() as u64, self.rng.below(DELAY_MAX_MS) as u64);
+        let id = id * CLIENTS.len() as u64 + n as u64;
+        let body = format!("{id} {}", "x".repeat(self.rng.below(2_000)));
+        let will = will(&body, delay_ms);
+        let opened = self.open(c, CLIENTS[n], is_early.then_some(&will));
         assert_eq!(c.now, before, "answers take no time");
         // What waited for this client waits no longer; who knows, if there was no answer.
         let state = if opened.is_some() { State::TakenBack } else { State::Perhaps };
@@ -142,14 +155,18 @@ impl History {
                 (left.state, left.owed) = (state, false);
             }
         }
-        let Some((client, _)) = opened else { return };
-        let (id, delay_ms) = (self.wills.len() as u64, self.rng.below(DELAY_MAX_MS) as u64);
-        let id = id * CLIENTS.len() as u64 + n as u64;
-        let body = format!("{id} {}", "x".repeat(self.rng.below(2_000)));
-        c.set_will(client, Some(&will(&body, delay_ms)));
-        let (state, found_wall_ms) = (State::Parked, None);
-        let left = Left { delay_ms, state, found_wall_ms, owed: false, came: false, over: false };
+        if opened.is_none() && !is_early {
+            return;
+        }
+        // Who was told that the session is open has left it for sure.
+        let owed = is_early && opened.is_some();
+        let state = if opened.is_some() { State::Parked } else { State::Perhaps };
+        let left = Left { delay_ms, state, found_wall_ms: None, owed, came: false, over: false };
         self.wills.insert(id, left);
+        let Some((client, _)) = opened else { return };
+        if !is_early {
+            c.set_will(client, Some(&will));
+        }
         self.clients[n] = Some((client, Some(id)));
     }
 

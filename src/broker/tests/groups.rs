@@ -199,6 +199,32 @@ fn what_an_ending_member_leaves_goes_to_the_others() {
     });
 }
 
+#[test]
+fn a_long_row_goes_on_over_several_turns_while_the_next_session_has_begun() {
+    on_every_node(1, |c| {
+        let (first, _) = c.open(&session("m0", HOUR));
+        c.subscribe(first, "group:g:a/+", LEAST);
+        let publisher = c.connect(1);
+        c.vanish(first);
+        for n in 0..1_000 {
+            assert_eq!(c.fate(publisher, kept("a/b", &n.to_string())), Fate::Stored);
+        }
+        let (second, _) = c.open(&session("m1", HOUR));
+        c.subscribe(second, "group:g:a/+", LEAST);
+        let (first, opened) = c.open(&OpenSession { fresh: true, ..session("m0", HOUR) });
+        assert!(!opened.resumed);
+        c.subscribe(first, "b", LEAST);
+        assert_eq!(c.fate(publisher, kept("b", "new")), Fate::Stored);
+        let mut got = Vec::new();
+        for _ in 0..20 {
+            c.pass(0);
+            got.extend(c.accept_all(second));
+        }
+        assert_eq!((got.len(), numbers(&got).len()), (1_000, 1_000));
+        assert_eq!(c.accept_all(first), ["new"]);
+    });
+}
+
 /// mqtt.md 2.5, 4.8.2-5.
 #[test]
 fn what_is_to_come_exactly_once_and_was_out_ends_with_its_session() {

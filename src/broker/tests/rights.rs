@@ -6,6 +6,7 @@ use super::client::*;
 use super::cluster::{Cluster, identity, on_every_node};
 use crate::auth::password::PasswordHash;
 use crate::auth::permission::{Pattern, Permission};
+use crate::auth::topic::TopicPermission;
 use crate::auth::user::User;
 use crate::auth::{Acl, Identity, TopicRules, Users};
 use crate::command::{Answer, Command, Entity, Event, Publish, Published, Refusal};
@@ -190,12 +191,14 @@ fn a_new_snapshot_of_users_holds_for_connections_that_are_there() {
         let a = c.connect_as(0, &login(&first));
         let at = c.seats[a.0].at.connection;
         c.broker_of(a).know_client(at, "c1");
-        assert_eq!(c.fate(a, publish("amq.topic", "k", "m")), Fate::Stored);
+        assert_eq!(c.fate(a, publish("amq.topic", "a", "m")), Fate::Stored);
         assert_eq!(c.broker_of(a).permit_topic(at, "a"), Ok(()));
         c.broker_of(a).renew_users(&users("^amq.topic$", Some("topic b")));
         let broker = c.broker_of(a);
         assert!(broker.permit_topic(at, "a").is_err() && broker.permit_topic(at, "b").is_ok());
-        assert_eq!(c.fate(a, publish("amq.topic", "k", "m")), Fate::Stored);
+        assert_eq!(c.fate(a, publish("amq.topic", "b", "m")), Fate::Stored);
+        let refused = c.send(a, &publish("amq.topic", "a", "m"));
+        assert!(matches!(refused, Err(Refusal::KeyRefused { .. })), "{refused:?}");
         c.broker_of(a).renew_users(&users("", None));
         assert!(c.broker_of(a).permit_topic(at, "b").is_err());
         let refused = c.send(a, &publish("amq.topic", "k", "m"));
@@ -213,4 +216,54 @@ fn the_connection_of_a_user_who_is_gone_is_closed() {
             matches!(c.events(a), [Event::Close { reason }] if &**reason == "the user is gone")
         );
     });
+}
+
+/// mqtt.md X-13
+#[test]
+fn keys_at_exchanges_of_topics_need_a_right_of_their_own() {
+    on_every_node(1, |c| {
+        let admin = c.connect(0);
+        c.done(admin, exchange("news", "topic", &[]));
+        c.done(admin, exchange("plain", "direct", &[]));
+        c.done(admin, queue("q", &[]));
+        let mut all = users_with_all();
+        for exchange in ["amq.topic", "news"] {
+            let own = TopicPermission::parse("u", ("/", exchange), "^w", "^r").unwrap();
+            assert!(all.permit_topics("u", own));
+        }
+        let who = c.connect_as(1, &login(&all));
+        let refusal = |access, exchange: &str, key: &str| {
+            let (exchange, key) = (exchange.into(), key.into());
+            Refusal::KeyRefused { access, exchange, key }
+        };
+        for exchange in ["amq.topic", "news"] {
+            assert_eq!(c.fate(who, publish(exchange, "w.a", "m")), Fate::Stored);
+            let refused = c.send(who, &publish(exchange, "r.a", "m"));
+            assert_eq!(refused, Err(refusal("write", exchange, "r.a")));
+            let more = Publish { hidden_keys: &["r.b"], ..publish(exchange, "w.a", "m") };
+            assert_eq!(c.send(who, &more), Err(refusal("write", exchange, "r.b")));
+            c.done(who, bind("q", exchange, "r.#"));
+            c.done(who, unbind("q", exchange, "r.#"));
+            let read = || refusal("read", exchange, "w.#");
+            assert_eq!(c.refused(who, bind("q", exchange, "w.#")), read());
+            assert_eq!(c.refused(who, unbind("q", exchange, "w.#")), read());
+            assert_eq!(c.refused(who, link(exchange, "plain", "w.#")), read());
+            c.done(who, link("plain", exchange, "w.#"));
+        }
+        c.done(who, bind("q", "plain", "w.#"));
+        assert_eq!(c.fate(who, publish("plain", "r.a", "m")), Fate::Stored);
+        assert!(c.send(who, &publish("amq.filter", "r/a", "m")).is_err());
+    });
+}
+
+fn users_with_all() -> Users {
+    let permission = Permission {
+        configure: Pattern::Everything,
+        write: Pattern::Everything,
+        read: Pattern::Everything,
+    };
+    let hash = "UmluZ5mS4j6M3LeniS9RrNj1OHl+7xS5VnElz8P5tNz2+TN+";
+    let password = Some(PasswordHash::parse(hash, None).unwrap());
+    let permissions = vec![("/".into(), permission)];
+    Users::new([User { name: "u".into(), password, tags: vec![], permissions }], None)
 }

@@ -4,7 +4,7 @@ use super::client::*;
 use super::cluster::{Cluster, on_every_node};
 use super::subscriber::*;
 use crate::broker::deliver::SETTLED;
-use crate::command::{Answer, Command, Consume, Entity, Outcome, Refusal};
+use crate::command::{Answer, Command, Consume, Entity, Event, Outcome, Refusal};
 use crate::ids::ConsumerKey;
 use crate::subscriber::*;
 use crate::value::{Table, Value};
@@ -409,9 +409,17 @@ fn a_burst_within_the_window_is_no_overflow() {
     });
 }
 
+fn dead_letters_to(queue: &str) -> [(&'static str, Value); 3] {
+    [
+        ("x-message-ttl", Value::I32(0)),
+        ("x-dead-letter-exchange", Value::text("")),
+        ("x-dead-letter-routing-key", Value::text(queue)),
+    ]
+}
+
 /// mqtt.md X-06.
 #[test]
-fn clients_may_look_at_the_queue_of_a_session_and_purge_it_and_nothing_else() {
+fn clients_may_look_at_the_queue_of_a_session_purge_and_delete_it_and_nothing_else() {
     on_every_node(1, |c| {
         let (client, _) = c.open(&session("s", HOUR));
         c.subscribe(client, "a", LEAST);
@@ -434,15 +442,43 @@ fn clients_may_look_at_the_queue_of_a_session_and_purge_it_and_nothing_else() {
         assert_eq!(c.refused(other, Command::Consume(Box::new(consume))), refused("read"));
         let get = Command::Get { queue: name.into(), no_settle: true };
         assert_eq!(c.refused(other, get), refused("read"));
-        assert_eq!(c.refused(other, delete_queue(name)), refused("configure"));
         let kind = [("x-queue-type", Value::text("session"))];
         assert_eq!(c.refused(other, durable(queue(name, &kind))), refused("configure"));
         assert_eq!(c.refused(other, bind(name, "amq.topic", "#")), refused("write"));
         let new = c.refused(other, durable(queue("new", &kind)));
         assert!(matches!(new, Refusal::InvalidArgument { .. }), "{new:?}");
+        for n in 0..3 {
+            let by_name = c.connect(n);
+            assert_eq!(c.offer(by_name, "", name, "by name"), Fate::Returned);
+            c.done(by_name, queue(&format!("dies{n}"), &dead_letters_to(name)));
+            c.send(by_name, &publish("", &format!("dies{n}"), "dead")).unwrap();
+            c.rest();
+        }
         assert_eq!(c.ready(other, name), 1);
         c.done(other, Command::PurgeQueue { name: name.into() });
         assert_eq!(c.ready(other, name), 0);
+    });
+}
+
+/// mqtt.md X-06.
+#[test]
+fn a_session_ends_with_its_queue_and_its_connection_with_it() {
+    on_every_node(1, |c| {
+        let (client, _) = c.open(&session("s", HOUR));
+        c.subscribe(client, "a", LEAST);
+        let other = c.connect(1);
+        assert_eq!(c.fate(other, kept("a", "m")), Fate::Stored);
+        let in_use =
+            Command::DeleteQueue { name: "session-s".into(), if_unused: true, if_empty: false };
+        assert!(matches!(c.refused(other, in_use), Refusal::InUse(..)));
+        c.done(other, delete_queue("session-s"));
+        c.rest();
+        let closed = |event: &Event| matches!(event, Event::Close { .. });
+        assert!(c.events(client).iter().any(closed));
+        assert_eq!(c.offer(other, FILTERS, "a", "m"), Fate::Returned);
+        c.vanish(client);
+        let (_, opened) = c.open(&session("s", HOUR));
+        assert!(!opened.resumed && opened.subscriptions.is_empty());
     });
 }
 

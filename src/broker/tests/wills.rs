@@ -4,6 +4,7 @@ use super::client::*;
 use super::cluster::{Cluster, Shape, identity, on_every_node};
 use super::rights::{login, users};
 use super::subscriber::*;
+use crate::auth::Users;
 use crate::command::{Command, Event};
 use crate::message::Body;
 use crate::subscriber::{Lasts, OpenSession, RetainedCursor, Will};
@@ -163,6 +164,31 @@ fn a_will_becomes_the_retained_message_of_its_topic_if_it_says_so() {
         let expected = retain.then(|| (b"last words".to_vec(), made_at));
         assert_eq!(found, Vec::from_iter(expected), "its age counts from when it was published");
         c.no_wills();
+    }
+}
+
+/// H-13; abuse row 75: whoever loses the right to publish it while connected leaves none.
+#[test]
+fn a_will_ends_with_the_right_to_publish_it() {
+    let may = || users(".*", Some("topic #"));
+    for (later, comes) in [
+        (may(), true),
+        (users(".*", Some("topic somewhere/else")), false),
+        (users("nothing", None), false),
+        (Users::default(), false),
+    ] {
+        on_every_node(1, |c| {
+            let mourner = c.mourner();
+            let open = session("s", HOUR);
+            let client = c.connect_at(c.session_home(&open), &login(&may()));
+            c.start(client, ZERO, Command::OpenSession(Box::new(open)));
+            c.finish(client, ZERO);
+            c.set_will(client, Some(&will("last words", 0)));
+            c.broker_of(client).renew_users(&later);
+            c.drop_connection(client);
+            assert_eq!(c.got(mourner).len(), usize::from(comes));
+            c.forget_sessions();
+        });
     }
 }
 

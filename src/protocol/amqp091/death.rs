@@ -3,6 +3,7 @@
 
 use crate::command::Now;
 use crate::message::{Death, DeathHistory, DeathReason, Message};
+use crate::properties::Dots;
 use crate::value::{Table, Value};
 
 use super::TAG;
@@ -18,19 +19,19 @@ const DEATHS: &str = "x-death";
 pub(super) fn changed_block(
     message: &Message,
     delivery_count: Option<u64>,
-    now: Now,
+    at: (Dots, Now),
 ) -> Option<Vec<u8>> {
     let count = delivery_count.filter(|count| *count > 0);
     if message.deaths().is_none() && count.is_none() && message.traits().protocol == TAG {
         return None;
     }
-    Some(changed(message, count, now))
+    Some(changed(message, count, at))
 }
 
 #[cold]
-fn changed(message: &Message, count: Option<u64>, now: Now) -> Vec<u8> {
+fn changed(message: &Message, count: Option<u64>, (dots, now): (Dots, Now)) -> Vec<u8> {
     if message.traits().protocol != TAG {
-        let translated = Translated::of(message, now);
+        let translated = Translated::of(message, dots, now);
         return with_headers(message, translated.properties(message), count);
     }
     // A block that cannot be read was never accepted; should there be one, it leaves as it is.
@@ -127,8 +128,8 @@ mod tests {
     #[test]
     fn a_plain_message_leaves_as_it_came() {
         let message = message(&[0, 0], TAG);
-        assert_eq!(changed_block(&message, None, NOW), None);
-        assert_eq!(changed_block(&message, Some(0), NOW), None);
+        assert_eq!(changed_block(&message, None, (Dots::Kept, NOW)), None);
+        assert_eq!(changed_block(&message, Some(0), (Dots::Kept, NOW)), None);
     }
 
     #[test]
@@ -136,7 +137,7 @@ mod tests {
         let mut own = TableBuffer::new();
         own.set("mine", &Value::Bool(true)).unwrap();
         let block = Properties { headers: Some(own.view()), ..Properties::default() }.to_block();
-        let sent = changed_block(&message(&block, TAG), Some(3), NOW).unwrap();
+        let sent = changed_block(&message(&block, TAG), Some(3), (Dots::Kept, NOW)).unwrap();
         assert_eq!(
             headers(&sent),
             Table(vec![
@@ -162,7 +163,7 @@ mod tests {
         let place = ("q".into(), DeathReason::Expired, "x".into());
         let history = DeathHistory { deaths: vec![death], first: place.clone(), last: place };
         let message = message(&block, TAG).with(|inner| inner.deaths = Some(Box::new(history)));
-        let sent = changed_block(&message, None, NOW).unwrap();
+        let sent = changed_block(&message, None, (Dots::Kept, NOW)).unwrap();
         assert_eq!(Properties::decode(&sent).unwrap().expiration, None);
         let sent = headers(&sent);
         let entry = Table(vec![
@@ -182,7 +183,8 @@ mod tests {
 
     #[test]
     fn a_message_of_another_protocol_is_described_in_our_words() {
-        let sent = changed_block(&message(b"theirs", ProtocolTag(99)), None, NOW).unwrap();
+        let sent =
+            changed_block(&message(b"theirs", ProtocolTag(99)), None, (Dots::Kept, NOW)).unwrap();
         let properties = Properties::decode(&sent).unwrap();
         assert_eq!(properties.delivery_mode, Some(2));
         // What is left of it.

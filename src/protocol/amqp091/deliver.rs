@@ -25,7 +25,7 @@ pub(super) fn put_message(
     delivery_count: Option<u64>,
     frame_bytes_max: u32,
 ) {
-    let changed = death::changed_block(message, delivery_count, cx.now);
+    let changed = death::changed_block(message, delivery_count, (cx.broker.dots(), cx.now));
     let out = &mut *cx.out;
     let block = changed.as_deref().unwrap_or_else(|| message.properties());
     let Some(body) = message.body_apart() else {
@@ -78,7 +78,7 @@ impl Channel {
             self.unacked.push(delivery.queue, delivery.id, delivery.consumer, now_ms)
         };
         let message = &delivery.message;
-        let (exchange, routing_key) = foreign::address(message);
+        let (exchange, routing_key) = foreign::address(message, cx.broker.dots());
         let method = basic::Deliver {
             consumer_tag: &consumer.tag,
             delivery_tag,
@@ -117,7 +117,7 @@ impl Channel {
             | Answer::Refused(_) => return Err(unanswered(&answer)),
         };
         let message = &delivery.message;
-        let (exchange, routing_key) = foreign::address(message);
+        let (exchange, routing_key) = foreign::address(message, cx.broker.dots());
         let method = basic::GetOk {
             delivery_tag: self.tag_of_got(delivery.queue, delivery.id, no_ack, cx),
             redelivered: delivery.redelivered,

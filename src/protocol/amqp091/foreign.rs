@@ -8,9 +8,7 @@ use std::collections::HashMap;
 use crate::command::{self, Now, Published, Refusal};
 use crate::ids::{ChannelId, ConnectionId};
 use crate::message::Message;
-use crate::properties::{
-    self, TOPICS, key_of_answers, key_of_topic, topic_of_answers, topic_of_key,
-};
+use crate::properties::{self, Dots, TOPICS, key_of_answers, key_of_topic, topic_of_key};
 use crate::protocol::{Context, neutral_properties};
 use crate::subscriber::{Assurance, FILTERS};
 use crate::value::{Table, Value};
@@ -32,9 +30,9 @@ const CORRELATION: &str = "x-correlation-id";
 const SHORT_BYTES_MAX: usize = 255;
 
 /// The exchange and routing key that a client of this protocol is shown.
-pub(super) fn address(message: &Message) -> (&str, Cow<'_, str>) {
+pub(super) fn address(message: &Message, dots: Dots) -> (&str, Cow<'_, str>) {
     if properties::is_by_topic(message) {
-        (TOPICS, Cow::Owned(key_of_topic(message.routing_key())))
+        (TOPICS, Cow::Owned(key_of_topic(message.routing_key(), dots)))
     } else {
         (message.exchange(), Cow::Borrowed(message.routing_key()))
     }
@@ -51,7 +49,7 @@ pub(super) struct Translated {
 }
 
 impl Translated {
-    pub(super) fn of(message: &Message, now: Now) -> Self {
+    pub(super) fn of(message: &Message, dots: Dots, now: Now) -> Self {
         let neutral = neutral_properties(message);
         let topic = properties::is_by_topic(message).then(|| message.routing_key());
         let mut headers = TableBuffer::new();
@@ -59,7 +57,7 @@ impl Translated {
             // A name that is too long for a table has no place in one.
             let _ = headers.set(name, &value);
         }
-        let reply_to = neutral.response_topic.as_deref().map(key_of_answers);
+        let reply_to = neutral.response_topic.as_deref().map(|topic| key_of_answers(topic, dots));
         let waited_ms = now.wall_ms.saturating_sub(message.received_ms());
         let left_ms = message.traits().expiration_ms.map(|ms| ms.saturating_sub(waited_ms));
         Self {
@@ -96,8 +94,10 @@ pub(super) fn hand_over(
     (connection, channel): (ConnectionId, ChannelId),
     cx: &mut Context<'_>,
 ) -> Result<Published, Refusal> {
+    let dots = cx.broker.dots();
+    let own = || topic(publish.properties).map(String::from);
     let topic = || match publish.exchange {
-        TOPICS => topic_of_key(publish.routing_key),
+        TOPICS => own().or_else(|| topic_of_key(publish.routing_key, dots)),
         FILTERS => Some(publish.routing_key.to_owned()),
         _ => None,
     };
@@ -127,6 +127,16 @@ fn headers_of<'a>(
     headers
 }
 
+/// The topic that a publisher names in a header, since the key does not say it exactly. Asked for
+/// messages that cross only, so most blocks are looked through and not read.
+pub(super) fn topic(block: &[u8]) -> Option<Box<str>> {
+    if !block.windows(TOPIC.len()).any(|octets| octets == TOPIC.as_bytes()) {
+        return None;
+    }
+    let headers = Properties::decode(block).ok()?.headers?.to_value();
+    headers.get(TOPIC).and_then(Value::as_text).map(Into::into)
+}
+
 /// A block of this protocol in neutral words.
 pub(super) fn neutral(block: &[u8]) -> properties::Properties {
     let all = Properties::decode(block).unwrap_or_default();
@@ -138,10 +148,8 @@ pub(super) fn neutral(block: &[u8]) -> properties::Properties {
         Some(2) => Some(Assurance::ExactlyOnce),
         Some(_) | None => None,
     };
-    let response_topic = text(RESPONSE_TOPIC).or_else(|| {
-        let key = std::str::from_utf8(all.reply_to?).ok()?;
-        topic_of_answers(key).map(Into::into)
-    });
+    let response_key = || std::str::from_utf8(all.reply_to?).ok().map(Into::into);
+    let response_topic = text(RESPONSE_TOPIC);
     let long_type = || text(CONTENT_TYPE).map(|text| text.into_boxed_bytes());
     properties::Properties {
         topic: text(TOPIC),
@@ -150,6 +158,7 @@ pub(super) fn neutral(block: &[u8]) -> properties::Properties {
         will: false,
         is_text: headers.get(IS_TEXT).and_then(Value::as_integer) == Some(1),
         content_type: all.content_type.map(Into::into).or_else(long_type),
+        response_key: if response_topic.is_none() { response_key() } else { None },
         response_topic,
         correlation: all.correlation_id.map(Into::into).or_else(|| {
             match headers.get(CORRELATION) {
@@ -235,6 +244,7 @@ mod tests {
             is_text: true,
             content_type: Some([b'x'; 300].into()),
             response_topic: Some("answers/here".into()),
+            response_key: None,
             correlation: Some([0xff, 0].into()),
             pairs: vec![
                 ("a".into(), Value::text("1")),
@@ -249,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_queue_is_a_topic_to_answer_to() {
+    fn a_reply_queue_is_a_key_to_answer_to() {
         let block = Properties {
             reply_to: Some(b"answers.here"),
             correlation_id: Some(b"c"),
@@ -257,7 +267,7 @@ mod tests {
         }
         .to_block();
         let neutral = neutral(&block);
-        assert_eq!(neutral.response_topic.as_deref(), Some("answers/here"));
+        assert_eq!(neutral.response_key.as_deref(), Some("answers.here"));
         assert_eq!(neutral.correlation.as_deref(), Some(&b"c"[..]));
     }
 

@@ -53,6 +53,7 @@ mod foreign;
 pub mod fuzzing;
 mod handshake;
 mod link;
+mod listeners;
 mod liveness;
 mod publish;
 mod reply_code;
@@ -81,14 +82,24 @@ pub const TAG: ProtocolTag = ProtocolTag(0);
 /// The pseudo-queue that a client consumes from, and names as reply-to, for direct replies.
 const REPLY_QUEUE: &str = "amq.rabbitmq.reply-to";
 
+/// Octets of memory of an idle session without channels.
+#[cfg(test)]
+pub(crate) const SESSION_BYTES: usize = size_of::<session::Amqp>();
+
 /// See [`Protocol`].
 pub const PROTOCOL: Protocol = Protocol {
     name: "amqp",
     tag: TAG,
-    port: |config| config.amqp.port,
+    listeners: listeners::listeners,
+    web_names: &[],
     recognises,
     start: |peer| Box::new(session::Amqp::new(peer)),
-    properties: PropertyReader { headers, property, neutral: foreign::neutral },
+    properties: PropertyReader {
+        headers,
+        property,
+        topic: foreign::topic,
+        neutral: foreign::neutral,
+    },
 };
 
 /// Any header of AMQP is ours: who speaks another version of it is answered with the one we speak

@@ -141,6 +141,14 @@ const fn kind(entity: Entity) -> &'static str {
     }
 }
 
+const WHY_LOCKED: &str = "It could be originally declared on another connection or the exclusive \
+                          property value does not match that of the original declaration.";
+
+fn denied(access: &str, what: &str, user: &str) -> (ReplyCode, String) {
+    let detail = format!("{access} access to {what} refused for user '{user}'");
+    (ReplyCode::AccessRefused, detail)
+}
+
 /// What the broker refused on a channel.
 pub(super) fn fault_of(refusal: Refusal, place: Place<'_>) -> Fault {
     use ReplyCode::{AccessRefused, NotAllowed, NotFound, PreconditionFailed, ResourceLocked};
@@ -159,12 +167,7 @@ pub(super) fn fault_of(refusal: Refusal, place: Place<'_>) -> Fault {
         ),
         Refusal::Locked(name) => (
             ResourceLocked,
-            format!(
-                "cannot obtain exclusive access to locked {}. It could be originally declared on \
-                 another connection or the exclusive property value does not match that of the \
-                 original declaration.",
-                the_queue(&name)
-            ),
+            format!("cannot obtain exclusive access to locked {}. {WHY_LOCKED}", the_queue(&name)),
         ),
         Refusal::ExclusiveUse(name) => {
             (AccessRefused, format!("{} in exclusive use", the_queue(&name)))
@@ -205,10 +208,13 @@ pub(super) fn fault_of(refusal: Refusal, place: Place<'_>) -> Fault {
         Refusal::UnknownExchangeType(name) => {
             (PreconditionFailed, format!("unknown exchange type '{name}'"))
         }
-        Refusal::AccessRefused { access, entity, name } => (
-            AccessRefused,
-            format!("{access} access to {} refused for user '{user}'", the(entity, &name)),
-        ),
+        Refusal::AccessRefused { access, entity, name } => {
+            denied(access, &the(entity, &name), user)
+        }
+        Refusal::KeyRefused { access, exchange, key } => {
+            let what = format!("topic '{key}' in {}", the(Entity::Exchange, &exchange));
+            denied(access, &what, user)
+        }
         // Only topics of subscribers are denied so.
         Refusal::Denied => (AccessRefused, format!("refused for user '{user}'")),
         Refusal::VhostRefused(name) => {
@@ -246,6 +252,7 @@ pub(super) fn opening_fault(refusal: Refusal, place: Place<'_>) -> Fault {
         | Refusal::UnknownExchangeType(_)
         | Refusal::AccessRefused { .. }
         | Refusal::Denied
+        | Refusal::KeyRefused { .. }
         | Refusal::VhostRefused(_)
         | Refusal::LimitReached(_)
         | Refusal::NoSpace

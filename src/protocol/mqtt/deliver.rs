@@ -8,7 +8,7 @@ use crate::protocol::Context;
 use crate::subscriber::{Assurance, RETAINED, group_of};
 
 use super::alias::Said;
-use super::block::{Block, TAG};
+use super::block::Block;
 use super::foreign;
 use super::interest::Wanted;
 use super::outgoing::{Out, Stage, packet_id};
@@ -46,8 +46,8 @@ impl Mqtt {
             return;
         }
         // One that was received comes without its message.
-        if !delivery.received && delivery.message.traits().protocol != TAG {
-            let Some(message) = foreign::translated(&delivery.message) else {
+        if !delivery.received && !foreign::is_own(&delivery.message) {
+            let Some(message) = foreign::translated(&delivery.message, cx.broker.dots()) else {
                 // Its key is no topic: it cannot be shown.
                 return self.accept(delivery.queue, delivery.id, cx);
             };

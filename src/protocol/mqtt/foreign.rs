@@ -5,7 +5,7 @@
 use std::rc::Rc;
 
 use crate::message::{Body, Message};
-use crate::properties::{self, Properties, as_text, topic_of_key};
+use crate::properties::{self, Dots, Properties, as_text, topic_of_answers, topic_of_key};
 use crate::protocol::neutral_properties;
 use crate::subscriber::{Assurance, FILTERS};
 use crate::value::{Table, Value};
@@ -16,24 +16,43 @@ use super::wire::message_properties::MessageProperties;
 use super::wire::properties::{UserProperties, put_user_property};
 use super::wire::topic::check_name;
 
+/// Whether a message is one that clients can be shown as it is.
+#[inline]
+pub(super) fn is_own(message: &Message) -> bool {
+    message.traits().protocol == TAG && properties::is_by_topic(message)
+}
+
 /// The same message as a publisher of this protocol would have written it; `None`: its key is no
-/// topic.
-pub(super) fn translated(message: &Message) -> Option<Message> {
+/// topic, and it names none.
+pub(super) fn translated(message: &Message, dots: Dots) -> Option<Message> {
+    if message.traits().protocol == TAG {
+        // It was published here, and has come by the key of an exchange.
+        let topic = topic_of_key(message.routing_key(), dots)?;
+        check_name(&topic).ok()?;
+        return message.readdressed(Rc::from(FILTERS), &topic);
+    }
+    let neutral = neutral_properties(message);
+    let own = neutral.topic.as_deref().filter(|topic| check_name(topic).is_ok());
     let topic = if properties::is_by_topic(message) {
         message.routing_key().to_owned()
+    } else if let Some(own) = own {
+        own.to_owned()
     } else {
-        topic_of_key(message.routing_key())?
+        topic_of_key(message.routing_key(), dots)?
     };
-    translated_as(message, &topic)
+    written(message, &topic, &neutral, dots)
 }
 
 /// The same under this topic.
-pub(super) fn translated_as(message: &Message, topic: &str) -> Option<Message> {
+pub(super) fn translated_as(message: &Message, topic: &str, dots: Dots) -> Option<Message> {
+    written(message, topic, &neutral_properties(message), dots)
+}
+
+fn written(message: &Message, topic: &str, neutral: &Properties, dots: Dots) -> Option<Message> {
     check_name(topic).ok()?;
-    let neutral = neutral_properties(message);
     let traits = message.traits();
     let usual = if traits.persistent { Assurance::AtLeastOnce } else { Assurance::AtMostOnce };
-    let forwarded = forwarded(&neutral);
+    let forwarded = forwarded(neutral, dots);
     let mut block = Vec::new();
     Block {
         assurance: neutral.assurance.unwrap_or(usual),
@@ -54,11 +73,13 @@ pub(super) fn translated_as(message: &Message, topic: &str) -> Option<Message> {
 
 /// What is forwarded of neutral properties, as version 5 writes it. What does not fit there is left
 /// out.
-fn forwarded(neutral: &Properties) -> Vec<u8> {
+fn forwarded(neutral: &Properties, dots: Dots) -> Vec<u8> {
     let is_text = |text: &str| text.len() <= TEXT_BYTES_MAX && !text.contains('\0');
     let content_type = neutral.content_type.as_deref();
     let content_type = content_type.and_then(|octets| std::str::from_utf8(octets).ok());
-    let response_topic = neutral.response_topic.as_deref();
+    let by_key = || topic_of_answers(neutral.response_key.as_deref()?, dots);
+    let by_key = if neutral.response_topic.is_none() { by_key() } else { None };
+    let response_topic = neutral.response_topic.as_deref().or(by_key.as_deref());
     let correlation = neutral.correlation.as_deref();
     let mut pairs = Vec::new();
     for (name, value) in &neutral.pairs {
@@ -93,6 +114,7 @@ pub(super) fn neutral(block: &[u8]) -> Properties {
         is_text: read.is_text == Some(true),
         content_type: read.content_type.map(|text| text.as_bytes().into()),
         response_topic: read.response_topic.map(Into::into),
+        response_key: None,
         correlation: read.correlation.map(Into::into),
         pairs: pairs.map(|(name, value)| (name.into(), Value::text(value))).collect(),
     }
@@ -115,7 +137,7 @@ pub(super) fn property(block: &[u8], name: &str) -> Option<Value> {
         "correlation_id" => read.correlation.map(|octets| Value::Text(octets.into())),
         "reply_to" => {
             let topic = read.response_topic?;
-            Some(Value::text(&properties::key_of_answers(topic)))
+            Some(Value::text(&properties::key_of_answers(topic, Dots::Kept)))
         }
         "delivery_mode" => {
             Some(Value::U8(if block.assurance > Assurance::AtMostOnce { 2 } else { 1 }))
@@ -158,7 +180,7 @@ mod tests {
             ..Wire::default()
         }
         .to_block();
-        let ours = translated(&message("a.b..c", &block)).unwrap();
+        let ours = translated(&message("a.b..c", &block), Dots::Kept).unwrap();
         assert_eq!((ours.exchange(), ours.routing_key()), (FILTERS, "a/b//c"));
         assert_eq!((ours.body(), ours.received_ms()), (&b"body"[..], 7));
         assert_eq!((ours.traits().protocol, ours.traits().expiration_ms), (TAG, Some(500)));
@@ -176,7 +198,7 @@ mod tests {
     #[test]
     fn a_key_that_is_no_topic_is_not_shown() {
         for key in ["", "a.+", "#", "a\0b"] {
-            assert!(translated(&message(key, &[0, 0])).is_none(), "{key}");
+            assert!(translated(&message(key, &[0, 0]), Dots::Kept).is_none(), "{key}");
         }
     }
 
@@ -184,6 +206,7 @@ mod tests {
     #[test]
     fn our_block_is_told_in_neutral_words_and_back() {
         let neutral_words = Properties {
+            response_key: None,
             topic: None,
             assurance: Some(Assurance::ExactlyOnce),
             retain: true,
@@ -194,7 +217,7 @@ mod tests {
             correlation: Some([0xff, 0].into()),
             pairs: vec![("a".into(), Value::text("1")), ("a".into(), Value::text("2"))],
         };
-        let forwarded = forwarded(&neutral_words);
+        let forwarded = forwarded(&neutral_words, Dots::Kept);
         let mut block = Vec::new();
         let forwarded = &forwarded[..];
         let assurance = Assurance::ExactlyOnce;

@@ -1,6 +1,7 @@
-//! What the settings and the nature of the protocol allow. One per connection, taken from the
-//! settings when it begins. May import `config`, `protocol`,
-//! `subscriber`.
+//! What the settings and the nature of the protocol allow. One per listener and shard, made of the
+//! settings for the first connection. May import `config`, `protocol`, `subscriber`.
+
+use std::sync::Arc;
 
 use crate::config::{DeliverMode, QueueOrder, Versions};
 use crate::protocol::Peer;
@@ -75,18 +76,27 @@ pub(super) struct Limits {
     pub(super) levels_max: usize,
     /// A publish that is not allowed closes connections of version 3.1 as well (V-041).
     pub(super) disconnect_on_unauthorized_publish_v3: bool,
+    /// Clients may publish to exchanges by topics that name them.
+    pub(super) publish_to_exchanges: bool,
 }
 
 impl Limits {
+    /// Those of all connections that come the same way.
+    pub(super) fn shared(peer: &Peer) -> Arc<Self> {
+        let memo = peer.listener.memo.get_or_init(|| Arc::new(Self::of(peer)));
+        // It is of another kind if the listener is another protocol's, as a test may have it.
+        memo.clone().downcast().unwrap_or_else(|_| Arc::new(Self::of(peer)))
+    }
+
     /// What the settings say.
-    pub(super) fn of(peer: &Peer) -> Self {
+    fn of(peer: &Peer) -> Self {
         let mqtt = &peer.config.mqtt;
         let seconds = |s: Option<u64>| s.map_or(u64::MAX, |s| s.saturating_mul(1000));
         let size = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
         let expiry_s_max = mqtt.session_expiry_max_s.unwrap_or(u64::MAX);
         Self {
             connect_ms_max: mqtt.connect_timeout_ms,
-            lifetime_ms_max: Some(mqtt.connection_lifetime_max_s.saturating_mul(1000))
+            lifetime_ms_max: Some(peer.listener.connection_s_max.saturating_mul(1000))
                 .filter(|ms| *ms > 0),
             versions: peer.listener.allowed_versions,
             vhost_in_username: mqtt.vhost_in_username,
@@ -123,6 +133,7 @@ impl Limits {
             subscriptions_max: size(mqtt.subscriptions_per_client_max),
             levels_max: mqtt.topic_depth_max.into(),
             disconnect_on_unauthorized_publish_v3: mqtt.disconnect_on_unauthorized_publish_v3,
+            publish_to_exchanges: mqtt.publish_to_exchanges,
         }
     }
 

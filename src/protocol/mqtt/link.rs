@@ -1,6 +1,8 @@
 //! What all parts of a session share: who the client is, and what was agreed with it. One per
 //! connection. May import `protocol`, `wire`, `limits`.
 
+use std::sync::Arc;
+
 use crate::ids::ConnectionId;
 use crate::protocol::{Context, Peer};
 
@@ -15,7 +17,7 @@ use super::wire::{PACKET_BYTES_MAX, PacketId, Version};
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) peer: Peer,
-    pub(super) limits: Limits,
+    pub(super) limits: Arc<Limits>,
     /// Known from CONNECT on, like all below.
     pub(super) version: Version,
     /// The client is another broker (mqtt.md 2.2).
@@ -26,6 +28,9 @@ pub(super) struct Link {
     pub(super) publisher: u64,
     /// Octets of a packet that the client takes.
     pub(super) packet_bytes_max: u32,
+    /// The client has asked for reason strings. To say nothing allows them too, and the broker sends
+    /// none then, like Mosquitto and VerneMQ: the log has them.
+    pub(super) wants_reasons: bool,
     /// Deliveries that may be unanswered.
     pub(super) window: u16,
     /// Session expiry interval that the client asked for, seconds.
@@ -39,7 +44,7 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn new(peer: Peer) -> Self {
         Self {
-            limits: Limits::of(&peer),
+            limits: Limits::shared(&peer),
             peer,
             version: Version::V4,
             is_bridge: false,
@@ -47,6 +52,7 @@ impl Link {
             vhost: Box::default(),
             publisher: 0,
             packet_bytes_max: PACKET_BYTES_MAX,
+            wants_reasons: false,
             window: 0,
             expiry_s: 0,
             is_further: false,
@@ -72,7 +78,7 @@ impl Link {
     }
 
     /// When CONNECT must have come.
-    pub(super) const fn connect_deadline_ms(&self) -> u64 {
+    pub(super) fn connect_deadline_ms(&self) -> u64 {
         self.peer.accepted_ms.saturating_add(self.limits.connect_ms_max)
     }
 

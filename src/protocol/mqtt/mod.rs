@@ -21,7 +21,7 @@
 //! | what a message carries in the broker; messages of other protocols | `block`, `foreign` |
 //! | topic aliases | `alias` |
 //! | refusals to reason codes | `reason` |
-//! | settings | `limits`; what was agreed with a client: `link` |
+//! | settings | `listeners`; `limits`; what was agreed with a client: `link` |
 //!
 //! # Decisions
 //!
@@ -33,6 +33,11 @@
 //! | a publish that is not allowed, version 3 | acknowledge or close | 3.1.1 closes, 3.1 acknowledges (V-041) |
 //! | a filter that is refused, version 3.1 | no code for it | granted, and nothing comes (mqtt.md 2.2) |
 //! | PUBACK for QoS 2 and the like | | 0x82, closed (abuse row 70) |
+//! | reason strings | if the client does not forbid them | only to clients that ask for them; the log has all |
+//! | PUBREC, PUBREL of what is not out | 0x92 or nothing said | 0x92 (abuse row 70); nothing to a negative PUBREC |
+//! | a property of another packet | 0x81 by its chapter 2.2.2.2, 0x82 by others | 0x81 |
+//! | control characters in texts | may close | they are text |
+//! | a retained message without room | | delivered, not kept; version 5 hears 0x97 (abuse row 68) |
 //! | a planned stop | | wills are not sent (H-35) |
 //! | enhanced authentication | optional | SCRAM-SHA-256 and SCRAM-SHA-512; others 0x8C (H-30) |
 //! | several connections with one client id, version 3 | the later one wins | by a setting each has a session of its own (V-034) |
@@ -71,6 +76,7 @@ pub mod fuzzing;
 mod interest;
 mod limits;
 mod link;
+mod listeners;
 mod liveness;
 mod outgoing;
 mod packet;
@@ -97,15 +103,22 @@ pub use block::TAG;
 pub const PROTOCOL: Protocol = Protocol {
     name: "mqtt",
     tag: TAG,
-    port: |config| config.mqtt.port.unwrap_or(0),
+    listeners: listeners::listeners,
+    // mqtt.md 6.0.0-3.
+    web_names: &["mqtt", "mqttv3.1"],
     recognises,
     start: |peer| Box::new(session::Mqtt::new(peer)),
     properties: PropertyReader {
         headers: foreign::headers,
         property: foreign::property,
+        topic: |_| None,
         neutral: foreign::neutral,
     },
 };
+
+/// Octets of memory of an idle session.
+#[cfg(test)]
+pub(crate) const SESSION_BYTES: usize = size_of::<session::Mqtt>();
 
 /// The fixed header of CONNECT and the protocol name behind it. A version that is not spoken is
 /// ours as well: it is answered (3.1.2-2).

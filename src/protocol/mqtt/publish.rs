@@ -1,12 +1,13 @@
 //! PUBLISH from the client (3.3; V-041, H-24, H-28). May import the files of this folder, `broker`,
 //! `command`, `message`.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
-use crate::command::{self, Published, Refusal};
+use crate::command::{self, Once, Published, Refusal};
 use crate::ids::{ChannelId, PublishSeq};
 use crate::message::{Body, Traits};
-use crate::properties::queue_of;
+use crate::properties::{TOPICS, exchange_of, key_of_topic, queue_of};
 use crate::protocol::Context;
 use crate::subscriber::{Assurance, FILTERS, Keep};
 
@@ -20,7 +21,10 @@ use super::wire::publish::{Promise, Publish};
 use super::wire::reason_code::ReasonCode;
 
 /// Topics that are the broker's, up to the first slash (H-28).
-const RESERVED: [&str; 7] = ["$SYS", "$share", "$queue", "$delayed", "$exclusive", "$q", "$s"];
+const RESERVED: [&str; 8] =
+    ["$SYS", "$share", "$queue", "$delayed", "$exclusive", "$q", "$s", "$exchange"];
+/// Longest key of an exchange.
+const KEY_BYTES_MAX: usize = 255;
 
 /// Whether a client may publish to this topic, as far as the name tells.
 pub(super) fn check_topic(topic: &str, link: &super::link::Link) -> Result<(), ReasonCode> {
@@ -42,7 +46,38 @@ const fn assurance(promise: Promise) -> Assurance {
     }
 }
 
+/// Where a publish goes.
+struct Target<'a> {
+    exchange: &'a str,
+    key: Cow<'a, str>,
+    /// It is a topic, and not a queue or an exchange under the name of one.
+    is_topic: bool,
+}
+
 impl Mqtt {
+    /// What a topic stands for (mqtt.md ).
+    #[inline]
+    fn place_of<'a>(&self, topic: &'a str, cx: &Context<'_>) -> Result<Target<'a>, ReasonCode> {
+        if let Some(queue) = queue_of(topic) {
+            return Ok(Target { exchange: "", key: Cow::Borrowed(queue), is_topic: false });
+        }
+        if self.link.limits.publish_to_exchanges
+            && let Some((exchange, topic)) = exchange_of(topic)
+        {
+            if matches!(exchange, FILTERS | TOPICS) {
+                // Rights on topics are asked for topics.
+                return Err(ReasonCode::NotAuthorized);
+            }
+            let key = key_of_topic(topic, cx.broker.dots());
+            if key.len() > KEY_BYTES_MAX {
+                return Err(ReasonCode::TopicNameInvalid);
+            }
+            return Ok(Target { exchange, key: Cow::Owned(key), is_topic: false });
+        }
+        check_topic(topic, &self.link)?;
+        Ok(Target { exchange: FILTERS, key: Cow::Borrowed(topic), is_topic: true })
+    }
+
     /// Whether a publish has to wait.
     pub(super) fn holds_publish(&mut self, cx: &mut Context<'_>) -> bool {
         if cx.broker.publish_paused(self.link.id()) {
@@ -169,26 +204,24 @@ impl Mqtt {
             return Ok(());
         }
         let seq = self.begin()?.twice.next();
-        // Where the packet id is kept behind the message, one wait is enough for both, and the end of
-        // neither the connection nor the process can come between them.
-        let follows = cx.broker.receipts_follow(self.link.id());
-        let report = (!follows).then_some(PublishSeq(seq));
-        let result = self.hand_over(topic, publish, TWICE, report, cx);
-        let (owed, kept) = match result {
-            Ok(Published::Stored) => (Owed::Waiting, Some(ReasonCode::Success)),
-            // Of a message that went to groups too; nothing was asked for that would come.
-            Ok(Published::Pending) if follows => (Owed::Waiting, Some(ReasonCode::Success)),
-            Ok(Published::Unroutable) => (Owed::Waiting, Some(ReasonCode::NoMatchingSubscribers)),
-            Ok(published) => (self.owed(published, ReasonCode::Success)?, None),
-            Err(code) => (self.refused(code)?, None),
+        let result = self.hand_over(topic, publish, TWICE, Some(PublishSeq(seq)), cx);
+        let is_for_nobody = matches!(result, Ok(Published::Unroutable));
+        let is_stored = matches!(result, Ok(Published::Stored));
+        let owed = match result {
+            Ok(Published::Unroutable) => Owed::Waiting,
+            Ok(published) => self.owed(published, ReasonCode::Success)?,
+            Err(code) => self.refused(code)?,
         };
         let incoming = self.incoming.get_or_insert_default();
-        if publish.retain && owed == Owed::Waiting && kept.is_none() {
+        if publish.retain && owed == Owed::Waiting && !is_for_nobody {
             incoming.keep(TWICE, seq, topic);
         }
+        if is_stored {
+            incoming.receipts.insert(id.get());
+        }
         incoming.twice.push(id.get(), owed);
-        if let Some(code) = kept {
-            self.keep_number(seq, code, cx);
+        if is_for_nobody {
+            self.keep_number(seq, ReasonCode::NoMatchingSubscribers, cx);
         }
         self.answer_publishes(cx);
         Ok(())
@@ -215,11 +248,8 @@ impl Mqtt {
         seq: Option<PublishSeq>,
         cx: &mut Context<'_>,
     ) -> Result<Published, ReasonCode> {
-        let queue = queue_of(topic);
-        if queue.is_none() {
-            check_topic(topic, &self.link)?;
-        }
-        let retain = publish.retain && queue.is_none();
+        let place = self.place_of(topic, cx)?;
+        let retain = publish.retain && place.is_topic;
         let assurance = assurance(publish.promise);
         let properties = &publish.properties.message;
         let mut scratch = Vec::new();
@@ -237,6 +267,10 @@ impl Mqtt {
             priority: None,
             expiration_ms: properties.expiry_s.map(|s| u64::from(s).saturating_mul(1000)),
         };
+        let once = match publish.promise {
+            Promise::AtMostOnce | Promise::AtLeastOnce(_) => None,
+            Promise::ExactlyOnce(id) => Some(Once { number: id.get(), again: publish.dup }),
+        };
         let mut long = Vec::new();
         let short = block.short();
         let octets = match &short {
@@ -247,8 +281,8 @@ impl Mqtt {
             }
         };
         let message = command::Publish {
-            exchange: if queue.is_some() { "" } else { FILTERS },
-            routing_key: queue.unwrap_or(topic),
+            exchange: place.exchange,
+            routing_key: &place.key,
             extra_keys: &[],
             hidden_keys: &[],
             // Who hears of it wants to know whether anybody took it (H-03).
@@ -257,9 +291,10 @@ impl Mqtt {
             properties: octets,
             body: Body::Slice(publish.payload),
             seq,
+            once,
         };
-        if queue.is_some() {
-            return self.publish_to_queue(&message, channel, cx);
+        if !place.is_topic {
+            return self.publish_elsewhere(&message, channel, cx);
         }
         let id = self.link.id();
         // Before version 5 there is no way to say that it was delivered and not kept.

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::command::{Answer, Command, Consume, Delivery, Outcome, Published, Refusal};
 use crate::ids::{ConsumerKey, ConsumerRef, DeliveryId, QueueRef};
 use crate::message::Message;
-use crate::properties::QUEUES as QUEUES_PREFIX;
+use crate::properties::{Dots, QUEUES as QUEUES_PREFIX};
 use crate::protocol::Context;
 use crate::subscriber::Assurance;
 use crate::value::Table;
@@ -278,7 +278,7 @@ impl Mqtt {
             return self.settle_queued(which, Outcome::Requeue { failed: false }, cx);
         };
         let (assurance, number) = (*assurance, *number);
-        let Some(message) = named(&delivery.message, queue) else {
+        let Some(message) = named(&delivery.message, queue, cx.broker.dots()) else {
             return self.settle_queued(which, Outcome::Reject, cx);
         };
         self.numbers.clear();
@@ -384,15 +384,18 @@ impl Mqtt {
         let _ = cx.broker.execute(self.link.id(), QUEUES, Command::CloseChannel, cx.now);
     }
 
-    /// Publishes to a queue by its name.
-    pub(super) fn publish_to_queue(
+    /// Publishes to a queue by its name, or to an exchange.
+    pub(super) fn publish_elsewhere(
         &self,
         publish: &crate::command::Publish<'_>,
         channel: crate::ids::ChannelId,
         cx: &mut Context<'_>,
     ) -> Result<Published, ReasonCode> {
         let id = self.link.id();
-        let permitted = cx.broker.permit_queue(id, publish.routing_key);
+        // The right on an exchange is asked for by the broker.
+        let is_queue = publish.exchange.is_empty();
+        let permitted =
+            if is_queue { cx.broker.permit_queue(id, publish.routing_key) } else { Ok(()) };
         permitted.and_then(|()| cx.broker.publish(id, channel, publish, cx.now)).map_err(
             |refusal| {
                 tracing::debug!(client = &*self.link.client, ?refusal, "publish refused");
@@ -403,19 +406,19 @@ impl Mqtt {
 }
 
 /// A message of a queue as this protocol has it, by the name that the client is told.
-fn named(message: &Message, queue: &str) -> Option<Message> {
+fn named(message: &Message, queue: &str, dots: Dots) -> Option<Message> {
     let own = if message.exchange().is_empty() {
         None
-    } else if message.traits().protocol == TAG {
+    } else if foreign::is_own(message) {
         check_name(message.routing_key()).is_ok().then(|| message.clone())
     } else {
-        foreign::translated(message)
+        foreign::translated(message, dots)
     };
     own.or_else(|| {
         let topic = format!("{QUEUES_PREFIX}{queue}");
         if message.traits().protocol == TAG {
             return message.readdressed("".into(), &topic);
         }
-        foreign::translated_as(message, &topic)
+        foreign::translated_as(message, &topic, dots)
     })
 }

@@ -8,6 +8,7 @@ use super::wire::reason_code::ReasonCode;
 pub(super) const fn code_of(refusal: &Refusal) -> ReasonCode {
     match refusal {
         Refusal::AccessRefused { .. }
+        | Refusal::KeyRefused { .. }
         | Refusal::VhostRefused(_)
         | Refusal::NotFound(..)
         | Refusal::ReservedName(..)

@@ -8,7 +8,7 @@ use crate::subscriber::{Assurance, Will};
 
 use super::block::{Block, TAG};
 
-/// A will, kept until the session is open and the broker can have it.
+/// A will, as it is handed to the broker.
 #[derive(Debug)]
 pub(super) struct Testament {
     topic: Box<str>,

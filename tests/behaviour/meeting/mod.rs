@@ -3,6 +3,7 @@
 
 mod addresses;
 mod keeping;
+mod naming;
 mod properties;
 mod queues;
 mod retained;

@@ -17,7 +17,6 @@ on_every_setup!(
     a_delivery_with_qos_1_is_open_until_it_is_answered,
     releases_come_in_the_order_of_the_receipts,
     a_full_window_holds_back_nothing_else,
-    what_was_begun_is_finished_although_it_has_expired,
     what_a_member_has_begun_goes_to_no_other,
     what_a_member_refuses_goes_to_no_other,
     a_negative_answer_settles_a_message,
@@ -219,8 +218,8 @@ fn a_full_window_holds_back_nothing_else(stage: &Stage) {
     ground.lift();
 }
 
-/// MQTT-4.3.3-7, MQTT-4.3.3-13 (v5)
-fn what_was_begun_is_finished_although_it_has_expired(stage: &Stage) {
+/// MQTT-4.3.3-7, MQTT-4.3.3-13 (v5). With the others that take a second: `sessions` calls it.
+pub(super) fn what_was_begun_is_finished_although_it_has_expired(stage: &Stage) {
     let ground = Ground::shared(stage);
     let topic = unique("expires");
     let hello = Hello::lasting(V5, &unique("expires"));

@@ -70,6 +70,39 @@ fn wills_are_bounded_like_messages() {
     ground.lift();
 }
 
+/// Abuse row 75: who may not publish a message may not leave it behind either.
+#[test]
+fn who_may_not_publish_leaves_no_will() {
+    let file = definitions(&[("reader", [".*", "^$", ".*"])]);
+    let config = format!("load_definitions = {}\n[mqtt]\n", file.display());
+    let broker = Broker::with(Options { config: &config, ..Options::new() });
+    let ground = Ground::on(broker);
+    let mut witness = ground.client(V5);
+    witness.subscribe("will/#", 1);
+    for version in BOTH {
+        for retain in [false, true] {
+            let will = Will { retain, ..Will::sure("will/reader", "no") };
+            let hello = Hello::new(version, &unique("reader")).leaving(will);
+            let hello = Hello { user: b"reader".to_vec(), ..hello };
+            let (client, connack) = Client::try_connect(ground.addr, &hello);
+            if connack.code == 0 {
+                client.vanish();
+            }
+            let hello =
+                Hello::new(version, &unique("guest")).leaving(Will::sure("will/guest", "yes"));
+            Client::connect(ground.addr, &hello).vanish();
+            witness.expect_text("yes");
+        }
+    }
+    witness.ping();
+    let mut late = ground.client(V5);
+    late.subscribe("will/#", 0);
+    late.ping();
+    late.expect_silence();
+    ground.lift();
+    drop(std::fs::remove_file(file));
+}
+
 /// Abuse row 75: the end of the session is the latest time; MQTT-3.1.2-8 (v5)
 #[test]
 fn a_will_waits_no_longer_than_its_session() {
@@ -254,24 +287,21 @@ fn whoever_says_nothing_for_too_long_is_gone() {
 #[test]
 fn many_wrong_logins_are_refused_and_cost_nobody_else() {
     let mut ground = Ground::own(2, "");
+    // Refusals come late, so all are waited for at once.
+    let mut clients: Vec<(u8, Client)> = Vec::new();
     for (version, code) in [(V3, 4), (V4, 4), (V5, 0x86)] {
         let wrong = Hello { password: b"wrong".to_vec(), ..Hello::new(version, &unique("wrong")) };
         let nobody = Hello { user: b"nobody".to_vec(), ..wrong.clone() };
-        let mut clients: Vec<Client> = [&wrong, &nobody]
-            .into_iter()
-            .cycle()
-            .take(20)
-            .map(|hello| {
-                let mut client = ground.stranger(version);
-                client.send(&hello.octets());
-                client
-            })
-            .collect();
-        ground.canary_sings();
-        for client in &mut clients {
-            assert_eq!(client.expect_connack().code, code);
-            client.expect_end();
+        for hello in [&wrong, &nobody].into_iter().cycle().take(20) {
+            let mut client = ground.stranger(version);
+            client.send(&hello.octets());
+            clients.push((code, client));
         }
+    }
+    ground.canary_sings();
+    for (code, client) in &mut clients {
+        assert_eq!(client.expect_connack().code, *code);
+        client.expect_end();
     }
     ground.canary_sings();
     let elsewhere = ground.broker().addr();

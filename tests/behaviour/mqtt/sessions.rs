@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::support::setup::Stage;
 use crate::support::siege::unique;
 
+use super::answers::what_was_begun_is_finished_although_it_has_expired;
 use super::client::{Client, Heard};
 use super::ground::Ground;
 use super::octets::{BOTH, Hello, Letter, V4, V5, block, message_expiry, packet, session_expiry};
@@ -83,6 +84,7 @@ fn sessions_and_messages_last_as_long_as_their_clients_say(stage: &Stage) {
         scope.spawn(|| a_session_of_version_5_lasts_as_long_as_it_says(stage));
         scope.spawn(|| a_farewell_may_change_how_long_a_session_lasts(stage));
         scope.spawn(|| messages_live_as_long_as_their_publisher_says(stage));
+        scope.spawn(|| what_was_begun_is_finished_although_it_has_expired(stage));
     });
 }
 

@@ -107,3 +107,35 @@ class Client:
             if answered == mid:
                 return [code.value for code in codes]
         raise AssertionError("no answer")
+
+
+class AtOnce:
+    """A paho client without a thread: what it is told to send is sent before the call returns."""
+
+    def __init__(self, version=V311):
+        self.paho = paho.Client(
+            paho.CallbackAPIVersion.VERSION2, client_id=unique("c"), protocol=version)
+        self.messages, self.answers = [], []
+        self.paho.on_message = lambda _c, _u, message: self.messages.append(message)
+        self.paho.on_subscribe = lambda _c, _u, _mid, codes, _p: self.answers.append(codes)
+        self.paho.username_pw_set("guest", "guest")
+        self.paho.connect(HOST, PORT)
+        self.until(self.paho.is_connected)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.paho.disconnect()
+
+    def until(self, there):
+        """Reads until something is there."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not there():
+            assert time.monotonic() < deadline, "it never comes"
+            self.paho.loop(0.1)
+
+    def receive(self):
+        """The next message."""
+        self.until(lambda: self.messages)
+        return self.messages.pop(0)

@@ -2,7 +2,7 @@
 import time
 
 import pytest
-from mqtt_support import V5, V31, V311, Client, properties, unique
+from mqtt_support import V5, V31, V311, AtOnce, Client, properties, unique
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 EVERY_VERSION = pytest.mark.parametrize("version", [V31, V311, V5])
@@ -174,3 +174,27 @@ def test_bodies_of_any_size_arrive_whole(size):
         client.subscribe(topic, 2)
         client.publish(topic, body[:size], qos=2)
         assert client.receive()[0].payload == body[:size]
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_a_client_that_subscribed_first_need_not_have_its_answer(qos):
+    for _ in range(20):
+        topic = unique("t")
+        with AtOnce(V5) as publisher, AtOnce(V5) as subscriber:
+            subscriber.paho.subscribe(topic, 2)
+            publisher.paho.publish(topic, b"first", qos)
+            assert subscriber.receive().payload == b"first"
+
+
+def test_nor_does_one_whose_publisher_hears_the_topic_but_not_itself():
+    not_own = SubscribeOptions(2, noLocal=True)
+    for _ in range(20):
+        topic = unique("t")
+        with AtOnce(V5) as one, AtOnce(V5) as other:
+            one.paho.subscribe(topic, options=not_own)
+            one.until(lambda: one.answers)
+            other.paho.subscribe(topic, options=not_own)
+            one.paho.publish(topic, b"request", 1)
+            assert other.receive().payload == b"request"
+            other.paho.publish(topic, b"response", 1)
+            assert one.receive().payload == b"response"

@@ -8,9 +8,11 @@ use ringmq_shards::{
     BindOptions, Bound, Buffers, Listener, Output, ReadBuffer, Shard, ShardId, Socket, Stream,
     port_is_free,
 };
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::rc::Rc;
 use std::sync::mpsc;
 use std::task::Poll;
 use support::{Watchdog, begin, run};
@@ -364,4 +366,34 @@ fn socket_options_are_taken_by_the_kernel() {
     socket.set_user_timeout_ms(None).expect("user timeout");
     socket.set_congestion_control("reno").expect("reno is always there");
     assert!(socket.set_congestion_control("no such thing").is_err());
+}
+
+#[test]
+fn what_a_socket_had_received_has_been_read_after_a_look() {
+    let _watchdog = Watchdog::new("after a look");
+    run(1, |shard: Shard<()>| async move {
+        let listener = listener();
+        let address = listener.local_addr().expect("bound");
+        let mut client = TcpStream::connect(address).expect("connects");
+        client.set_nodelay(true).expect("nodelay");
+        let mut stream = Stream::from_socket(listener.accept().await.expect("accepts"));
+        let read = Rc::new(Cell::new(0));
+        let (count, buffers) = (Rc::clone(&read), shard.buffers().clone());
+        shard.spawn(async move {
+            let mut input = ReadBuffer::new(&buffers);
+            while let Ok(1..) = poll_fn(|context| stream.poll_fill(context, &mut input)).await {
+                count.set(count.get() + input.len());
+                input.consume(input.len());
+            }
+        });
+        for round in 0..500 {
+            if round % 2 == 0 {
+                // The task has asked the kernel to be told; otherwise it may be about to.
+                shard.after_look().await;
+            }
+            client.write_all(&[1]).expect("writes");
+            shard.after_look().await;
+            assert_eq!(read.get(), round + 1);
+        }
+    });
 }

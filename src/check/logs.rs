@@ -15,12 +15,13 @@ use crate::broker::definitions::Definition;
 use crate::broker::entry::{self, Saying};
 
 /// The kinds of records, and what people call them.
-pub(super) const KINDS: [(u16, &str); 10] = [
+pub(super) const KINDS: [(u16, &str); 11] = [
     (entry::MESSAGE, "messages"),
     (entry::AGAIN, "copies"),
     (entry::SETTLED, "settlements"),
     (entry::RETURNED, "returns"),
     (entry::HANDED_OUT, "deliveries"),
+    (entry::RESTS, "rests"),
     (entry::DEFINITION, "definitions"),
     (entry::DELAYED, "delayed"),
     (entry::RECEIVED, "received"),
@@ -192,6 +193,7 @@ fn is_understood(record: &Record<'_>) -> bool {
             | Saying::Settled(_)
             | Saying::Returned { .. }
             | Saying::HandedOut { .. }
+            | Saying::Rests { .. }
             | Saying::Received { .. }
             | Saying::Receipts { .. },
         ) => true,

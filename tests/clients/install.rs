@@ -23,7 +23,12 @@ pub(crate) fn python() -> Option<PathBuf> {
     static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
     let install = || {
         let venv = ["-c", "import venv, ensurepip"];
-        is_there("python3 with venv", "python3", &venv, "pika, aio-pika, kombu and Celery")?;
+        is_there(
+            "python3 with venv",
+            "python3",
+            &venv,
+            "pika, aio-pika, kombu, Celery, paho and gmqtt",
+        )?;
         let environment = target().join("venv");
         let python = environment.join("bin/python");
         let requirements = source("python").join("requirements.txt");
@@ -93,6 +98,24 @@ pub(crate) fn go() -> Option<PathBuf> {
         Some(suite)
     };
     GO.get_or_init(install).clone()
+}
+
+/// The suite as a program. Cargo is what runs us; the registry is asked the first time.
+pub(crate) fn rust() -> Option<PathBuf> {
+    static RUST: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let install = || {
+        is_there("cargo", "cargo", &["--version"], "rumqttc")?;
+        let directory = target().join("rust");
+        run(Command::new("cargo")
+            .args(["build", "--quiet", "--locked", "--target-dir"])
+            .arg(&directory)
+            .current_dir(source("rust"))
+            // Those of the build around this would make it another build.
+            .env_remove("RUSTFLAGS")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS"));
+        Some(directory.join("debug/rumqttc-suite"))
+    };
+    RUST.get_or_init(install).clone()
 }
 
 /// Whether the tool runs with these arguments; without it `suites` are skipped, except where

@@ -34,6 +34,7 @@ fn pika(broker: &Broker) {
             "--ignore=test_aio_pika.py",
             "--ignore=test_kombu.py",
             "--ignore=test_mqtt.py",
+            "--ignore=test_gmqtt.py",
         ])
         .directory(install::source("python"))
         .limit_s(300)
@@ -68,6 +69,22 @@ fn paho(broker: &Broker) {
         .directory(install::source("python"))
         .limit_s(180)
         .run(broker);
+}
+
+/// gmqtt of Python.
+fn gmqtt(broker: &Broker) {
+    let Some(python) = install::python() else { return };
+    Suite::new("gmqtt", &python)
+        .args(["-m", "pytest", "--noconftest", "test_gmqtt.py"])
+        .directory(install::source("python"))
+        .limit_s(180)
+        .run(broker);
+}
+
+/// rumqttc of Rust.
+fn rumqttc(broker: &Broker) {
+    let Some(suite) = install::rust() else { return };
+    Suite::new("rumqttc", suite).limit_s(180).run(broker);
 }
 
 /// MQTT.js of Node.
@@ -113,4 +130,14 @@ macro_rules! on_two_setups {
     )+ };
 }
 
-on_two_setups!(pika, python_frameworks, amqplib, amqp091_go, paho, mqtt_js, mosquitto);
+on_two_setups!(
+    pika,
+    python_frameworks,
+    amqplib,
+    amqp091_go,
+    paho,
+    gmqtt,
+    rumqttc,
+    mqtt_js,
+    mosquitto
+);

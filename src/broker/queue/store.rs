@@ -101,6 +101,15 @@ pub(crate) trait Store: Debug {
     /// It goes out, for the first time or again, and somebody will settle it.
     fn handed_out(&mut self, at: Position);
 
+    /// Nobody takes messages until [`Store::attended`]: what was out is exactly what was handed out,
+    /// after a crash too.
+    fn rests(&mut self) {}
+
+    /// Somebody is about to take messages, and may once this is safe.
+    fn attended(&mut self) -> Safe {
+        Safe::Now
+    }
+
     /// It came back: that it was out, and how often it counted, is to be known after a restart.
     fn returned(&mut self, at: Position, count: u32);
 

@@ -127,6 +127,8 @@ pub(crate) struct DurableStore {
     pub(super) handed_below: u64,
     pub(super) handed_logged: u64,
     pub(super) handed_file: Option<LogFile>,
+    /// Nobody takes messages, and the log says so: `handed_below` is exact after a crash too.
+    pub(super) rests: bool,
     pub(super) touched: Option<LogFile>,
     /// Of sessions.
     pub(super) notes: Option<Box<Notes>>,
@@ -164,6 +166,7 @@ impl DurableStore {
             handed_below: 0,
             handed_logged: 0,
             handed_file: None,
+            rests: false,
             touched: None,
             notes: None,
         }
@@ -305,6 +308,10 @@ impl Store for DurableStore {
         self.tail += 1;
         let mut safe = Safe::Now;
         if self.keeps(&message) {
+            if self.rests && self.handed_file.is_none() {
+                // Said in a file that was left when there was nothing to say it of.
+                self.log_rests();
+            }
             let mut shelf = self.shelf.borrow_mut();
             let place = Place { queue: self.uid, position: at, arrived_ms };
             let (lsn, file) = shelf.message(self.group, place, &message);
@@ -393,11 +400,30 @@ impl Store for DurableStore {
             return;
         }
         self.handed_below = below;
+        if std::mem::take(&mut self.rests) {
+            // Without [`Store::attended`]: it is late, but the next has to know.
+            self.handed_logged = 0;
+        }
         // The next record long before the last one is used up, so that it is on the disk in time.
         let ahead = below.saturating_add(HANDED_OUT_STEP / 2);
         if ahead > self.handed_logged && self.keeps != Keeps::Nothing {
             self.log_handed_out(below.saturating_add(HANDED_OUT_STEP));
         }
+    }
+
+    fn rests(&mut self) {
+        if self.keeps != Keeps::Nothing && !self.rests {
+            self.rests = true;
+            self.log_rests();
+        }
+    }
+
+    fn attended(&mut self) -> Safe {
+        if !std::mem::take(&mut self.rests) {
+            return Safe::Now;
+        }
+        self.log_handed_out(self.handed_below);
+        self.promised()
     }
 
     fn tail(&self) -> Position {
@@ -440,20 +466,32 @@ impl Store for DurableStore {
 
 impl DurableStore {
     pub(super) fn log_handed_out(&mut self, below: u64) {
+        self.log_mark(entry::HANDED_OUT, below);
+        // What is out should be known soon.
+        self.shelf.borrow_mut().hurry = true;
+    }
+
+    /// Nobody waits for this: until it is known, more counts as having been out.
+    pub(super) fn log_rests(&mut self) {
+        self.log_mark(entry::RESTS, self.handed_below);
+        self.shelf.borrow_mut().sync_within(self.sync_within());
+    }
+
+    fn log_mark(&mut self, kind: u16, below: u64) {
         let uid = self.uid;
         let mut shelf = self.shelf.borrow_mut();
-        shelf.log.append(u32::from(self.group), entry::HANDED_OUT, 0, |out| {
+        shelf.log.append(u32::from(self.group), kind, 0, |out| {
             entry::write_handed_out(uid, below, out);
         });
-        // What is out should be known soon.
-        shelf.hurry = true;
         self.handed_file = Some(shelf.touch(uid, &mut self.touched));
         self.handed_logged = below;
     }
 
     /// At an orderly stop: what exactly was out.
     pub(super) fn log_exact_mark(&mut self) {
-        if self.keeps != Keeps::Nothing && self.handed_below > 0 {
+        if self.rests {
+            self.log_rests();
+        } else if self.keeps != Keeps::Nothing && self.handed_below > 0 {
             self.log_handed_out(self.handed_below);
         }
     }

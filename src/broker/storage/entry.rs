@@ -36,6 +36,9 @@ pub(crate) const RECEIPTS: u16 = 9;
 /// whether it is retained (1), virtual host and session, the message.
 pub(crate) const WILL: u16 = 10;
 
+/// As [`HANDED_OUT`], exactly; and nobody takes messages of the queue until one of those says more.
+pub(crate) const RESTS: u16 = 11;
+
 /// When a will is due whose client is connected.
 pub(crate) const PARKED: u64 = u64::MAX;
 
@@ -110,6 +113,8 @@ pub(crate) enum Saying<'a> {
     Returned { queue: QueueUid, position: u64, count: u32 },
     /// See [`HANDED_OUT`].
     HandedOut { queue: QueueUid, below: u64 },
+    /// See [`RESTS`].
+    Rests { queue: QueueUid, below: u64 },
     /// See [`DEFINITION`].
     Definition(&'a [u8]),
     /// See [`DELAYED`]; `message` is for [`read_message`].
@@ -154,7 +159,7 @@ pub(crate) fn write_returned(queue: QueueUid, position: u64, count: u32, out: &m
     out.extend_from_slice(&count.to_le_bytes());
 }
 
-/// Writes a [`HANDED_OUT`].
+/// Writes a [`HANDED_OUT`] or a [`RESTS`].
 pub(crate) fn write_handed_out(queue: QueueUid, below: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&queue.0.to_le_bytes());
     out.extend_from_slice(&below.to_le_bytes());
@@ -232,6 +237,7 @@ pub(crate) fn read(kind: u16, group: u16, payload: &[u8]) -> Option<Saying<'_>> 
             count: cursor.u32()?,
         },
         HANDED_OUT => Saying::HandedOut { queue: QueueUid(cursor.u64()?), below: cursor.u64()? },
+        RESTS => Saying::Rests { queue: QueueUid(cursor.u64()?), below: cursor.u64()? },
         DEFINITION => return Some(Saying::Definition(cursor.0)),
         DELAYED => {
             let (position, due_wall_ms) = (cursor.u64()?, cursor.u64()?);

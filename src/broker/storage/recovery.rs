@@ -54,6 +54,8 @@ pub(crate) struct Remains {
     pub(crate) segments: Vec<FoundSegment>,
     pub(crate) counts: BTreeMap<u64, u32>,
     pub(crate) handed_below: u64,
+    /// That is exact: nobody took more.
+    pub(crate) rests: bool,
     /// Positions that their consumer has, some of them of messages that are gone.
     pub(crate) received: BTreeSet<u64>,
     /// Numbers of messages that its client has published.
@@ -151,10 +153,11 @@ impl Recovery {
     }
 
     /// The process before this one was not stopped in order: what was noted of deliveries may lack
-    /// the last of them, so a million messages more count as having been out. To be
-    /// shown as delivered before when it was not is allowed, the other way round is not.
+    /// the last of them, so a million messages more count as having been out, but for queues that
+    /// nobody took messages of. To be shown as delivered before when it was not is allowed, the other
+    /// way round is not.
     pub fn assume_deliveries(&mut self) {
-        for remains in self.queues.values_mut() {
+        for remains in self.queues.values_mut().filter(|remains| !remains.rests) {
             let mut left = UNNOTED_MAX;
             let mut seen = remains.handed_below;
             for segment in &remains.segments {
@@ -326,6 +329,12 @@ impl Recovery {
                 let remains = self.remains(queue);
                 // An orderly stop says less than the step before it.
                 remains.handed_below = below;
+                remains.rests = false;
+            }
+            Some(Saying::Rests { queue, below }) => {
+                let remains = self.remains(queue);
+                remains.handed_below = below;
+                remains.rests = true;
             }
             Some(Saying::Definition(octets)) => {
                 self.define(octets, &format!("log of shard {shard}"));

@@ -59,7 +59,8 @@ impl DurableStore {
         }
         self.handed_below = remains.handed_below;
         self.handed_logged = remains.handed_below;
-        self.handed_file = (remains.handed_below > 0).then_some(file);
+        self.rests = remains.rests;
+        self.handed_file = (remains.handed_below > 0 || self.rests).then_some(file);
         restored.runs.sort_by_key(|run| run.from);
         let received = remains.received.into_iter().filter(|at| restored.has(*at));
         self.refill_notes(received, remains.receipts, file);

@@ -294,7 +294,11 @@ impl DurableStore {
         if self.handed_file.is_some_and(|handed| handed <= file) {
             self.handed_file = None;
             if self.hot.count() > 0 || !self.pieces.is_empty() {
-                self.log_handed_out(self.handed_logged);
+                if self.rests {
+                    self.log_rests();
+                } else {
+                    self.log_handed_out(self.handed_logged);
+                }
             } else {
                 // The log knows nothing of it any more: the next delivery is noted anew.
                 self.handed_logged = 0;

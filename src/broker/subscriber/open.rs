@@ -13,6 +13,7 @@ use crate::broker::calls::Then;
 use crate::broker::consumer::NewConsumer;
 use crate::broker::mail::CallId;
 use crate::broker::queue::QueueSpec;
+use crate::broker::queue::store::Safe;
 use crate::command::{Answer, Entity, Event, Now, Refusal};
 use crate::ids::{
     ChannelId, ChannelRef, ConnectionId, ConnectionRef, ConsumerKey, QueueId, VhostId,
@@ -152,11 +153,23 @@ impl Broker {
         if let Some(entry) = self.connections.get_mut(connection) {
             entry.session = Some(id);
         }
+        self.hold_until_attended(id, call);
         // Not for what follows: that the client is here again need not be known after a crash.
         self.hold_definitions(call);
         self.keep_session(id);
         self.keep_announced_will(connection, (call, now));
         Ok((id, resumed))
+    }
+
+    /// The call is not ended before it is sure to be known that messages of the session may be out:
+    /// until then a crash leaves all that were not out before as such.
+    fn hold_until_attended(&mut self, id: SessionId, call: CallId) {
+        let queue = self.sessions.get(id).and_then(|session| session.queue);
+        let Some(entry) = queue.and_then(|queue| self.queues.get_mut(queue)) else { return };
+        match entry.queue.store_mut().attended() {
+            Safe::Now => {}
+            Safe::Synced(lsn) | Safe::Written(lsn) => self.hold_until_durable(call, lsn),
+        }
     }
 
     fn new_session(
@@ -276,13 +289,14 @@ impl Broker {
         if is_planted(Bug::ForgetReceipts) {
             let store = entry.queue.store_mut();
             for number in store.receipts() {
-                let _ = store.drop_receipt(number);
+                let _later = store.drop_receipt(number);
             }
         }
         entry.queue.take_all_back(now, &mut self.effects_now);
         if let Some(consumer) = consumer {
             entry.queue.remove_consumer(consumer, now, &mut self.effects_now);
         }
+        entry.queue.store_mut().rests();
         self.memory.moved(before, entry.queue.memory_bytes());
         self.queue_effects(queue);
         if consumer.is_some() {

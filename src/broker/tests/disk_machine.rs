@@ -67,8 +67,19 @@ pub(super) fn names_on(disk: &SimDisk) -> Vec<(String, String)> {
 pub(super) fn start(
     shape: Shape,
     disk: &SimDisk,
+    limits: (Sizes, u64),
+    now: Now,
+) -> std::io::Result<Started> {
+    start_after(shape, disk, limits, now, true)
+}
+
+/// The same, as a node does it that knows whether the last one was stopped in order.
+pub(super) fn start_after(
+    shape: Shape,
+    disk: &SimDisk,
     (sizes, free_disk_min): (Sizes, u64),
     now: Now,
+    was_clean: bool,
 ) -> std::io::Result<Started> {
     let mut files = disk.clone();
     let boot = begin_boot_on(&mut files, GROUPS)?;
@@ -87,6 +98,9 @@ pub(super) fn start(
     let _ = recovery.sweep(&mut files);
     let swept = disk.files().len() != before;
     assert!(!swept || !report.definitions_damaged, "an unknown queue may be a forgotten one");
+    if !was_clean {
+        recovery.assume_deliveries();
+    }
     let placement = Placement::new(shape.shards, GROUPS, shape.apart);
     let (catalogue, remains) = recovery.split(placement);
     if disk.is_cut() {

@@ -5,7 +5,7 @@ use ringmq_shards::sim::{Faults, SimDisk};
 
 use super::client::*;
 use super::cluster::{Cluster, Rng, Shape};
-use super::disk_machine::start;
+use super::disk_machine::start_after;
 use super::subscriber::*;
 use crate::broker::Sizes;
 use crate::command::{Command, Now, Outcome};
@@ -23,19 +23,23 @@ struct Nodes {
     disk: SimDisk,
     rng: Rng,
     now: Now,
+    /// The last one was stopped in order.
+    was_clean: bool,
 }
 
 impl Nodes {
     fn new(seed: u64) -> Self {
         let now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
-        Self { disk: SimDisk::new(seed, Faults::none()), rng: Rng::new(seed), now }
+        let disk = SimDisk::new(seed, Faults::none());
+        Self { disk, rng: Rng::new(seed), now, was_clean: true }
     }
 
     fn start(&mut self) -> Cluster {
         let shards = u16::try_from(1 + self.rng.below(4)).unwrap();
         let seed = self.rng.next();
         let shape = Shape { shards, apart: false, seed, memory_bytes_max: u64::MAX };
-        let started = start(shape, &self.disk, (SIZES, 0), self.now).unwrap();
+        let limits = (SIZES, 0);
+        let started = start_after(shape, &self.disk, limits, self.now, self.was_clean).unwrap();
         assert_eq!(started.report.lost, 0);
         started.cluster
     }
@@ -48,6 +52,7 @@ impl Nodes {
         } else {
             self.disk.crash();
         }
+        self.was_clean = in_order;
         self.now = c.now;
         self.now.wall_ms += pause_ms;
         // Another process has another clock.
@@ -119,6 +124,85 @@ fn subscriptions_and_messages_of_a_lasting_session_are_there_after_a_restart() {
         let (client, _) = c.open(&session("s", Lasts::Forever));
         assert_eq!(c.got(client).len(), 0);
     });
+}
+
+/// MQTT-3.3.1-1, MQTT-3.3.1-2 (v3.1.1 and v5): what was never sent does not say that it was, if its
+/// client was away when the power went. H-07
+#[test]
+fn after_a_crash_only_what_may_have_been_out_says_so() {
+    on_seeds(|nodes, in_order| {
+        let mut c = nodes.start();
+        let publisher = c.connect(0);
+        let small = |name: &str| OpenSession { window: 5, ..session(name, Lasts::Forever) };
+        for name in ["never", "gone", "here"] {
+            let (client, _) = c.open(&small(name));
+            c.subscribe(client, "a", LEAST);
+            c.vanish(client);
+        }
+        let publish = |c: &mut Cluster, numbers: std::ops::Range<u32>| {
+            for n in numbers {
+                assert_eq!(c.fate(publisher, kept("a", &n.to_string())), Fate::Stored);
+            }
+        };
+        publish(&mut c, 0..20);
+        let (gone, _) = c.open(&small("gone"));
+        assert_eq!(c.take(gone).len(), 5);
+        c.vanish(gone);
+        let (here, _) = c.open(&small("here"));
+        let out = c.take(here).len();
+        // Everybody who is away has been for a while; who is here has just come.
+        assert!(c.settle_down());
+        nodes.end(&mut c, in_order, 0);
+        for boot in 0..3 {
+            let mut c = nodes.start();
+            for (name, was_out) in [("never", 0), ("gone", 5), ("here", out)] {
+                let wide = OpenSession { window: 100, ..session(name, Lasts::Forever) };
+                if boot < 2 && name != "here" {
+                    // Only looked at in the end: it stays as it is, whoever dies meanwhile.
+                    continue;
+                }
+                let (client, _) = c.open(&wide);
+                let got = c.take(client);
+                assert_eq!(got.len(), 20, "{name}");
+                let again = got.iter().filter(|d| d.redelivered).count();
+                let all_may = name == "here" && (boot > 0 || !in_order);
+                let fits = again == was_out || (all_may && again >= was_out);
+                assert!(fits, "{name} in boot {boot}: {again} of {was_out}");
+            }
+            assert!(c.settle_down());
+            nodes.end(&mut c, in_order && boot > 0, 0);
+        }
+    });
+}
+
+/// The answer to a client that comes back waits for the note that messages may be out from now on.
+#[test]
+fn whatever_was_out_says_so_however_soon_the_power_goes() {
+    for seed in 1..=40 {
+        let mut nodes = Nodes::new(seed);
+        let mut c = nodes.start();
+        let publisher = c.connect(0);
+        let (client, _) = c.open(&session("s", Lasts::Forever));
+        c.subscribe(client, "a", LEAST);
+        c.vanish(client);
+        for n in 0..20 {
+            assert_eq!(c.fate(publisher, kept("a", &n.to_string())), Fate::Stored);
+        }
+        assert!(c.settle_down());
+        let (client, _) = c.open(&session("s", Lasts::Forever));
+        let out: Vec<_> = c.take(client).iter().map(|d| d.position).collect();
+        if seed % 2 == 0 {
+            // That it leaves may be known or not.
+            c.vanish(client);
+        }
+        nodes.end(&mut c, false, 0);
+        let mut c = nodes.start();
+        let (client, _) = c.open(&session("s", Lasts::Forever));
+        for delivery in c.take(client) {
+            let was_out = out.contains(&delivery.position);
+            assert!(delivery.redelivered || !was_out, "seed {seed}: {delivery:?}");
+        }
+    }
 }
 
 #[test]

@@ -134,7 +134,7 @@ impl SessionWorld {
                 self.finish(c);
                 let filter = if s == MOURNER { WILLS } else { MEMBERS_FILTER };
                 let at = self.connections.len() - 1;
-                self.subscribe(c, at, vec![(filter, LEAST)]);
+                self.subscribe(c, at, &[(filter, LEAST)]);
                 self.finish(c);
             }
         }
@@ -198,7 +198,7 @@ impl SessionWorld {
         c.start(client, ZERO, Command::OpenSession(Box::new(open)));
     }
 
-    fn subscribe(&mut self, c: &mut Cluster, at: usize, all: Vec<(&'static str, Assurance)>) {
+    fn subscribe(&mut self, c: &mut Cluster, at: usize, all: &[(&'static str, Assurance)]) {
         let connection = &mut self.connections[at];
         let s = connection.session.unwrap();
         all.iter().for_each(|(filter, level)| self.oracle.asks(s, filter, Some(*level)));
@@ -636,7 +636,7 @@ impl SessionWorld {
             25..=27 if idle && !fixed => {
                 let filter = FILTERS_TRIED[c.rng.below(FILTERS_TRIED.len())];
                 let level = [ONCE, LEAST, EXACTLY][c.rng.below(3)];
-                self.subscribe(c, at, vec![(filter, level)]);
+                self.subscribe(c, at, &[(filter, level)]);
             }
             28 if idle && !fixed => {
                 let filter = FILTERS_TRIED[c.rng.below(FILTERS_TRIED.len())];

@@ -53,6 +53,7 @@ mod foreign;
 pub mod fuzzing;
 mod handshake;
 mod link;
+mod listeners;
 mod liveness;
 mod publish;
 mod reply_code;
@@ -85,7 +86,8 @@ const REPLY_QUEUE: &str = "amq.rabbitmq.reply-to";
 pub const PROTOCOL: Protocol = Protocol {
     name: "amqp",
     tag: TAG,
-    port: |config| config.amqp.port,
+    listeners: listeners::listeners,
+    web_names: &[],
     recognises,
     start: |peer| Box::new(session::Amqp::new(peer)),
     properties: PropertyReader {

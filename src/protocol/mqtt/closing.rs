@@ -12,7 +12,6 @@ use super::wire::connack::{Connack, ConnackProperties};
 use super::wire::disconnect::Disconnect;
 use super::wire::encode::put_explained;
 use super::wire::fault::Fault;
-use super::wire::properties::Diagnostics;
 use super::wire::reason_code::ReasonCode;
 
 impl Mqtt {
@@ -47,7 +46,7 @@ impl Mqtt {
     /// Says why (3.14.0-1: only after CONNACK). Before version 5 there is no way to say it.
     fn put_disconnect(&self, code: ReasonCode, text: &str, cx: &mut Context<'_>) {
         if self.link.version == Version::V5 {
-            let packet = Disconnect::new(code, Some(text));
+            let packet = Disconnect::new(code, Some(text).filter(|_| self.link.wants_reasons));
             let max = self.link.packet_bytes_max;
             // A client that takes not even this is closed without a word.
             let _ = put_explained(cx.out.buffer(), &packet, self.link.version, max);
@@ -59,7 +58,8 @@ impl Mqtt {
         self.refuse_because(code, None, cx);
     }
 
-    /// The same with words.
+    /// The same with words for the log. The client gets none: whether it wants them is in the very
+    /// packet that cannot be read.
     pub(super) fn refuse_because(
         &mut self,
         code: ReasonCode,
@@ -73,8 +73,7 @@ impl Mqtt {
             reason,
             "CONNECT refused"
         );
-        let diagnostics = Diagnostics { reason, ..Diagnostics::default() };
-        let properties = ConnackProperties { diagnostics, ..ConnackProperties::default() };
+        let properties = ConnackProperties::default();
         let packet = Connack { session_present: false, code, properties };
         let (version, max) = (self.link.version, self.link.packet_bytes_max);
         let _ = put_explained(cx.out.buffer(), &packet, version, max);

@@ -3,7 +3,7 @@
 //! `broker`, `limits`.
 
 use crate::auth::scram::{Mechanism, user_in};
-use crate::auth::{Identity, LoginRefused};
+use crate::auth::{Identity, LoginReason, LoginRefused};
 use crate::command::{Answer, Command, Refusal};
 use crate::ids::ShardId;
 use crate::limits::LOGIN_REFUSAL_DELAY_MS;
@@ -61,6 +61,20 @@ fn queue_name(client: &str) -> Box<str> {
     format!("mqtt-subscription-{client}qos1").into()
 }
 
+/// A client id that was made up, in the form that Mosquitto gives it.
+fn assigned(seed: u128) -> Box<str> {
+    let hex = |shift: u32, digits: u32| (seed >> shift) & ((1 << (4 * digits)) - 1);
+    format!(
+        "auto-{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        hex(96, 8),
+        hex(80, 4),
+        hex(64, 4),
+        hex(48, 4),
+        hex(0, 12)
+    )
+    .into()
+}
+
 /// How long a session with that expiry interval is remembered.
 pub(super) fn lasts_of(expiry_s: u32) -> Lasts {
     match expiry_s {
@@ -94,6 +108,7 @@ impl Mqtt {
         if connect.version.is_v5() {
             let max = connect.properties.packet_bytes_max;
             self.link.packet_bytes_max = max.unwrap_or(self.link.packet_bytes_max);
+            self.link.wants_reasons = connect.properties.request_problem == Some(true);
         }
         if let Err(fault) = raw.header.check(connect.version, Sender::Client) {
             self.fail(fault, cx);
@@ -170,7 +185,7 @@ impl Mqtt {
         let seed = u128::from_be_bytes(seed);
         let mut drawn = None;
         for n in 0..DRAWS_MAX {
-            let client: Box<str> = format!("auto-{:032x}", seed.wrapping_add(n.into())).into();
+            let client = assigned(seed.wrapping_add(n.into()));
             let home = cx.broker.session_home(vhost, &queue_name(&client)).ok_or(unknown)?;
             drawn = Some((client, home));
             if home == here {
@@ -213,10 +228,18 @@ impl Mqtt {
             tracing::info!(peer = %self.link.peer.remote, user = identity.name(), ?refusal, "refused");
             return self.refuse(connect_code_of(&refusal), cx);
         }
-        if let Some(will) = &connect.will
-            && let Err(code) = check_topic(will.topic, &self.link)
-        {
-            return self.refuse(code, cx);
+        if let Some(will) = &connect.will {
+            let bytes_max = self.link.limits.message_bytes_max;
+            if bytes_max > 0 && will.payload.len() > bytes_max {
+                // Before version 5 there is no word for it; Mosquitto says this one.
+                let is_v5 = self.link.version.is_v5();
+                let code =
+                    if is_v5 { ReasonCode::PacketTooLarge } else { ReasonCode::NotAuthorized };
+                return self.refuse(code, cx);
+            }
+            if let Err(code) = check_topic(will.topic, &self.link) {
+                return self.refuse(code, cx);
+            }
         }
         self.open(connect, id_is_assigned, cx);
     }
@@ -247,17 +270,31 @@ impl Mqtt {
             tracing::warn!(%peer, %error, "login refused");
             return Err(ReasonCode::BadUserNameOrPassword);
         }
-        let Some(user) = user else {
-            let nameless = logins.users.nameless();
+        let is_welcome = self.link.peer.listener.takes_nameless;
+        // Clients that cannot leave the name out send an empty one (gmqtt).
+        let Some(user) = user.filter(|_| connect.user_name != Some("")) else {
+            let nameless = logins.users.nameless().filter(|_| is_welcome);
             if nameless.is_none() {
                 tracing::info!(%peer, "login refused: no user name");
             }
             return nameless.ok_or(ReasonCode::NotAuthorized);
         };
         let password = connect.password.unwrap_or_default();
-        match logins.users.login(user, password, peer.ip()) {
-            Ok(identity) => Ok(identity),
-            Err(LoginRefused { reason }) => {
+        // Where anybody is let in, a name that nobody has is worth no less than none (V-020). A
+        // password file means that names are checked. Not with a virtual host: one that is named
+        // has to be earned.
+        let anybody = logins.users.nameless().filter(|_| {
+            is_welcome
+                && connect.user_name == Some(user)
+                && self.link.peer.config.mqtt.password_file.is_none()
+        });
+        match (logins.users.login(user, password, peer.ip()), anybody) {
+            (Ok(identity), _) => Ok(identity),
+            (Err(LoginRefused { reason: LoginReason::UnknownUser }), Some(nameless)) => {
+                tracing::info!(%peer, user, "no such user: let in as a client without a name");
+                Ok(nameless)
+            }
+            (Err(LoginRefused { reason }), _) => {
                 logins.limiter.failed(peer.ip(), now_ms);
                 tracing::warn!(%peer, user, reason = reason.name(), "login refused");
                 Err(ReasonCode::BadUserNameOrPassword)

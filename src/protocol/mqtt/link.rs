@@ -26,6 +26,9 @@ pub(super) struct Link {
     pub(super) publisher: u64,
     /// Octets of a packet that the client takes.
     pub(super) packet_bytes_max: u32,
+    /// The client has asked for reason strings. To say nothing allows them too, and the broker sends
+    /// none then, like Mosquitto and VerneMQ: the log has them.
+    pub(super) wants_reasons: bool,
     /// Deliveries that may be unanswered.
     pub(super) window: u16,
     /// Session expiry interval that the client asked for, seconds.
@@ -47,6 +50,7 @@ impl Link {
             vhost: Box::default(),
             publisher: 0,
             packet_bytes_max: PACKET_BYTES_MAX,
+            wants_reasons: false,
             window: 0,
             expiry_s: 0,
             is_further: false,

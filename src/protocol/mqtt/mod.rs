@@ -21,7 +21,7 @@
 //! | what a message carries in the broker; messages of other protocols | `block`, `foreign` |
 //! | topic aliases | `alias` |
 //! | refusals to reason codes | `reason` |
-//! | settings | `limits`; what was agreed with a client: `link` |
+//! | settings | `listeners`; `limits`; what was agreed with a client: `link` |
 //!
 //! # Decisions
 //!
@@ -33,6 +33,7 @@
 //! | a publish that is not allowed, version 3 | acknowledge or close | 3.1.1 closes, 3.1 acknowledges (V-041) |
 //! | a filter that is refused, version 3.1 | no code for it | granted, and nothing comes (mqtt.md 2.2) |
 //! | PUBACK for QoS 2 and the like | | 0x82, closed (abuse row 70) |
+//! | reason strings | if the client does not forbid them | only to clients that ask for them; the log has all |
 //! | PUBREC, PUBREL of what is not out | 0x92 or nothing said | 0x92 (abuse row 70); nothing to a negative PUBREC |
 //! | a property of another packet | 0x81 by its chapter 2.2.2.2, 0x82 by others | 0x81 |
 //! | control characters in texts | may close | they are text |
@@ -75,6 +76,7 @@ pub mod fuzzing;
 mod interest;
 mod limits;
 mod link;
+mod listeners;
 mod liveness;
 mod outgoing;
 mod packet;
@@ -101,7 +103,9 @@ pub use block::TAG;
 pub const PROTOCOL: Protocol = Protocol {
     name: "mqtt",
     tag: TAG,
-    port: |config| config.mqtt.port.unwrap_or(0),
+    listeners: listeners::listeners,
+    // mqtt.md 6.0.0-3.
+    web_names: &["mqtt", "mqttv3.1"],
     recognises,
     start: |peer| Box::new(session::Mqtt::new(peer)),
     properties: PropertyReader {

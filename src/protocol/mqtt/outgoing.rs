@@ -3,9 +3,12 @@
 //!
 //! The packet id follows from the position of a message in the session's queue, so a resend has the
 //! id of the first send, also after a restart. Two positions 65,535 apart would share one: the
-//! later waits until the earlier is done with, and everything after it waits as well.
+//! later waits until the earlier is done with, and everything after it waits as well. Each boot
+//! begins with 1 again: what a later boot brings waits for all that an earlier one has left.
 
 use std::collections::VecDeque;
+
+use ringmq_shards::log::ids::BOOT_SHIFT;
 
 use crate::command::Delivery;
 use crate::ids::{DeliveryId, QueueRef};
@@ -14,9 +17,15 @@ use crate::message::Message;
 /// Packet ids there are: 1 to 65,535.
 const IDS: u64 = 65_535;
 
+/// A position counted from the first of its boot: what a client sees first of a session is packet
+/// id 1, as of other brokers.
+const fn number(position: u64) -> u64 {
+    position & ((1 << BOOT_SHIFT) - 1)
+}
+
 /// The packet id of a position.
 pub(super) fn packet_id(position: u64) -> u16 {
-    u16::try_from(position % IDS + 1).unwrap_or(1)
+    u16::try_from(number(position) % IDS + 1).unwrap_or(1)
 }
 
 /// How far a delivery has come.
@@ -170,7 +179,7 @@ impl Outgoing {
         let front = self.entries.front()?.position;
         let wanted = u64::from(packet_id.checked_sub(1)?);
         // The one position with this id that is not before the front and less than a round away.
-        let distance = (wanted + IDS - front % IDS) % IDS;
+        let distance = (wanted + IDS - number(front) % IDS) % IDS;
         let position = front.saturating_add(distance);
         let guess = usize::try_from(distance).ok()?;
         if self.entries.get(guess).is_some_and(|e| e.position == position) {
@@ -204,6 +213,22 @@ mod tests {
         assert_eq!(packet_id(65_534), 65_535);
         assert_eq!(packet_id(65_535), 1);
         assert_eq!(packet_id(u64::MAX), packet_id(u64::MAX - 65_535));
+    }
+
+    /// MQTT-2.3.1-2 (v3.1.1), MQTT-2.2.1-4 (v5)
+    #[test]
+    fn packet_ids_begin_with_one_in_every_boot_and_two_boots_never_share_one() {
+        let (first, second) = (1 << BOOT_SHIFT, 2 << BOOT_SHIFT);
+        assert_eq!((packet_id(first), packet_id(second), packet_id(second + 1)), (1, 1, 2));
+        let mut outgoing = Outgoing::default();
+        outgoing.insert(out(first + 3));
+        outgoing.insert(out(first + 65_000));
+        assert!(!outgoing.admits(second) && !outgoing.admits(second + 7));
+        assert_eq!(outgoing.get_mut(4).unwrap().position, first + 3);
+        assert_eq!(outgoing.get_mut(65_001).unwrap().position, first + 65_000);
+        outgoing.remove(4);
+        outgoing.remove(65_001);
+        assert!(outgoing.admits(second));
     }
 
     /// MQTT-2.3.1-4 (v3.1.1), MQTT-2.2.1-4 (v5)

@@ -350,3 +350,49 @@ fn the_window_of_version_3_is_a_setting() {
     }
     ground.lift();
 }
+
+/// MQTT-2.3.1-2 (v3.1.1), MQTT-2.2.1-4 (v5). Other brokers' suites compare octets: a session's first
+/// packet id is 1.
+#[test]
+fn packet_ids_of_a_session_begin_with_one() {
+    let ground = Ground::own(2, "");
+    for version in BOTH {
+        let mut client = ground.client(version);
+        client.subscribe("ids", 2);
+        for (qos, id) in [(1, 1), (2, 2), (1, 3)] {
+            let mut publisher = ground.client(version);
+            publisher.publish_surely(&Letter { topic: "ids", qos, id: 9, ..Letter::default() });
+            assert_eq!(client.expect_message().id, id);
+        }
+    }
+    ground.lift();
+}
+
+/// MQTT-4.3.3-4 (v5): a PUBREC of 0x80 or more ends it, also if nobody knows what it ends.
+#[test]
+fn a_refusal_of_an_unknown_packet_id_has_no_answer() {
+    let ground = Ground::own(1, "");
+    let mut client = ground.client(V5);
+    client.send(&[0x50, 3, 0, 7, 0x80]);
+    client.ping();
+    client.send(&[0x50, 3, 0, 7, 0]);
+    assert_eq!(client.expect_answer(0x62, 7), 0x92);
+    ground.lift();
+}
+
+/// MQTT-3.14.2-3 (v5): words come to those who ask for them.
+#[test]
+fn a_reason_string_comes_where_it_was_asked_for() {
+    let ground = Ground::own(1, "");
+    let text = b"packet identifier 0";
+    for (properties, is_told) in [(&[][..], false), (&[0x17, 0], false), (&[0x17, 1], true)] {
+        let hello = Hello::new(V5, &unique("reason")).with(properties);
+        let mut client = Client::connect(ground.addr, &hello);
+        client.send(&[0x82, 7, 0, 0, 0, 0, 1, b'f', 0]);
+        let said = client.expect_packet();
+        assert_eq!((said.first, said.body[0]), (0xE0, 0x82));
+        assert_eq!(said.body.ends_with(text), is_told);
+        assert!(is_told || said.body.len() == 1, "nothing but the code");
+    }
+    ground.lift();
+}

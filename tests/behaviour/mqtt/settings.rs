@@ -7,7 +7,9 @@ use crate::support::siege::unique;
 
 use super::client::{Client, Heard};
 use super::ground::Ground;
-use super::octets::{BOTH, Hello, Letter, V3, V4, V5, Will, numbered, session_expiry, will_delay};
+use super::octets::{
+    BOTH, Hello, Letter, V3, V4, V5, Will, numbered, packet, session_expiry, text, will_delay,
+};
 
 /// V-023, V-037: a second each, at the same time.
 #[test]
@@ -136,6 +138,30 @@ fn a_client_id_may_have_several_connections_that_share_or_have_copies() {
     }
 }
 
+/// V-020, V-040, V-091
+#[test]
+fn a_listener_may_let_in_who_has_no_name_and_for_how_long() {
+    let ground = Ground::own(
+        2,
+        "listener.tcp.open = 127.0.0.1:0\nlistener.tcp.open.allow_anonymous_override = on\n\
+         listener.tcp.max_connection_lifetime = 1\n",
+    );
+    let nameless = packet(0x10, &[&text("MQTT")[..], &[4, 2, 0, 0], &text("nameless")].concat());
+    let mut client = ground.stranger(V4);
+    client.send(&nameless);
+    assert_eq!(client.expect_connack().code, 5);
+    client.expect_end();
+    let mut client = Client::stranger(ground.named_addr(), V4);
+    client.send(&nameless);
+    assert_eq!(client.expect_connack().code, 0);
+    client.subscribe("t", 0);
+    client.tell("t", "welcome");
+    client.expect_text("welcome");
+    // Its second is over.
+    client.expect_end();
+    ground.lift();
+}
+
 /// H-29
 #[test]
 fn clients_that_ask_for_it_are_told_where_answers_go() {
@@ -171,4 +197,59 @@ fn a_connection_lasts_as_long_as_a_setting_says() {
     assert!(start.elapsed() > Duration::from_millis(1500), "two seconds, or nearly");
     // Whoever watched has lived too long as well: only that the broker goes on counts.
     ground.broker().signal("TERM");
+}
+
+/// V-020: where anybody is let in, an empty user name and one that nobody has are as good as none;
+/// a user's password is looked at all the same. Mosquitto does so too.
+#[test]
+fn a_name_that_nobody_has_is_none_where_anybody_is_let_in() {
+    let as_user = |version, user: &str, password: &str| {
+        let (user, password) = (user.into(), password.into());
+        Hello { user, password, ..Hello::new(version, &unique("name")) }
+    };
+    for (setting, refusals) in [("on", [0, 0]), ("off", [4, 0x86])] {
+        let ground = Ground::own(1, &format!("allow_anonymous = {setting}\n"));
+        for (version, wrong, refused) in [(V4, 4, refusals[0]), (V5, 0x86, refusals[1])] {
+            let answer = |user, password| ground.answer_to(&as_user(version, user, password)).code;
+            assert_eq!(answer("guest", "guest"), 0);
+            assert_eq!(answer("guest", "other"), wrong);
+            assert_eq!(answer("nobody", "password"), refused);
+            assert_eq!(answer("", "password") == 0, setting == "on");
+            // A virtual host has to be earned.
+            assert_eq!(answer("/:nobody", "password"), wrong);
+            assert_eq!(answer("/:", ""), wrong);
+        }
+        ground.lift();
+    }
+}
+
+/// V-020: with a password file names count, though a client need not have one.
+#[test]
+fn with_a_password_file_a_name_that_nobody_has_is_refused() {
+    let file = std::env::temp_dir().join(format!("ringmq-{}", unique("passwd")));
+    std::fs::write(&file, "").expect("an empty password file");
+    let config = format!("allow_anonymous = on\nvmq_passwd.password_file = {}\n", file.display());
+    let ground = Ground::own(1, &config);
+    for (version, wrong) in [(V4, 4), (V5, 0x86)] {
+        let as_user = |user: &str| Hello { user: user.into(), ..Hello::new(version, "name") };
+        assert_eq!(ground.answer_to(&as_user("nobody")).code, wrong);
+        assert_eq!(ground.answer_to(&as_user("")).code, 0);
+    }
+    ground.lift();
+    drop(std::fs::remove_file(file));
+}
+
+/// V-024: what may not be published may not be left behind either.
+#[test]
+fn a_will_is_not_larger_than_what_may_be_published() {
+    let ground = Ground::own(1, "max_message_size = 10\n");
+    for version in [V4, V5] {
+        let code = |will: &str| {
+            let hello = Hello::new(version, &unique("will")).leaving(Will::of("will", will));
+            ground.answer_to(&hello).code
+        };
+        assert_eq!(code("0123456789"), 0);
+        assert_eq!(code("0123456789a"), if version == V5 { 0x95 } else { 5 });
+    }
+    ground.lift();
 }

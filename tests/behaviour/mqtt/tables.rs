@@ -100,7 +100,7 @@ fn outcome(ground: &Ground, carrier: Carrier, properties: &[u8]) -> u8 {
     let answer = |first: u8| packet(first, &[&[0, 7, 0][..], &block].concat());
     let topic = unique("table");
     let (octets, answered) = match carrier {
-        Connect | Will => unreachable!("dealt with above"),
+        Connect | Will => panic!("dealt with above"),
         Publish => {
             let letter = Letter { topic: &topic, qos: 1, id: 7, properties, ..Letter::default() };
             (letter.octets(V5), Some(0x40))

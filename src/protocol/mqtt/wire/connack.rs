@@ -149,13 +149,13 @@ impl Block for ConnackProperties<'_> {
             Qos::AtMostOnce | Qos::AtLeastOnce => Some(self.qos_max.bits()),
         };
         let missing = |is_there: bool| (!is_there).then_some(0);
+        // Any order is right (2.2.2.2). This is Mosquitto's: whoever compares octets finds the same.
+        put_two(sink, table::TOPIC_ALIAS_MAX, Some(self.topic_alias_max).filter(|&max| max != 0));
         put_four(sink, table::SESSION_EXPIRY, self.session_expiry_s);
-        put_two(sink, table::RECEIVE_MAX, Some(self.receive_max).filter(|&max| max != u16::MAX));
         put_byte(sink, table::QOS_MAX, qos_max);
         put_byte(sink, table::RETAIN_AVAILABLE, missing(self.retain_available));
         put_four(sink, table::PACKET_BYTES_MAX, self.packet_bytes_max);
         put_text(sink, table::ASSIGNED_CLIENT_ID, self.assigned_client_id);
-        put_two(sink, table::TOPIC_ALIAS_MAX, Some(self.topic_alias_max).filter(|&max| max != 0));
         self.diagnostics.write(sink);
         put_byte(sink, table::WILDCARDS_AVAILABLE, missing(self.wildcards_available));
         put_byte(sink, table::IDS_AVAILABLE, missing(self.ids_available));
@@ -165,6 +165,7 @@ impl Block for ConnackProperties<'_> {
         put_text(sink, table::SERVER_REFERENCE, self.server_reference);
         put_text(sink, table::AUTH_METHOD, self.auth_method);
         put_binary(sink, table::AUTH_DATA, self.auth_data);
+        put_two(sink, table::RECEIVE_MAX, Some(self.receive_max).filter(|&max| max != u16::MAX));
     }
 }
 

@@ -73,8 +73,9 @@ pub struct ConnectProperties<'a> {
     pub topic_alias_max: u16,
     /// It wants response information.
     pub request_response: bool,
-    /// It wants reason strings and user properties with every packet.
-    pub request_problem: bool,
+    /// It wants reason strings and user properties with every packet. `None`: it says nothing, which
+    /// allows them as well.
+    pub request_problem: Option<bool>,
     /// How it wants to prove who it is.
     pub auth_method: Option<&'a str>,
     /// The first step of that.
@@ -91,7 +92,7 @@ impl Default for ConnectProperties<'_> {
             packet_bytes_max: None,
             topic_alias_max: 0,
             request_response: false,
-            request_problem: true,
+            request_problem: None,
             auth_method: None,
             auth_data: None,
             user_properties: UserProperties::NONE,
@@ -237,7 +238,7 @@ impl<'a> ConnectProperties<'a> {
             table::PACKET_BYTES_MAX => found.packet_bytes_max = Some(value.number()),
             table::TOPIC_ALIAS_MAX => found.topic_alias_max = value.two(),
             table::REQUEST_RESPONSE => found.request_response = value.is_set(),
-            table::REQUEST_PROBLEM => found.request_problem = value.is_set(),
+            table::REQUEST_PROBLEM => found.request_problem = Some(value.is_set()),
             table::AUTH_METHOD => found.auth_method = Some(value.text()),
             table::AUTH_DATA => found.auth_data = Some(value.binary()),
             _ => {}
@@ -268,7 +269,7 @@ impl Block for ConnectProperties<'_> {
         put_four(sink, table::PACKET_BYTES_MAX, self.packet_bytes_max);
         put_two(sink, table::TOPIC_ALIAS_MAX, differs(self.topic_alias_max, 0));
         put_byte(sink, table::REQUEST_RESPONSE, self.request_response.then_some(1));
-        put_byte(sink, table::REQUEST_PROBLEM, (!self.request_problem).then_some(0));
+        put_byte(sink, table::REQUEST_PROBLEM, self.request_problem.map(u8::from));
         put_text(sink, table::AUTH_METHOD, self.auth_method);
         put_binary(sink, table::AUTH_DATA, self.auth_data);
         self.user_properties.write(sink);

@@ -82,7 +82,7 @@ fn connect_is_written_as_its_version_says() {
         properties: ConnectProperties {
             session_expiry_s: u32::MAX,
             receive_max: 1,
-            request_problem: false,
+            request_problem: Some(false),
             ..ConnectProperties::default()
         },
         ..connect(V5)

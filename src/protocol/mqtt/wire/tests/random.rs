@@ -118,7 +118,7 @@ impl Choices {
             properties.packet_bytes_max = self.maybe(|c| c.four().max(1));
             properties.topic_alias_max = self.two();
             properties.request_response = self.is();
-            properties.request_problem = self.is();
+            properties.request_problem = self.maybe(Self::is);
             properties.auth_method = self.maybe(Self::text);
             properties.auth_data = properties.auth_method.and_then(|_| self.maybe(Self::octets));
             properties.user_properties = UserProperties::written(pairs);

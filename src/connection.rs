@@ -40,9 +40,6 @@ const OUTPUT_STOP: usize = 2 * OUTPUT_HIGH;
 /// enough: a flooding publisher brings 64 KiB with each.
 const ROUNDS_PER_POLL: usize = 4;
 
-/// Places for events that an idle connection keeps (arbitrary: a few KiB).
-const EVENTS_KEPT: usize = 64;
-
 /// ```text
 /// Open --Next::Close--> Farewell --all written, peer closed or too late--> over
 ///   |---- peer gone, socket broken -----------------------------------------^
@@ -432,8 +429,10 @@ impl Connection {
     /// Nothing to do until the next waker: gives back memory that only a busy connection needs.
     fn rest(&mut self) {
         self.input.release();
-        if self.events.is_empty() && self.events.capacity() > EVENTS_KEPT {
-            self.events = VecDeque::new();
+        self.output.rest();
+        if self.events.is_empty() && self.events.capacity() > 0 {
+            let spare = Vec::from(std::mem::take(&mut self.events));
+            self.hub.broker.borrow_mut().spare_events(spare);
         }
     }
 }
@@ -446,4 +445,24 @@ fn begin_farewell(now: Now, lost: Option<Box<str>>) -> Phase {
 /// How many of the two bars stand in the way of more output.
 const fn bars(output_len: usize) -> usize {
     (output_len >= OUTPUT_HIGH) as usize + (output_len >= OUTPUT_STOP) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What each of many idle connections costs; tuning.md says how much that is in all.
+    #[test]
+    fn the_task_of_a_connection_stays_small() {
+        assert!(size_of::<passage::Serving>() <= 416, "{}", size_of::<passage::Serving>());
+        // Allocated once each, beside it.
+        #[cfg(feature = "amqp091")]
+        const {
+            assert!(crate::protocol::amqp091::SESSION_BYTES <= 480);
+        };
+        #[cfg(feature = "mqtt")]
+        const {
+            assert!(crate::protocol::mqtt::SESSION_BYTES <= 448);
+        };
+    }
 }

@@ -118,7 +118,7 @@ impl Refusals {
 /// Counted before its task has its first turn: a storm would otherwise pass the limits.
 fn start(hub: &Rc<Hub>, arrival: Arrival) {
     hub.came(arrival.listener);
-    hub.shard.spawn(connection::serve(hub.clone(), arrival));
+    connection::serve(hub, arrival);
 }
 
 /// Reads the lanes while the shard is otherwise idle, and starts connections moved here.

@@ -15,7 +15,7 @@ const SHARED_BYTES_MIN: usize = 4 * 1024;
 const CHUNK_SLOTS_KEPT: usize = 16;
 
 /// A queue of chunks: small things are appended to the last chunk, large bodies ride by reference. One per connection. Holds
-/// no memory of the pool when everything is sent.
+/// no memory of the pool when everything is sent, and none at all while it rests.
 pub struct Output {
     buffers: Buffers,
     chunks: VecDeque<Chunk>,
@@ -174,6 +174,14 @@ impl Output {
     pub fn release(&mut self) {
         if self.tail.is_empty() && self.tail.capacity() > 0 {
             self.buffers.give_write(std::mem::take(&mut self.tail));
+        }
+    }
+
+    /// Gives back also what the next bytes need: nothing will be written for a while.
+    pub fn rest(&mut self) {
+        self.release();
+        if self.chunks.is_empty() {
+            self.chunks = VecDeque::new();
         }
     }
 

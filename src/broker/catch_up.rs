@@ -75,7 +75,7 @@ impl Broker {
     /// As far as this shard knows. The route is kept for the publish itself.
     fn reaches_nobody(&mut self, connection: ConnectionId, topic: &str) -> bool {
         let Some(entry) = self.connections.get_mut(connection) else { return false };
-        let mut cache = take(&mut entry.route);
+        let mut cache = entry.route.take().unwrap_or_default();
         let session = entry.session;
         let mut is_found = cache.fits(FILTERS, topic, self.revision);
         if !is_found && let Some(entered) = entry.entered.clone() {
@@ -88,7 +88,7 @@ impl Broker {
             .is_some_and(|((queue, _), session)| self.sessions.is_deaf_to_itself(session, queue));
         let nobody = is_found && (cache.route.is_nowhere() || is_own);
         if let Some(entry) = self.connections.get_mut(connection) {
-            entry.route = cache;
+            entry.route = Some(cache);
         }
         nobody
     }
@@ -193,5 +193,6 @@ fn to_topic(topic: &str) -> Publish<'_> {
         properties: &[],
         body: Body::Slice(&[]),
         seq: None,
+        once: None,
     }
 }

@@ -54,7 +54,8 @@ pub(super) struct Connection {
     owed: Vec<(ShardId, u64)>,
     /// Shards that may hold something of it.
     pub(super) touched: ShardSet,
-    pub(super) route: RouteCache,
+    /// There from its first publish on.
+    pub(super) route: Option<Box<RouteCache>>,
     /// Addresses at which its channels take replies.
     pub(super) replies: Vec<(ChannelId, Box<str>)>,
     /// Channels with consumers or a limit.
@@ -63,6 +64,45 @@ pub(super) struct Connection {
     pub(super) session: Option<SessionId>,
     /// What it leaves behind, before it has opened one.
     pub(super) will: Option<Box<Words>>,
+}
+
+/// Lists of events that are kept for connections that hear something (arbitrary, with the next: at
+/// most a MiB per shard).
+const SPARE_LISTS_MAX: usize = 128;
+/// Places in one of them.
+const SPARE_EVENTS_MAX: usize = 100;
+
+impl Connection {
+    fn new() -> Self {
+        Self {
+            entered: None,
+            events: Vec::new(),
+            backlog: 0,
+            ready: false,
+            paused: false,
+            has_waited: false,
+            published_ms: None,
+            window: Window::default(),
+            owed: Vec::new(),
+            touched: ShardSet::EMPTY,
+            route: None,
+            replies: Vec::new(),
+            credits: Vec::new(),
+            session: None,
+            will: None,
+        }
+    }
+
+    /// An event for the session. The list for it is one that another connection has given back, if
+    /// there is any: most connections wait most of the time, and hold none.
+    pub(super) fn hear(&mut self, event: Event, spare: &mut Vec<Vec<Event>>) {
+        if self.events.capacity() == 0
+            && let Some(list) = spare.pop()
+        {
+            self.events = list;
+        }
+        self.events.push(event);
+    }
 }
 
 /// Who it is and where.
@@ -102,23 +142,7 @@ fn backlog_bytes(event: &Event) -> u64 {
 impl Broker {
     /// Gives a new connection a place. `None` when the node's table is full.
     pub fn attach(&mut self) -> Option<ConnectionRef> {
-        let connection = self.connections.insert(Connection {
-            entered: None,
-            events: Vec::new(),
-            backlog: 0,
-            ready: false,
-            paused: false,
-            has_waited: false,
-            published_ms: None,
-            window: Window::default(),
-            owed: Vec::new(),
-            touched: ShardSet::EMPTY,
-            route: RouteCache::default(),
-            replies: Vec::new(),
-            credits: Vec::new(),
-            session: None,
-            will: None,
-        })?;
+        let connection = self.connections.insert(Connection::new())?;
         Some(ConnectionRef { shard: self.shard, connection })
     }
 
@@ -230,7 +254,7 @@ impl Broker {
     pub(super) fn tell(&mut self, connection: ConnectionId, event: Event) {
         if let Some(entry) = self.connections.get_mut(connection) {
             entry.backlog += backlog_bytes(&event);
-            entry.events.push(event);
+            entry.hear(event, &mut self.spare_events);
             if !entry.ready {
                 entry.ready = true;
                 self.ready.push(connection);
@@ -252,6 +276,10 @@ impl Broker {
         let Some(entry) = self.connections.get_mut(connection) else { return };
         entry.ready = false;
         entry.backlog = 0;
+        if entry.events.is_empty() {
+            // What has no events keeps no memory for them.
+            return;
+        }
         std::mem::swap(&mut entry.events, into);
         for event in &*into {
             if let Event::Delivery(delivery) = event {
@@ -262,6 +290,14 @@ impl Broker {
                     None => entry.owed.push((from, bytes)),
                 }
             }
+        }
+    }
+
+    /// Takes an empty list of events from a connection that has nothing to do: the next that hears
+    /// something gets it.
+    pub fn spare_events(&mut self, list: Vec<Event>) {
+        if self.spare_events.len() < SPARE_LISTS_MAX && list.capacity() <= SPARE_EVENTS_MAX {
+            self.spare_events.push(list);
         }
     }
 
@@ -304,5 +340,24 @@ impl Broker {
     /// A connection's reference and place.
     pub(super) fn at(&self, connection: ConnectionId, channel: ChannelId) -> ChannelRef {
         ChannelRef { connection: ConnectionRef { shard: self.shard, connection }, channel }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_broker_knows_of_an_idle_connection_stays_small() {
+        assert!(size_of::<Connection>() <= 248, "{}", size_of::<Connection>());
+    }
+
+    #[test]
+    fn lists_of_events_are_given_back_and_handed_out_again() {
+        let mut spare = vec![Vec::with_capacity(4)];
+        let mut entry = Connection::new();
+        entry.hear(Event::PublishResumed, &mut spare);
+        entry.hear(Event::TakenOver, &mut spare);
+        assert!(spare.is_empty() && entry.events.len() == 2 && entry.events.capacity() == 4);
     }
 }

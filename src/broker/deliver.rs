@@ -8,8 +8,8 @@ use super::calls::Then;
 use super::connections::{Connection, Window, window_bytes};
 use super::mail::{Mail, PendingId};
 use super::owner::Footprint;
+use super::pending::Report;
 use super::post::Post;
-use super::publish::Report;
 use super::queue::store::Position;
 use super::queue::{DeadLetter, Effect, Enqueued, More, OutDelivery, Outlet};
 use super::slots::Slots;
@@ -38,6 +38,7 @@ struct Way<'a> {
     connections: &'a mut Slots<ConnectionId, Connection>,
     footprints: &'a mut HashMap<ConnectionRef, Footprint, ahash::RandomState>,
     ready: &'a mut Vec<ConnectionId>,
+    spare_events: &'a mut Vec<Vec<Event>>,
     post: &'a mut Post,
     unneeded: &'a mut Vec<UnneededHere>,
 }
@@ -82,7 +83,7 @@ impl Outlet for Way<'_> {
             if !out.no_settle {
                 entry.delivered(to.channel, out.key);
             }
-            entry.events.push(Event::Delivery(Delivery {
+            let delivery = Event::Delivery(Delivery {
                 channel: to.channel,
                 consumer: Some(out.key),
                 queue: QueueRef { shard: self.shard, queue: self.queue },
@@ -92,7 +93,8 @@ impl Outlet for Way<'_> {
                 position: out.position,
                 received: out.received,
                 message: out.message.clone(),
-            }));
+            });
+            entry.hear(delivery, self.spare_events);
             if !entry.ready {
                 entry.ready = true;
                 self.ready.push(connection);
@@ -186,10 +188,28 @@ impl Broker {
     /// Something that the store of a queue had asked for has come. Consumers, deadlines and those
     /// who wait for a message follow at the end of the turn.
     pub(super) fn loaded(&mut self, id: QueueId, now: Now) {
-        let Self { queues, connections, footprints, ready, post, effects_now, unneeded, .. } = self;
+        let Self {
+            queues,
+            connections,
+            footprints,
+            ready,
+            spare_events,
+            post,
+            effects_now,
+            unneeded,
+            ..
+        } = self;
         let Some(entry) = queues.get_mut(id) else { return };
-        let mut way =
-            Way { shard: self.shard, queue: id, connections, footprints, ready, post, unneeded };
+        let mut way = Way {
+            shard: self.shard,
+            queue: id,
+            connections,
+            footprints,
+            ready,
+            spare_events,
+            post,
+            unneeded,
+        };
         let before = entry.queue.memory_bytes();
         entry.queue.loaded(now, &mut way, effects_now);
         self.memory.moved(before, entry.queue.memory_bytes());
@@ -208,10 +228,28 @@ impl Broker {
     }
 
     pub(super) fn deliver_pass(&mut self, id: QueueId, now: Now) -> More {
-        let Self { queues, connections, footprints, ready, post, effects_now, unneeded, .. } = self;
+        let Self {
+            queues,
+            connections,
+            footprints,
+            ready,
+            spare_events,
+            post,
+            effects_now,
+            unneeded,
+            ..
+        } = self;
         let Some(entry) = queues.get_mut(id) else { return More::No };
-        let mut way =
-            Way { shard: self.shard, queue: id, connections, footprints, ready, post, unneeded };
+        let mut way = Way {
+            shard: self.shard,
+            queue: id,
+            connections,
+            footprints,
+            ready,
+            spare_events,
+            post,
+            unneeded,
+        };
         let before = entry.queue.memory_bytes();
         let more = entry.queue.deliver(now, DELIVERIES_PER_PASS, &mut way, effects_now);
         self.memory.moved(before, entry.queue.memory_bytes());
@@ -310,6 +348,9 @@ impl Broker {
 
     /// Puts a message in a queue of this shard, or hands it to the session that the queue is of.
     pub(super) fn put(&mut self, id: QueueId, message: Message, now: Now) -> Enqueued {
+        if self.has_origin() && self.has_reached(id, &message) {
+            return Enqueued::Stored;
+        }
         match self.queues.get(id).map(|entry| entry.session) {
             None => Enqueued::Stored,
             Some(None) => self.store(id, message, now),
@@ -320,10 +361,28 @@ impl Broker {
     /// Stores a message in a queue of this shard; a queue with a length limit hands out at once.
     pub(super) fn store(&mut self, id: QueueId, message: Message, now: Now) -> Enqueued {
         let reader = self.reader_of(&message);
-        let Self { queues, connections, footprints, ready, post, effects_now, unneeded, .. } = self;
+        let Self {
+            queues,
+            connections,
+            footprints,
+            ready,
+            spare_events,
+            post,
+            effects_now,
+            unneeded,
+            ..
+        } = self;
         let Some(entry) = queues.get_mut(id) else { return Enqueued::Stored };
-        let mut way =
-            Way { shard: self.shard, queue: id, connections, footprints, ready, post, unneeded };
+        let mut way = Way {
+            shard: self.shard,
+            queue: id,
+            connections,
+            footprints,
+            ready,
+            spare_events,
+            post,
+            unneeded,
+        };
         let block = message.clone();
         let header = |name: &str| (reader?.headers)(block.properties()).get(name).cloned();
         let before = entry.queue.memory_bytes();

@@ -26,6 +26,7 @@ mod interest;
 pub(crate) mod mail;
 mod meeting;
 mod owner;
+mod pending;
 pub mod placement;
 mod post;
 mod publish;
@@ -64,19 +65,20 @@ use self::calls::Call;
 use self::connections::{Connection, Entered};
 use self::mail::{CallId, Mail, PendingId};
 use self::owner::{Footprint, QueueEntry};
+use self::pending::Pending;
 use self::placement::Placement;
 use self::post::Post;
-use self::publish::Pending;
 use self::queue::{Effect, QueueDefaults};
 use self::route::{RouteCache, Scratch};
 use self::slots::Slots;
 use self::subscriber::apart::check_groups;
+use self::subscriber::once::Onces;
 use self::subscriber::session::Sessions;
 use self::subscriber::wills::Wills;
 use self::topology::{ExchangeEntry, KEEPER};
 use self::vhost::Vhost;
 use crate::auth::{self, Access, Resource};
-use crate::command::{Answer, Command, Entity, Now, Refusal};
+use crate::command::{Answer, Command, Entity, Event, Now, Refusal};
 use crate::durability::Durability;
 use crate::ids::{
     ChannelId, ChannelRef, ConnectionId, ConnectionRef, ConsumerKey, ExchangeId, QueueId, ShardId,
@@ -192,12 +194,15 @@ pub struct Broker {
     sessions: Sessions,
     retained: retained::Retained,
     wills: Wills,
+    onces: Onces,
 
     dirty: Vec<QueueId>,
     effects: VecDeque<(QueueId, VhostId, Effect)>,
     effects_now: Vec<Effect>,
     unneeded: Vec<deliver::UnneededHere>,
     ready: Vec<ConnectionId>,
+    /// Lists of events without an owner.
+    spare_events: Vec<Vec<Event>>,
     expired: Vec<clockwork::Alarm>,
     scratch: Scratch,
     /// Walks over exchanges so far.
@@ -270,11 +275,13 @@ impl Broker {
             delayed: clockwork::Delayed::default(),
             sessions: Sessions::default(),
             wills: Wills::default(),
+            onces: Onces::default(),
             dirty: Vec::new(),
             effects: VecDeque::new(),
             effects_now: Vec::new(),
             unneeded: Vec::new(),
             ready: Vec::new(),
+            spare_events: Vec::new(),
             expired: Vec::new(),
             scratch: Scratch::default(),
             walks: 0,

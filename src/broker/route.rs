@@ -13,7 +13,7 @@ use super::exchange::{Headers, Routed};
 use super::meeting::{Meeting, There, own_topic};
 use crate::ids::{ExchangeId, QueueId, QueueRef, ShardId, VhostId};
 use crate::limits;
-use crate::message::{Message, PropertyReader};
+use crate::message::{Message, PropertyReader, ProtocolTag};
 use crate::value::{Table, Value};
 
 /// Where a message goes, as one shard sees it.
@@ -138,10 +138,12 @@ impl RouteCache {
         &self,
         (exchange, key): (&str, &str),
         revision: u64,
-        (reader, properties): (Option<PropertyReader>, &[u8]),
+        readers: &[PropertyReader],
+        (protocol, properties): (ProtocolTag, &[u8]),
     ) -> bool {
+        let reader = || readers.get(usize::from(protocol.0)).copied();
         self.fits(exchange, key, revision)
-            && !(self.route.names_topic && own_topic(reader, properties).is_some())
+            && !(self.route.names_topic && own_topic(reader(), properties).is_some())
     }
 
     pub(super) fn forget(&mut self) {

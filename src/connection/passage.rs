@@ -3,8 +3,9 @@
 //! May import `hub`, `protocol`, `transport`, `config`, `ringmq_shards`.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
 
 use ringmq_shards::{Output, ReadBuffer, ShardId, Socket, Stream};
 
@@ -16,29 +17,44 @@ use crate::protocol::{Context, Endpoint, ListenAt, Next, Peer, Session};
 use crate::transport::{Chosen, Front, Request, WebSocket, Wire};
 
 /// Serves a connection until it is over, or lives on another shard.
-pub(crate) async fn serve(hub: Rc<Hub>, arrival: Arrival) {
+pub(crate) fn serve(hub: &Rc<Hub>, arrival: Arrival) {
     let listener = arrival.listener;
-    let Some(mut connection) = Connection::begin(hub.clone(), arrival) else {
-        return hub.failed(listener);
-    };
-    poll_fn(|task| connection.poll(task)).await;
-    if let Phase::Leaving { to } = connection.phase {
-        connection.leave(to);
-    } else {
-        connection.end();
+    match Connection::begin(hub.clone(), arrival) {
+        Some(connection) => hub.shard.spawn(Serving { connection: Some(connection) }),
+        None => hub.failed(listener),
     }
 }
 
-/// Both ends of a connection; `None` if it is gone.
-fn ends(socket: &Socket, listens_at: &ListenAt) -> Option<(Endpoint, Endpoint)> {
+/// The task of a connection. Not an `async` block: that would have room for the arrival and twice
+/// for the connection as long as it lives.
+pub(super) struct Serving {
+    connection: Option<Connection>,
+}
+
+impl Future for Serving {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<()> {
+        let Some(connection) = &mut self.connection else { return Poll::Ready(()) };
+        if connection.poll(task).is_pending() {
+            return Poll::Pending;
+        }
+        if let Some(connection) = self.connection.take() {
+            if let Phase::Leaving { to } = connection.phase {
+                connection.leave(to);
+            } else {
+                connection.end();
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+/// The other end of a connection; `None` if it is gone.
+fn other_end(socket: &Socket, listens_at: &ListenAt) -> Option<Endpoint> {
     match listens_at {
-        ListenAt::Tcp(_) => {
-            Some((socket.peer_addr().ok()?.into(), socket.local_addr().ok()?.into()))
-        }
-        ListenAt::Unix { path, .. } => {
-            let end = Endpoint::Unix(path.to_string_lossy().into());
-            Some((end.clone(), end))
-        }
+        ListenAt::Tcp(_) => Some(socket.peer_addr().ok()?.into()),
+        ListenAt::Unix { path, .. } => Some(Endpoint::Unix(path.to_string_lossy().into())),
     }
 }
 
@@ -61,7 +77,7 @@ impl Connection {
     fn begin(hub: Rc<Hub>, arrival: Arrival) -> Option<Self> {
         let Arrival { socket, listener, accepted_ms, moved } = arrival;
         let settings = hub.listener(listener)?.clone();
-        let (remote, local) = ends(&socket, &settings.at)?;
+        let remote = other_end(&socket, &settings.at)?;
         if moved.is_none() {
             set_options(&socket, &hub.config.main);
         }
@@ -75,7 +91,6 @@ impl Connection {
         let peer = Peer {
             id,
             remote,
-            local,
             listener: settings.clone(),
             accepted_ms,
             moved: is_moved,

@@ -2,9 +2,11 @@
 //!
 //! May import `config`, `protocol`.
 
+use std::any::Any;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use super::Protocol;
 use crate::config::{ListenerAddress, Versions};
@@ -34,6 +36,8 @@ pub struct ListenerSettings {
     pub takes_nameless: bool,
     /// How long a connection may last, seconds, where the protocol limits that; 0: for ever.
     pub connection_s_max: u64,
+    /// What its protocol has made of the settings: one for all its connections, not one for each.
+    pub memo: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 /// Where a listener is.
@@ -76,6 +80,7 @@ impl ListenerSettings {
             allowed_versions: Versions::ALL,
             takes_nameless: false,
             connection_s_max: 0,
+            memo: OnceLock::new(),
         }
     }
 

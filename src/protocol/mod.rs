@@ -148,8 +148,6 @@ pub struct Peer {
     pub id: ConnectionRef,
     /// Address of the client.
     pub remote: Endpoint,
-    /// Address it connected to.
-    pub local: Endpoint,
     /// The listener through which it came.
     pub listener: Rc<ListenerSettings>,
     /// When it was accepted, monotonic milliseconds.

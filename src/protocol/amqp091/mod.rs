@@ -82,6 +82,10 @@ pub const TAG: ProtocolTag = ProtocolTag(0);
 /// The pseudo-queue that a client consumes from, and names as reply-to, for direct replies.
 const REPLY_QUEUE: &str = "amq.rabbitmq.reply-to";
 
+/// Octets of memory of an idle session without channels.
+#[cfg(test)]
+pub(crate) const SESSION_BYTES: usize = size_of::<session::Amqp>();
+
 /// See [`Protocol`].
 pub const PROTOCOL: Protocol = Protocol {
     name: "amqp",

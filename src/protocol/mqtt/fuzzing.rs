@@ -198,7 +198,6 @@ impl Rig {
         let session = Mqtt::new(Peer {
             id,
             remote: remote.into(),
-            local: remote.into(),
             listener: Rc::new(ListenerSettings::nowhere(&PROTOCOL)),
             accepted_ms: self.now.mono_ms,
             moved: false,

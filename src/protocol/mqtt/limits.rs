@@ -1,6 +1,7 @@
-//! What the settings and the nature of the protocol allow. One per connection, taken from the
-//! settings when it begins. May import `config`, `protocol`,
-//! `subscriber`.
+//! What the settings and the nature of the protocol allow. One per listener and shard, made of the
+//! settings for the first connection. May import `config`, `protocol`, `subscriber`.
+
+use std::sync::Arc;
 
 use crate::config::{DeliverMode, QueueOrder, Versions};
 use crate::protocol::Peer;
@@ -80,8 +81,15 @@ pub(super) struct Limits {
 }
 
 impl Limits {
+    /// Those of all connections that come the same way.
+    pub(super) fn shared(peer: &Peer) -> Arc<Self> {
+        let memo = peer.listener.memo.get_or_init(|| Arc::new(Self::of(peer)));
+        // It is of another kind if the listener is another protocol's, as a test may have it.
+        memo.clone().downcast().unwrap_or_else(|_| Arc::new(Self::of(peer)))
+    }
+
     /// What the settings say.
-    pub(super) fn of(peer: &Peer) -> Self {
+    fn of(peer: &Peer) -> Self {
         let mqtt = &peer.config.mqtt;
         let seconds = |s: Option<u64>| s.map_or(u64::MAX, |s| s.saturating_mul(1000));
         let size = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);

@@ -1,6 +1,8 @@
 //! What all parts of a session share: who the client is, and what was agreed with it. One per
 //! connection. May import `protocol`, `wire`, `limits`.
 
+use std::sync::Arc;
+
 use crate::ids::ConnectionId;
 use crate::protocol::{Context, Peer};
 
@@ -15,7 +17,7 @@ use super::wire::{PACKET_BYTES_MAX, PacketId, Version};
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) peer: Peer,
-    pub(super) limits: Limits,
+    pub(super) limits: Arc<Limits>,
     /// Known from CONNECT on, like all below.
     pub(super) version: Version,
     /// The client is another broker (mqtt.md 2.2).
@@ -42,7 +44,7 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn new(peer: Peer) -> Self {
         Self {
-            limits: Limits::of(&peer),
+            limits: Limits::shared(&peer),
             peer,
             version: Version::V4,
             is_bridge: false,
@@ -76,7 +78,7 @@ impl Link {
     }
 
     /// When CONNECT must have come.
-    pub(super) const fn connect_deadline_ms(&self) -> u64 {
+    pub(super) fn connect_deadline_ms(&self) -> u64 {
         self.peer.accepted_ms.saturating_add(self.limits.connect_ms_max)
     }
 

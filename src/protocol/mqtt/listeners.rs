@@ -1,5 +1,7 @@
 //! Where clients of this protocol connect. May import `config`, `protocol`.
 
+use std::sync::OnceLock;
+
 use crate::config::{Config, Transport};
 use crate::protocol::{ListenerSettings, Protocol};
 
@@ -22,6 +24,7 @@ pub(super) fn listeners(protocol: &'static Protocol, config: &Config) -> Vec<Lis
         connection_s_max: listener
             .max_connection_lifetime_s
             .unwrap_or(mqtt.connection_lifetime_max_s),
+        memo: OnceLock::new(),
     });
     all.collect()
 }

@@ -116,6 +116,10 @@ pub const PROTOCOL: Protocol = Protocol {
     },
 };
 
+/// Octets of memory of an idle session.
+#[cfg(test)]
+pub(crate) const SESSION_BYTES: usize = size_of::<session::Mqtt>();
+
 /// The fixed header of CONNECT and the protocol name behind it. A version that is not spoken is
 /// ours as well: it is answered (3.1.2-2).
 fn recognises(octets: &[u8]) -> Recognised {

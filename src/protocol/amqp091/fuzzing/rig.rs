@@ -82,7 +82,6 @@ impl Rig {
         let peer = Peer {
             id,
             remote: remote.into(),
-            local: remote.into(),
             listener: Rc::new(ListenerSettings::nowhere(&PROTOCOL)),
             accepted_ms: 0,
             moved: false,

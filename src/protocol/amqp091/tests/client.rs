@@ -102,7 +102,6 @@ impl Client {
         let peer = Peer {
             id: broker.attach().unwrap(),
             remote: remote.into(),
-            local: remote.into(),
             listener: Rc::new(ListenerSettings::nowhere(&PROTOCOL)),
             accepted_ms: 0,
             moved: false,

@@ -194,7 +194,6 @@ impl Rig {
         Peer {
             id,
             remote: remote.into(),
-            local: remote.into(),
             accepted_ms: self.now.mono_ms,
             moved,
             listener: Rc::new(ListenerSettings {

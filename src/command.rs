@@ -212,6 +212,21 @@ pub struct Publish<'a> {
     pub body: Body<'a>,
     /// Report when it is stored: its number within the channel.
     pub seq: Option<PublishSeq>,
+    /// It is to come exactly once.
+    pub once: Option<Once>,
+}
+
+/// Of a message that the client of a session publishes to come exactly once. The session holds the
+/// number from when the message is stored wherever it belongs: that it is stored is said when both
+/// are as safe as was promised. If connection or process ends before, and the number comes again, it
+/// is the same message: it goes to none of those who have it. A session that ends with its
+/// connection holds no number; whoever has the connection remembers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Once {
+    /// The client's number for it, its own until the receipt is dropped.
+    pub number: u16,
+    /// The client says that it may have published it before.
+    pub again: bool,
 }
 
 /// What became of a publish at once.

@@ -101,7 +101,7 @@ pub fn load(config: &Config) -> Result<Directory, DefinitionsError> {
     // Without it somebody could tell who exists, and that is all.
     let mut secret = [0; 16];
     let _ = getrandom::fill(&mut secret);
-    let users = directory.users.with_topic_rules(rules, config.mqtt.allow_anonymous);
+    let users = directory.users.with_topic_rules(rules, config.mqtt.allows_anonymous());
     directory.users = users.with_secret(secret);
     Ok(directory)
 }

@@ -193,5 +193,6 @@ fn to_topic(topic: &str) -> Publish<'_> {
         properties: &[],
         body: Body::Slice(&[]),
         seq: None,
+        once: None,
     }
 }

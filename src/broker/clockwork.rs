@@ -11,7 +11,7 @@ use ringmq_shards::log::LogFile;
 
 use super::Broker;
 use super::mail::MoreKeys;
-use super::publish::Report;
+use super::pending::Report;
 use super::storage::delayed::{Lasting, Logged};
 use super::storage::entry::PARKED;
 use super::storage::waits::Put;

@@ -8,8 +8,8 @@ use super::calls::Then;
 use super::connections::{Connection, Window, window_bytes};
 use super::mail::{Mail, PendingId};
 use super::owner::Footprint;
+use super::pending::Report;
 use super::post::Post;
-use super::publish::Report;
 use super::queue::store::Position;
 use super::queue::{DeadLetter, Effect, Enqueued, More, OutDelivery, Outlet};
 use super::slots::Slots;
@@ -348,6 +348,9 @@ impl Broker {
 
     /// Puts a message in a queue of this shard, or hands it to the session that the queue is of.
     pub(super) fn put(&mut self, id: QueueId, message: Message, now: Now) -> Enqueued {
+        if self.has_origin() && self.has_reached(id, &message) {
+            return Enqueued::Stored;
+        }
         match self.queues.get(id).map(|entry| entry.session) {
             None => Enqueued::Stored,
             Some(None) => self.store(id, message, now),

@@ -16,6 +16,7 @@ use super::definitions::ExchangeUid;
 use super::record;
 use super::slots::SlotId;
 use super::storage::delayed::Lasting;
+use super::storage::origin::Origin;
 use crate::command::{Answer, Command, Outcome};
 use crate::ids::{
     ChannelId, ChannelRef, ConnectionId, ConnectionRef, ConsumerId, ConsumerKey, ConsumerRef,
@@ -153,6 +154,8 @@ pub(crate) enum Mail {
         mandatory: Option<(ConnectionId, ChannelId)>,
         wanted: Option<PendingId>,
     },
+    /// The message in the next sentence is of this origin.
+    Origin(Origin),
     /// To the shard of a connection that waits for replies.
     Reply { parcel: Parcel },
     /// To the shard that keeps this exchange's delayed messages.

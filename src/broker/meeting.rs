@@ -9,7 +9,8 @@ use std::rc::Rc;
 
 use super::Broker;
 use super::mail::Reported;
-use super::publish::{Report, more_keys};
+use super::pending::Report;
+use super::publish::more_keys;
 use super::retained::is_topic;
 use super::route::RouteCache;
 use crate::command::{Now, Publish, Published, Refusal};

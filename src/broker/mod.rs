@@ -26,6 +26,7 @@ mod interest;
 pub(crate) mod mail;
 mod meeting;
 mod owner;
+mod pending;
 pub mod placement;
 mod post;
 mod publish;
@@ -64,13 +65,14 @@ use self::calls::Call;
 use self::connections::{Connection, Entered};
 use self::mail::{CallId, Mail, PendingId};
 use self::owner::{Footprint, QueueEntry};
+use self::pending::Pending;
 use self::placement::Placement;
 use self::post::Post;
-use self::publish::Pending;
 use self::queue::{Effect, QueueDefaults};
 use self::route::{RouteCache, Scratch};
 use self::slots::Slots;
 use self::subscriber::apart::check_groups;
+use self::subscriber::once::Onces;
 use self::subscriber::session::Sessions;
 use self::subscriber::wills::Wills;
 use self::topology::{ExchangeEntry, KEEPER};
@@ -192,6 +194,7 @@ pub struct Broker {
     sessions: Sessions,
     retained: retained::Retained,
     wills: Wills,
+    onces: Onces,
 
     dirty: Vec<QueueId>,
     effects: VecDeque<(QueueId, VhostId, Effect)>,
@@ -272,6 +275,7 @@ impl Broker {
             delayed: clockwork::Delayed::default(),
             sessions: Sessions::default(),
             wills: Wills::default(),
+            onces: Onces::default(),
             dirty: Vec::new(),
             effects: VecDeque::new(),
             effects_now: Vec::new(),

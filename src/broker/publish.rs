@@ -8,53 +8,18 @@ use super::clockwork::Waiting;
 use super::connections::Entered;
 use super::mail::{Mail, PendingId, Picks, Reported};
 use super::meeting::own_topic;
-use super::queue::store::Position;
+use super::pending::{Pending, Report, Unrouted};
 use super::queue::{Enqueued, dead_letter};
 use super::reply;
 use super::route::{LazyHeaders, Route, RouteCache, Subject};
 use super::storage::waits::{Put, Waiter};
 use crate::auth::Access;
-use crate::command::{Entity, Event, Now, Publish, Published, Refusal};
+use crate::command::{Entity, Now, Publish, Published, Refusal};
 use crate::ids::{ChannelId, ConnectionId, ExchangeId, QueueId, ShardId, VhostId};
 use crate::message::Message;
 use crate::properties::TOPICS;
 use crate::subscriber::FILTERS;
 use crate::value::Value;
-
-/// A publish that other shards, or the storage, have still to report.
-#[derive(Debug)]
-pub(super) struct Pending {
-    report: Report,
-    left: u32,
-    accepted: bool,
-    /// Goes back to its publisher unless a queue is found.
-    unrouted: Option<Box<Unrouted>>,
-}
-
-/// Who hears of it.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Report {
-    /// Nobody.
-    Nobody,
-    /// The publisher.
-    Publisher(Reported),
-    /// The queue of this shard where it died and lies until then.
-    Dead { queue: QueueId, at: Position },
-    /// The queue of this shard where its subscriber has left it and it lies until then.
-    Moved { queue: QueueId, at: Position },
-    /// Another shard that waits for it.
-    Shard { shard: ShardId, pending: PendingId },
-    /// The log that keeps it as one that waits until then; its number among those of this shard.
-    Delayed(u64),
-}
-
-/// A mandatory message of which several shards have to say whether they know a queue for it.
-#[derive(Debug)]
-struct Unrouted {
-    connection: ConnectionId,
-    channel: ChannelId,
-    message: Message,
-}
 
 impl Broker {
     /// Routes and stores one message.
@@ -66,6 +31,20 @@ impl Broker {
         &mut self,
         connection: ConnectionId,
         channel: ChannelId,
+        publish: &Publish<'_>,
+        now: Now,
+    ) -> Result<Published, Refusal> {
+        if publish.once.is_none() {
+            return self.publish_any((connection, channel), publish, now);
+        }
+        let at = (connection, channel);
+        self.publish_exactly(at, publish, |broker| broker.publish_any(at, publish, now))
+    }
+
+    /// The same however surely it is to come.
+    pub(super) fn publish_any(
+        &mut self,
+        (connection, channel): (ConnectionId, ChannelId),
         publish: &Publish<'_>,
         now: Now,
     ) -> Result<Published, Refusal> {
@@ -249,8 +228,9 @@ impl Broker {
             let message = message.clone();
             Box::new(Unrouted { connection, channel, message })
         });
+        let report = self.report_of(report);
         let wanted = if report.is_some() || unrouted.is_some() {
-            let report = report.map_or(Report::Nobody, Report::Publisher);
+            let report = report.unwrap_or(Report::Nobody);
             self.pending.insert(Pending { report, left: 1, accepted: true, unrouted })
         } else {
             None
@@ -262,10 +242,13 @@ impl Broker {
         for queue in &route.queues {
             put = put.and(self.enqueue(*queue, message.clone(), now));
         }
-        if let Some(pending) = wanted
-            && !(put.accepted && self.wait_for(put.safe, Waiter::Pending(pending)))
-        {
-            self.stored(pending, put.accepted, !several);
+        if let Some(pending) = wanted {
+            if self.is_all_here(pending, put) {
+                return Published::Stored;
+            }
+            if !(put.accepted && self.wait_for(put.safe, Waiter::Pending(pending))) {
+                self.stored(pending, put.accepted, !several);
+            }
         }
         Published::Pending
     }
@@ -279,6 +262,9 @@ impl Broker {
     ) -> Published {
         if !put.accepted {
             return Published::Overflowed;
+        }
+        if self.ends_behind(put) {
+            return Published::Stored;
         }
         match publish.seq {
             Some(seq)
@@ -304,6 +290,7 @@ impl Broker {
         if let Some(exchange) = route.exchange {
             for shard in route.shards.iter() {
                 mails += 1;
+                self.send_origin(shard);
                 let picked = route.named.iter().filter(|queue| queue.shard == shard);
                 let picks = route.choice.map(|choice| {
                     Box::new(Picks { choice, queues: picked.map(|q| q.queue).collect() })
@@ -321,6 +308,7 @@ impl Broker {
         for queue in route.named.iter().filter(|queue| !route.shards.contains(queue.shard)) {
             mails += 1;
             let id = queue.queue;
+            self.send_origin(queue.shard);
             self.post.send_message(queue.shard, message, |parcel| Mail::PublishTo {
                 queue: id,
                 parcel,
@@ -331,6 +319,7 @@ impl Broker {
         let alone = route.by_name.len() == 1 && route.queues.is_empty();
         for (shard, name) in &route.by_name {
             mails += 1;
+            self.send_origin(*shard);
             let mandatory = mandatory.filter(|_| alone);
             let vhost = route.vhost;
             self.post.send_message(*shard, message, |parcel| Mail::PublishByName {
@@ -377,59 +366,6 @@ impl Broker {
         }
     }
 
-    /// Something is about to be stored in several places; [`Self::stored`] once ends the waiting for
-    /// this one.
-    pub(super) fn await_stored(&mut self, report: Report) -> Option<PendingId> {
-        self.pending.insert(Pending { report, left: 1, accepted: true, unrouted: None })
-    }
-
-    /// One more place will report.
-    pub(super) fn one_more_place(&mut self, id: PendingId) {
-        if let Some(pending) = self.pending.get_mut(id) {
-            pending.left += 1;
-        }
-    }
-
-    /// The place that opened the waiting has done so, or will have when it is safe.
-    pub(super) fn stored_as(&mut self, id: PendingId, put: Put) {
-        if !(put.accepted && self.wait_for(put.safe, Waiter::Pending(id))) {
-            self.stored(id, put.accepted, true);
-        }
-    }
-
-    /// One more place has stored (or refused) a pending publish.
-    pub(super) fn stored(&mut self, id: PendingId, accepted: bool, found: bool) {
-        let Some(pending) = self.pending.get_mut(id) else { return };
-        pending.accepted &= accepted;
-        if found {
-            pending.unrouted = None;
-        }
-        pending.left = pending.left.saturating_sub(1);
-        if pending.left > 0 {
-            return;
-        }
-        let Some(Pending { report, accepted, unrouted, .. }) = self.pending.remove(id) else {
-            return;
-        };
-        if let Some(unrouted) = unrouted {
-            let Unrouted { connection, channel, message } = *unrouted;
-            self.tell(connection, Event::Returned { channel, message });
-        }
-        match report {
-            Report::Nobody => {}
-            Report::Publisher(Reported { connection, channel, seq }) => {
-                self.tell(connection, Event::Stored { channel, seq, accepted });
-            }
-            // Also when it was refused there: a dead message has no other place.
-            Report::Dead { queue, at } => self.gone_on(queue, at),
-            Report::Moved { queue, at } => self.moved(queue, at),
-            Report::Shard { shard, pending } => {
-                self.post.send(shard, Mail::Stored { pending, accepted, found: true });
-            }
-            Report::Delayed(number) => self.delayed_gone(number),
-        }
-    }
-
     /// Holds a message back for its exchange's owner to publish when it is due.
     fn publish_delayed(
         &mut self,
@@ -455,9 +391,8 @@ impl Broker {
             let put = self.delay(waiting, lasting, now);
             return self.published(put, (connection, channel), publish);
         }
-        let wanted = publish.seq.and_then(|seq| {
-            self.await_stored(Report::Publisher(Reported { connection, channel, seq }))
-        });
+        let report = publish.seq.map(|seq| Reported { connection, channel, seq });
+        let wanted = self.report_of(report).and_then(|report| self.await_stored(report));
         self.post.send_message(owner, &message, |parcel| Mail::Delay {
             exchange,
             lasting,

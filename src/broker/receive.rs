@@ -19,7 +19,11 @@ impl Broker {
         self.post.received(from, spare, taken);
         let (mut mails, bytes) = batch.open();
         for mail in mails.drain(..) {
+            let of_origin = self.has_origin();
             self.read(from, mail, &bytes, now);
+            if of_origin {
+                self.set_origin(None);
+            }
         }
         batch.refill(mails, bytes);
         self.post.done_with(from, batch, weight);
@@ -61,6 +65,7 @@ impl Broker {
             Mail::Deliver { .. } | Mail::Returned { .. } | Mail::Retained { .. } => {
                 self.read_delivery(from, mail, bytes, now);
             }
+            Mail::Origin(origin) => self.set_origin(Some(origin)),
             Mail::Stored { pending, accepted, found } => self.stored(pending, accepted, found),
             Mail::Settle { queue, id, outcome } => self.settle_here(queue, id, outcome, now),
             Mail::Settled { pending } => {

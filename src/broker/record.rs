@@ -14,6 +14,9 @@ use crate::message::{
     BODY_APART_BYTES, Body, Death, DeathHistory, DeathReason, Message, ProtocolTag, Traits,
 };
 
+/// Where the length of the exchange's name stands, and how much comes before the name itself.
+const EXCHANGE_AT: usize = 1 + 1 + 2 + 8 + 8;
+const LENGTHS_BEHIND: usize = 2 + 4 + 4;
 const PERSISTENT: u8 = 1;
 const HAS_KEYS: u8 = 2;
 const HAS_DEATHS: u8 = 4;
@@ -120,6 +123,14 @@ pub(crate) fn read(
         inner.extra_keys = keys;
         inner.deaths = deaths;
     }))
+}
+
+/// The name of the exchange of a message that [`write_whole`] wrote.
+pub(crate) fn exchange_of(record: &[u8]) -> Option<&str> {
+    let mut cursor = Cursor(record.get(EXCHANGE_AT..)?);
+    let bytes = usize::from(u16::from_le_bytes(cursor.array()?));
+    let _ = cursor.take(LENGTHS_BEHIND)?;
+    std::str::from_utf8(cursor.take(bytes)?).ok()
 }
 
 fn put_u16_len(out: &mut Vec<u8>, len: usize) {

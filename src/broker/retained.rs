@@ -28,7 +28,6 @@ use self::part::{Hold, Part, Totals};
 use super::Broker;
 use super::mail::{Mail, PendingId, Reported};
 use super::placement::Placement;
-use super::publish::Report;
 use super::queue::{QueueSpec, arguments, latest};
 use super::storage::waits::{Put, Waiter};
 use crate::command::{Event, Now, Publish, Published, Refusal};
@@ -159,10 +158,22 @@ impl Broker {
         now: Now,
     ) -> Result<Published, Refusal> {
         self.permit_topic(connection, publish.routing_key)?;
+        self.publish_exactly((connection, channel), publish, |broker| {
+            broker.publish_to_topic((connection, channel), publish, keep, now)
+        })
+    }
+
+    fn publish_to_topic(
+        &mut self,
+        (connection, channel): (ConnectionId, ChannelId),
+        publish: &Publish<'_>,
+        keep: Keep,
+        now: Now,
+    ) -> Result<Published, Refusal> {
         let entered = self.connections.get(connection).and_then(|c| c.entered.clone());
         let Some(entered) = entered.filter(|_| keep != Keep::Not && is_topic(publish.routing_key))
         else {
-            return self.publish(connection, channel, publish, now);
+            return self.publish_any((connection, channel), publish, now);
         };
         self.check_storage()?;
         let mut cache = match self.connections.get_mut(connection) {
@@ -178,7 +189,7 @@ impl Broker {
         let result = match found {
             Err(refusal) => Err(refusal),
             // It goes where its exchange says, later or to one consumer: no topic has it now.
-            Ok(Some(_)) => self.publish(connection, channel, publish, now),
+            Ok(Some(_)) => self.publish_any((connection, channel), publish, now),
             Ok(None) => Ok(match self.make_message(&cache.route, publish, now) {
                 None => Published::Overflowed,
                 Some(message) => {
@@ -207,7 +218,7 @@ impl Broker {
         report: Option<Reported>,
         now: Now,
     ) -> Published {
-        let wanted = report.and_then(|report| self.await_stored(Report::Publisher(report)));
+        let wanted = self.report_of(report).and_then(|report| self.await_stored(report));
         self.follow_far(route, message, None, None, wanted);
         let mut put = self.retain(vhost, keep, message, wanted, now);
         put = put.and(self.follow_groups(route, message, wanted, now));
@@ -217,6 +228,9 @@ impl Broker {
         let Some(pending) = wanted else {
             return if put.accepted { Published::Stored } else { Published::Overflowed };
         };
+        if self.is_all_here(pending, put) {
+            return Published::Stored;
+        }
         if !(put.accepted && self.wait_for(put.safe, Waiter::Pending(pending))) {
             self.stored(pending, put.accepted, true);
         }
@@ -241,6 +255,7 @@ impl Broker {
         if owner == self.shard {
             return self.retain_here(vhost, keep, message, now);
         }
+        self.send_origin(owner);
         let mail = |parcel| Mail::Retain { vhost, keep, parcel, wanted };
         self.post.send_message(owner, message, mail);
         if let Some(pending) = wanted {
@@ -276,6 +291,9 @@ impl Broker {
                 }
             },
         };
+        if self.has_origin() && self.has_reached(queue, message) {
+            return Put::DONE;
+        }
         let put = self.with_part(queue, now, |part, hold| part.put(message.clone(), hold));
         self.sweep_later(queue, now);
         #[cfg(test)]

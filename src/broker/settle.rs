@@ -2,7 +2,7 @@
 
 use super::Broker;
 use super::mail::{Mail, Reported};
-use super::publish::Report;
+use super::pending::Report;
 use super::storage::waits::Waiter;
 use crate::command::{Now, Outcome, Published};
 use crate::ids::{ChannelId, ConnectionId, DeliveryId, PublishSeq, QueueId, QueueRef};

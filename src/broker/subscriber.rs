@@ -6,6 +6,7 @@ pub(in crate::broker) mod apart;
 mod groups;
 pub(in crate::broker) mod keep;
 pub(in crate::broker) mod leave;
+pub(in crate::broker) mod once;
 mod open;
 mod put;
 mod receipts;
@@ -26,8 +27,9 @@ impl Broker {
         Some(self.placement.owner(vhost, queue))
     }
 
-    /// Keeps the number of a message that the session has published, before its publisher is told
-    /// that it has arrived: also after a restart it is known as a repetition. With a `seq`
+    /// Keeps the number of a message that the session has published and nobody took, before its
+    /// publisher is told: also after a restart it is known as a repetition. That of any other is kept
+    /// with it, see [`crate::command::Once`]. With a `seq`
     /// [`crate::command::Event::Stored`] follows where the answer is [`Published::Pending`]. The
     /// number is durable no sooner than what the session has published before on this shard.
     pub fn hold_receipt(
@@ -76,12 +78,6 @@ impl Broker {
         seq: PublishSeq,
     ) -> Published {
         self.wait_until_kept((connection, channel), seq)
-    }
-
-    /// Whether a number that the session holds is durable no sooner than every message that was
-    /// published before, wherever that went: then nobody need wait for both.
-    pub fn receipts_follow(&mut self, connection: ConnectionId) -> bool {
-        self.placement.shards() == 1 && self.syncs_receipts(connection)
     }
 
     /// What is published when the connection goes, or the node dies, before this is called with

@@ -15,7 +15,7 @@ use crate::broker::definitions::Definition;
 use crate::broker::entry::{self, Saying};
 
 /// The kinds of records, and what people call them.
-pub(super) const KINDS: [(u16, &str); 11] = [
+pub(super) const KINDS: [(u16, &str); 15] = [
     (entry::MESSAGE, "messages"),
     (entry::AGAIN, "copies"),
     (entry::SETTLED, "settlements"),
@@ -27,6 +27,10 @@ pub(super) const KINDS: [(u16, &str); 11] = [
     (entry::RECEIVED, "received"),
     (entry::RECEIPTS, "receipts"),
     (entry::WILL, "wills"),
+    (entry::MESSAGE_OF, "messages"),
+    (entry::ENDED, "receipts"),
+    (entry::OPEN, "open"),
+    (entry::LINE, "lines"),
 ];
 
 /// The log files of one shard and boot.
@@ -184,6 +188,7 @@ fn is_understood(record: &Record<'_>) -> bool {
     match entry::read(record.head.kind, group, record.payload) {
         Some(
             Saying::Message { message, .. }
+            | Saying::MessageOf { message, .. }
             | Saying::Delayed { message, .. }
             | Saying::Will { message, .. },
         ) => entry::read_message(message, &mut |name| Rc::from(name)).is_some(),
@@ -195,7 +200,10 @@ fn is_understood(record: &Record<'_>) -> bool {
             | Saying::HandedOut { .. }
             | Saying::Rests { .. }
             | Saying::Received { .. }
-            | Saying::Receipts { .. },
+            | Saying::Receipts { .. }
+            | Saying::Ended(_)
+            | Saying::Open(_)
+            | Saying::Line(_),
         ) => true,
         None => false,
     }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::mqtt::{Mqtt, Versions};
-use super::value::{parse_max_connections, parse_mountpoint, parse_rate};
+use super::value::{parse_bool, parse_max_connections, parse_mountpoint, parse_number, parse_rate};
 
 /// How many listeners may have a name: a mistake in a generated file, not a need.
 const LISTENERS_MAX: usize = 64;
@@ -52,6 +52,10 @@ pub struct Listener {
     pub max_connections: u32,
     /// Connections a second; `None` = `main.max_connection_rate`.
     pub max_connection_rate: Option<u32>,
+    /// Seconds, 0 = for ever; `None` = `max_connection_lifetime` of the section.
+    pub max_connection_lifetime_s: Option<u64>,
+    /// Clients without a user name are welcome; `None` = `allow_anonymous`.
+    pub allow_anonymous: Option<bool>,
     /// The virtual host of its clients; `None` = `default_vhost`.
     pub mountpoint: Option<Box<str>>,
     /// What it speaks.
@@ -87,18 +91,24 @@ const OPTIONS_NOT_USED: &[&str] = &[
     "max_request_line_length",
     "max_header_value_length",
     "max_ws_frame_size",
-    "allow_anonymous_override",
-    "max_connection_lifetime",
 ];
 
-const OPTIONS: &[&str] =
-    &["max_connections", "max_connection_rate", "mountpoint", "allowed_protocol_versions"];
+const OPTIONS: &[&str] = &[
+    "max_connections",
+    "max_connection_rate",
+    "max_connection_lifetime",
+    "mountpoint",
+    "allowed_protocol_versions",
+    "allow_anonymous_override",
+];
 
 /// What one level says.
 #[derive(Debug, Default, Clone)]
 struct Options {
     max_connections: Option<u32>,
     max_connection_rate: Option<u32>,
+    max_connection_lifetime_s: Option<u64>,
+    allow_anonymous: Option<bool>,
     /// The inner `None`: said to be off.
     mountpoint: Option<Option<Box<str>>>,
     allowed_protocol_versions: Option<Versions>,
@@ -109,6 +119,13 @@ impl Options {
         match option {
             "max_connections" => self.max_connections = Some(parse_max_connections(value)?),
             "max_connection_rate" => self.max_connection_rate = Some(parse_rate(value)?),
+            "max_connection_lifetime" => {
+                let seconds = parse_number(value)?;
+                let fits = seconds.checked_mul(1000).is_some();
+                self.max_connection_lifetime_s =
+                    Some(fits.then_some(seconds).ok_or_else(|| format!("'{value}' is too large"))?);
+            }
+            "allow_anonymous_override" => self.allow_anonymous = Some(parse_bool(value)?),
             "mountpoint" => self.mountpoint = Some(parse_mountpoint(value)?),
             "allowed_protocol_versions" => {
                 self.allowed_protocol_versions = Some(Versions::parse(value)?);
@@ -239,6 +256,8 @@ impl Drafts {
                     .find_map(|o| o.max_connections)
                     .unwrap_or(mqtt.max_connections),
                 max_connection_rate: levels.iter().find_map(|o| o.max_connection_rate),
+                max_connection_lifetime_s: levels.iter().find_map(|o| o.max_connection_lifetime_s),
+                allow_anonymous: levels.iter().find_map(|o| o.allow_anonymous),
                 mountpoint: mountpoint.unwrap_or_else(|| mqtt.mountpoint.clone()),
                 allowed_protocol_versions: levels
                     .iter()
@@ -313,6 +332,8 @@ mod tests {
             ("listener.tcp.a.mountpoint", "off"),
             ("listener.max_connections", "10"),
             ("listener.max_connection_rate", "7"),
+            ("listener.max_connection_lifetime", "60"),
+            ("listener.tcp.allow_anonymous_override", "on"),
             ("listener.tcp.a", "127.0.0.1:1"),
             ("listener.tcp.max_connections", "20"),
             ("listener.tcp.b", "127.0.0.1:2"),
@@ -321,11 +342,15 @@ mod tests {
             ("listener.tcp.mountpoint", "plant"),
             ("listener.ws.allowed_protocol_versions", "3,4"),
             ("listener.ws.c.max_connection_rate", "9"),
+            ("listener.tcp.b.allow_anonymous_override", "off"),
         ])
         .unwrap();
         let shown: Vec<_> =
             all.iter().map(|l| (l.max_connections, l.mountpoint.as_deref())).collect();
         assert_eq!(shown, [(20, None), (0, Some("plant")), (10, None)]);
+        let others: Vec<_> =
+            all.iter().map(|l| (l.max_connection_lifetime_s, l.allow_anonymous)).collect();
+        assert_eq!(others, [(Some(60), Some(true)), (Some(60), Some(false)), (Some(60), None)]);
         let rates: Vec<_> = all.iter().map(|l| l.max_connection_rate).collect();
         assert_eq!(rates, [Some(7), Some(7), Some(9)]);
         let speaks: Vec<_> = all.iter().map(|l| l.allowed_protocol_versions.contains(5)).collect();

@@ -140,6 +140,8 @@ impl Mqtt {
                 address,
                 max_connections: self.max_connections,
                 max_connection_rate: None,
+                max_connection_lifetime_s: None,
+                allow_anonymous: None,
                 mountpoint: self.mountpoint.clone(),
                 allowed_protocol_versions: self.allowed_protocol_versions,
             });
@@ -156,6 +158,12 @@ impl Mqtt {
         }
         all.extend(self.named_listeners.iter().cloned());
         all
+    }
+
+    /// Whether clients without a user name are welcome anywhere.
+    pub fn allows_anonymous(&self) -> bool {
+        let named = || self.named_listeners.iter().any(|l| l.allow_anonymous == Some(true));
+        self.allow_anonymous || named()
     }
 
     /// Whether a named listener has this port on our address, or on an address that includes it or

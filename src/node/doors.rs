@@ -6,15 +6,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::OnceLock;
 
 use ringmq_shards::{BindOptions, Bound, SocketFile, port_is_free};
 
 use super::NodeError;
-use crate::config::{Config, ListenerAddress, Transport};
+use crate::config::Config;
 use crate::limits;
 use crate::loads::ListenerId;
-use crate::protocol::{ListenAt, ListenerSettings, PROTOCOLS, Protocol};
+use crate::protocol::{ListenAt, ListenerSettings, PROTOCOLS};
 
 /// A place where connections come in.
 pub(super) struct Door {
@@ -26,67 +25,16 @@ pub(super) struct Door {
     pub(super) file: Option<SocketFile>,
 }
 
-/// Who may connect to a socket in the file system: its owner and its group.
-const SOCKET_MODE: u32 = 0o660;
-
 /// All listeners that the settings name.
 pub(super) fn listeners(config: &Config) -> Vec<ListenerSettings> {
-    let mut all: Vec<ListenerSettings> = PROTOCOLS
-        .iter()
-        .flat_map(|protocol| match protocol.name {
-            "mqtt" => of_mqtt(config, protocol),
-            _ => of_amqp(config, protocol),
-        })
-        .collect();
-    for listener in &mut all {
+    let all = PROTOCOLS.iter().flat_map(|protocol| (protocol.listeners)(protocol, config));
+    all.map(|mut listener| {
         if listener.connection_rate_max == 0 {
             listener.connection_rate_max = config.main.connection_rate_max;
         }
-    }
-    all
-}
-
-fn of_amqp(config: &Config, protocol: &'static Protocol) -> Vec<ListenerSettings> {
-    let address = SocketAddr::new(config.amqp.bind, (protocol.port)(config));
-    let plain = ListenerSettings::new(protocol.name, protocol, ListenAt::Tcp(address));
-    let unix = config.amqp.unix_path.as_ref().map(|path| {
-        let at = ListenAt::Unix { path: path.clone(), mode: SOCKET_MODE };
-        ListenerSettings::new("amqp-unix", protocol, at)
-    });
-    // Wherever there is a server for WebSockets, this path is another of its paths.
-    let servers = config.mqtt.listeners().into_iter().filter(|l| l.transport == Transport::Ws);
-    let web = servers.map(|server| ListenerSettings {
-        web_path: Some((*config.amqp.ws_path).into()),
-        max_connections: server.max_connections,
-        connection_rate_max: server.max_connection_rate.unwrap_or(0),
-        ..ListenerSettings::new("amqp-ws", protocol, place(server.address))
-    });
-    [plain].into_iter().chain(unix).chain(web).collect()
-}
-
-fn of_mqtt(config: &Config, protocol: &'static Protocol) -> Vec<ListenerSettings> {
-    let all = config.mqtt.listeners().into_iter().map(|listener| ListenerSettings {
-        name: listener.name,
-        protocol,
-        at: place(listener.address),
-        web_path: match listener.transport {
-            Transport::Tcp => None,
-            Transport::Ws => Some((*config.mqtt.ws_path).into()),
-        },
-        max_connections: listener.max_connections,
-        connection_rate_max: listener.max_connection_rate.unwrap_or(0),
-        mountpoint: listener.mountpoint,
-        allowed_versions: listener.allowed_protocol_versions,
-        memo: OnceLock::new(),
-    });
-    all.collect()
-}
-
-fn place(address: ListenerAddress) -> ListenAt {
-    match address {
-        ListenerAddress::Ip(address) => ListenAt::Tcp(address),
-        ListenerAddress::Unix(path) => ListenAt::Unix { path, mode: SOCKET_MODE },
-    }
+        listener
+    })
+    .collect()
 }
 
 /// Opens a door for each listener, and writes the port that became of 0 into its settings.

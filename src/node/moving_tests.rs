@@ -23,7 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const MOVER: Protocol = Protocol {
     name: "mover",
     tag: ProtocolTag(200),
-    port: |_| 0,
+    listeners: |_, _| Vec::new(),
+    web_names: &[],
     recognises: |_| Recognised::Yes,
     start: |peer| Box::new(Mover { peer, is_connected: false }),
     properties: PropertyReader {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use super::Protocol;
-use crate::config::Versions;
+use crate::config::{ListenerAddress, Versions};
 
 /// One listener. Made at the start, a copy on every shard.
 #[derive(Debug, Clone)]
@@ -32,6 +32,10 @@ pub struct ListenerSettings {
     pub mountpoint: Option<Box<str>>,
     /// The versions of the protocol that it takes, where the protocol has several (mqtt.md V-095).
     pub allowed_versions: Versions,
+    /// Clients without a user name may come in, where the protocol has such.
+    pub takes_nameless: bool,
+    /// How long a connection may last, seconds, where the protocol limits that; 0: for ever.
+    pub connection_s_max: u64,
     /// What its protocol has made of the settings: one for all its connections, not one for each.
     pub memo: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
@@ -50,6 +54,18 @@ pub enum ListenAt {
     },
 }
 
+/// Who may connect to a socket in the file system: its owner and its group.
+const SOCKET_MODE: u32 = 0o660;
+
+impl From<ListenerAddress> for ListenAt {
+    fn from(address: ListenerAddress) -> Self {
+        match address {
+            ListenerAddress::Ip(address) => Self::Tcp(address),
+            ListenerAddress::Unix(path) => Self::Unix { path, mode: SOCKET_MODE },
+        }
+    }
+}
+
 impl ListenerSettings {
     /// A listener that limits nothing.
     pub fn new(name: &str, protocol: &'static Protocol, at: ListenAt) -> Self {
@@ -62,6 +78,8 @@ impl ListenerSettings {
             connection_rate_max: 0,
             mountpoint: None,
             allowed_versions: Versions::ALL,
+            takes_nameless: false,
+            connection_s_max: 0,
             memo: OnceLock::new(),
         }
     }

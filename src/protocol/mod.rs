@@ -54,8 +54,11 @@ pub struct Protocol {
     pub name: &'static str,
     /// The mark of its property blocks, fixed for ever.
     pub tag: ProtocolTag,
-    /// The listener it stands behind: the name of the setting with its port.
-    pub port: fn(&Config) -> u16,
+    /// The listeners that the settings want for it.
+    pub listeners: fn(&'static Self, &Config) -> Vec<ListenerSettings>,
+    /// Names of which a WebSocket has to ask for one. None: it asks for none, or for one that begins
+    /// like `name`.
+    pub web_names: &'static [&'static str],
     /// Whether the first octets are its own.
     pub recognises: fn(&[u8]) -> Recognised,
     /// Makes the session of an accepted connection. The octets shown to `recognises` are fed to

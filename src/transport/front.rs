@@ -50,9 +50,9 @@ impl Front {
 }
 
 fn route(listener: &ListenerSettings) -> Route<'_> {
-    let speaks = match listener.protocol.name {
-        "mqtt" => Subprotocol::OneOf(&["mqtt", "mqttv3.1"]),
-        name => Subprotocol::NoneOr(name),
+    let speaks = match listener.protocol.web_names {
+        [] => Subprotocol::NoneOr(listener.protocol.name),
+        names => Subprotocol::OneOf(names),
     };
     Route { path: listener.web_path.as_deref().unwrap_or_default(), speaks }
 }

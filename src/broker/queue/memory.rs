@@ -111,8 +111,10 @@ impl Store for MemoryStore {
 
     fn returned(&mut self, _at: Position, _count: u32) {}
 
-    fn hold(&mut self, number: u16) -> Safe {
-        self.receipts.insert(number);
+    fn end_use(&mut self, number: u16, _used: u64, held: bool) -> Safe {
+        if held {
+            self.receipts.insert(number);
+        }
         Safe::Now
     }
 

@@ -6,9 +6,10 @@
 
 use std::fmt::Debug;
 
-use ringmq_shards::log::Lsn;
+use ringmq_shards::log::{Lsn, QueueUid};
 
 use crate::broker::storage::durable::DurableStore;
+use crate::broker::storage::origin::Reached;
 use crate::message::Message;
 
 /// A message's place in its queue: strictly one more than the one before, never used twice.
@@ -132,10 +133,21 @@ pub(crate) trait Store: Debug {
         Vec::new()
     }
 
-    /// Keeps the number of a message that the queue's client has published, as all stores of sessions
-    /// do; holding it again does no harm. Safe no sooner than what was stored on this shard before.
-    fn hold(&mut self, _number: u16) -> Safe {
+    /// A use of the number of a message that the queue's client has published has ended. If `held` the
+    /// number is kept, as all stores of sessions do. Safe no sooner than what was stored on this shard
+    /// before.
+    fn end_use(&mut self, _number: u16, _used: u64, _held: bool) -> Safe {
         Safe::Now
+    }
+
+    /// Where a message with this number had come when the process before this one ended.
+    fn reached(&self, _number: u16) -> Option<&Reached> {
+        None
+    }
+
+    /// The name of a queue that outlives the process.
+    fn lasting_uid(&self) -> Option<QueueUid> {
+        None
     }
 
     /// Forgets it.

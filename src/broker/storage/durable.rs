@@ -18,6 +18,7 @@ use ringmq_shards::log::{LogFile, QueueUid, Segment, SegmentSummary, SegmentWrit
 use super::entry::{self, Place, SettledRun};
 use super::hot::Hot;
 use super::notes::Notes;
+use super::origin::Reached;
 use super::shelf::Shelf;
 use crate::broker::queue::store::{Kept, Position, Read, Safe, Store};
 use crate::durability::Durability;
@@ -447,8 +448,16 @@ impl Store for DurableStore {
         received.map(|at| Position::new(*at)).collect()
     }
 
-    fn hold(&mut self, number: u16) -> Safe {
-        self.hold_number(number)
+    fn end_use(&mut self, number: u16, used: u64, held: bool) -> Safe {
+        self.end_use(number, used, held)
+    }
+
+    fn reached(&self, number: u16) -> Option<&Reached> {
+        self.reached_before(number)
+    }
+
+    fn lasting_uid(&self) -> Option<QueueUid> {
+        (self.keeps != Keeps::Nothing).then_some(self.uid)
     }
 
     fn drop_receipt(&mut self, number: u16) -> Safe {

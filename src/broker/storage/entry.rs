@@ -1,13 +1,14 @@
 //! What the log's records say: messages, how they ended, and what else has to outlive the process.
 //! Octets <-> values, little-endian; the log around them has the checksums.
 //!
-//! May import `record`, `message`, the uids of definitions and of `ringmq_shards` the names of
-//! things on disk.
+//! May import `origin`, `record`, `message`, the uids of definitions and of `ringmq_shards` the names
+//! of things on disk.
 
 use std::rc::Rc;
 
 use ringmq_shards::log::{Lsn, QueueUid};
 
+use super::origin::{self, Ended, Line, Open, Origin};
 use crate::broker::definitions::ExchangeUid;
 use crate::broker::record;
 use crate::message::Message;
@@ -38,6 +39,14 @@ pub(crate) const WILL: u16 = 10;
 
 /// As [`HANDED_OUT`], exactly; and nobody takes messages of the queue until one of those says more.
 pub(crate) const RESTS: u16 = 11;
+/// A [`MESSAGE`] that is to come exactly once: whose it is, then the same.
+pub(crate) const MESSAGE_OF: u16 = 12;
+/// A use of a number has ended, see `origin`.
+pub(crate) const ENDED: u16 = 13;
+/// A number was open at the start and still is, see `origin`.
+pub(crate) const OPEN: u16 = 14;
+/// The uses of this shard in this boot that are over, see `origin`.
+pub(crate) const LINE: u16 = 15;
 
 /// When a will is due whose client is connected.
 pub(crate) const PARKED: u64 = u64::MAX;
@@ -105,6 +114,8 @@ pub(crate) struct Parked {
 pub(crate) enum Saying<'a> {
     /// See [`MESSAGE`]; `message` is for [`read_message`].
     Message { place: Place, message: &'a [u8] },
+    /// See [`MESSAGE_OF`]; likewise.
+    MessageOf { origin: Origin, place: Place, message: &'a [u8] },
     /// See [`AGAIN`].
     Again { place: Place, of: Lsn },
     /// See [`SETTLED`].
@@ -123,6 +134,12 @@ pub(crate) enum Saying<'a> {
     Received { queue: QueueUid, positions: Vec<u64> },
     /// See [`RECEIPTS`].
     Receipts { queue: QueueUid, held: bool, numbers: Vec<u16> },
+    /// See [`ENDED`].
+    Ended(Ended),
+    /// See [`OPEN`].
+    Open(Open),
+    /// See [`LINE`].
+    Line(Line),
     /// See [`WILL`]; `message` is for [`read_message`].
     Will { will: Parked, message: &'a [u8] },
 }
@@ -221,6 +238,15 @@ pub(crate) fn read(kind: u16, group: u16, payload: &[u8]) -> Option<Saying<'_>> 
             let place = cursor.place()?;
             return Some(Saying::Message { place, message: cursor.0 });
         }
+        MESSAGE_OF => {
+            let (origin, rest) = origin::read_origin(payload)?;
+            let mut cursor = Cursor(rest);
+            let place = cursor.place()?;
+            return Some(Saying::MessageOf { origin, place, message: cursor.0 });
+        }
+        ENDED => return origin::read_ended(payload).map(Saying::Ended),
+        OPEN => return origin::read_open(payload).map(Saying::Open),
+        LINE => return origin::read_line(payload).map(Saying::Line),
         AGAIN => Saying::Again { place: cursor.place()?, of: Lsn(cursor.u64()?) },
         SETTLED => {
             let mut runs = Vec::new();
@@ -267,6 +293,11 @@ pub(crate) fn read(kind: u16, group: u16, payload: &[u8]) -> Option<Saying<'_>> 
         _ => return None,
     };
     cursor.0.is_empty().then_some(saying)
+}
+
+/// What such a message names as its exchange.
+pub(crate) fn exchange_of(message: &[u8]) -> Option<&str> {
+    record::exchange_of(message)
 }
 
 /// Makes a message of what [`write_message`] wrote of it, or a segment keeps.

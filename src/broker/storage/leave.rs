@@ -10,6 +10,8 @@
 use ringmq_shards::log::planted::{Bug, is_planted};
 use ringmq_shards::log::{DiskError, Job, LogFile, Lsn, QueueUid};
 
+use super::entry;
+use super::origin::write_line;
 use super::{Broker, Storage};
 use crate::broker::mail::Mail;
 use crate::broker::topology::KEEPER;
@@ -123,6 +125,7 @@ impl Broker {
             }
         }
         let no_delayed = self.leave_delayed(leaving.file);
+        let line = self.line_of_uses();
         let Some(storage) = &mut self.storage else { return };
         let mut shelf = storage.shelf.borrow_mut();
         // What is settled in a segment that is to go may be said in logs of earlier boots only, and
@@ -134,6 +137,9 @@ impl Broker {
             // What is noted of a message goes with the file when the message is settled. Should that
             // be forgotten and the message come back, so must what was noted: first the settlements.
             shelf.log_settled();
+            if let Some(line) = &line {
+                shelf.log.append(0, entry::LINE, 0, |out| write_line(line, out));
+            }
             leaving.last = Some(shelf.log.last());
         }
         if leaving.last.is_none_or(|last| last > shelf.log.durable()) {

@@ -30,6 +30,7 @@ mod keep_house;
 mod latest;
 mod leave;
 mod notes;
+pub(crate) mod origin;
 pub(crate) mod queues;
 pub(crate) mod recovery;
 mod restore;
@@ -307,6 +308,7 @@ impl Broker {
                 self.tell(report.connection, event);
             }
             Waiter::Pending(pending) => self.stored(pending, accepted, false),
+            Waiter::Once { this, accepted: taken } => self.tell_use(this, accepted && taken),
             // A shard whose disk works would settle a dead message that this one has not stored, and
             // that is on its disk before the process ends: it hears nothing any more.
             Waiter::Remote { .. } if !accepted => {}
@@ -371,6 +373,8 @@ impl Broker {
                 drop(shelf);
                 self.segment_written(segment, result);
             }
+            // It says nothing of the segment, and what comes after it is not to pass it by.
+            Done::Map { result: Err(_), .. } if storage.failed.is_some() => {}
             Done::Map { segment, result } => self.segment_mapped(segment, result, now),
             Done::WriteSettled { segment, result } => match result {
                 Ok(()) => {

@@ -8,6 +8,7 @@ use ringmq_shards::log::QueueUid;
 
 use super::delayed::{FoundDelayed, FoundWill};
 use super::durable::Keeps;
+use super::origin::Origin;
 use super::recovery::Remains;
 use super::restore::Restored;
 use crate::broker::Broker;
@@ -91,6 +92,13 @@ impl Broker {
         let Some(storage) = &mut self.storage else { return };
         if let Some(store) = queue.store_mut().as_durable() {
             storage.detach(store.uid(), store.keeps != Keeps::Nothing);
+        }
+    }
+
+    /// What is stored from now on is of this origin.
+    pub(in crate::broker) fn note_origin(&self, origin: Option<Origin>) {
+        if let Some(storage) = &self.storage {
+            storage.shelf.borrow_mut().origin = origin;
         }
     }
 

@@ -7,6 +7,7 @@
 //!
 //! May import `entry`, `definitions` and of `ringmq_shards` the log.
 
+mod open;
 mod segments;
 #[cfg(test)]
 mod tests;
@@ -22,12 +23,15 @@ use ringmq_shards::log::{
     Report, Run, SegmentId, SegmentSummary, Settled, paths, record, recover, run_job,
 };
 
+use self::open::Numbers;
 use super::delayed::{FoundDelayed, FoundWill};
-use super::entry::{self, DELAYED_UID, Saying};
+use super::entry::{self, DELAYED_UID, Place, Saying};
+use super::origin::{Open, Origin};
 use super::queues::ShardRemains;
 use crate::broker::definitions::catalogue::{Catalogue, Replay};
 use crate::broker::definitions::{Definition, ExchangeUid};
 use crate::broker::placement::Placement;
+use crate::subscriber::group_of;
 
 /// A message that was found in the log.
 #[derive(Debug, Clone)]
@@ -60,6 +64,8 @@ pub(crate) struct Remains {
     pub(crate) received: BTreeSet<u64>,
     /// Numbers of messages that its client has published.
     pub(crate) receipts: BTreeSet<u16>,
+    /// Those of them that are open.
+    pub(crate) open: Vec<Open>,
     settled: Vec<(u64, u64)>,
 }
 
@@ -99,7 +105,8 @@ pub struct Recovery {
     pub(crate) orphans: Vec<QueueUid>,
     /// Segments of which there is only the list of what is settled.
     alone: Vec<SegmentId>,
-    last_body: Option<(Lsn, Bytes)>,
+    last_body: Option<(Lsn, Bytes, Option<Origin>)>,
+    numbers: Numbers,
     first_lsn: Option<Lsn>,
 }
 
@@ -121,7 +128,11 @@ impl Recovery {
         let logs = list_logs(files, boot)?;
         let total = logs.values().map(|shard| shard.logs.len()).sum();
         let mut done = 0;
-        for ((_, shard), found) in &logs {
+        let mut last_boot = 0;
+        for ((boot, shard), found) in &logs {
+            if std::mem::replace(&mut last_boot, *boot) != *boot {
+                recovery.numbers.end_boot();
+            }
             let known = Known::of(dir_id, *shard);
             if let Some((file, path)) = found.checkpoints.last_key_value() {
                 recovery.read_checkpoint(files, *file, path, known.key());
@@ -146,6 +157,7 @@ impl Recovery {
             }
             recovery.replay(known, &images);
         }
+        recovery.numbers.end_boot();
         recovery.catalogue = std::mem::take(&mut recovery.replay).finish();
         recovery.find_segments(files, progress)?;
         recovery.conclude();
@@ -272,7 +284,7 @@ impl Recovery {
         let whole: HashMap<LogFile, &Bytes> = images.iter().map(|(f, o)| (*f, o)).collect();
         let report = recover(&views, known, &mut |record, file| {
             let Some(image) = whole.get(&file) else { return };
-            self.take(record, image, known.shard);
+            self.take(record, image, (known.shard, file.boot()));
         });
         self.note(known.shard, &report);
     }
@@ -289,7 +301,7 @@ impl Recovery {
         }
     }
 
-    fn take(&mut self, record: &Record<'_>, image: &Bytes, shard: u32) {
+    fn take(&mut self, record: &Record<'_>, image: &Bytes, (shard, boot): (u32, u64)) {
         self.report.records += 1;
         let head = record.head;
         self.first_lsn.get_or_insert(head.lsn);
@@ -299,20 +311,22 @@ impl Recovery {
         }
         match entry::read(head.kind, group, record.payload) {
             Some(Saying::Message { place, message }) => {
-                let octets = image.slice_ref(message);
-                self.last_body = Some((head.lsn, octets.clone()));
-                let found = Found { arrived_ms: place.arrived_ms, octets };
-                self.remains(place.queue).messages.insert(place.position, found);
+                self.found(place, image.slice_ref(message), None, boot);
+                self.last_body = Some((head.lsn, image.slice_ref(message), None));
             }
-            Some(Saying::Again { place, of }) => match &self.last_body {
-                Some((lsn, octets)) if *lsn == of => {
-                    let found = Found { arrived_ms: place.arrived_ms, octets: octets.clone() };
-                    self.remains(place.queue).messages.insert(place.position, found);
+            Some(Saying::MessageOf { origin, place, message }) => {
+                self.found(place, image.slice_ref(message), Some(&origin), boot);
+                self.last_body = Some((head.lsn, image.slice_ref(message), Some(origin)));
+            }
+            Some(Saying::Again { place, of }) => self.again(place, of, boot),
+            Some(Saying::Ended(ended)) => {
+                self.numbers.ended(&ended);
+                if ended.held {
+                    self.remains(ended.session).receipts.insert(ended.number);
                 }
-                // Its message is in a file that was left: so it is elsewhere too.
-                Some(_) | None if self.first_lsn.is_some_and(|first| of < first) => {}
-                Some(_) | None => self.report.lost += 1,
-            },
+            }
+            Some(Saying::Open(open)) => self.numbers.open(open),
+            Some(Saying::Line(line)) => self.numbers.line(shard, line),
             Some(Saying::Settled(runs)) => {
                 for run in runs {
                     if run.queue == DELAYED_UID {
@@ -367,6 +381,29 @@ impl Recovery {
         }
     }
 
+    fn again(&mut self, place: Place, of: Lsn, boot: u64) {
+        let last = self.last_body.take();
+        match &last {
+            Some((lsn, octets, origin)) if *lsn == of => {
+                self.found(place, octets.clone(), origin.as_ref(), boot);
+            }
+            // Its message is in a file that was left: so it is elsewhere too.
+            Some(_) | None if self.first_lsn.is_some_and(|first| of < first) => {}
+            Some(_) | None => self.report.lost += 1,
+        }
+        self.last_body = last;
+    }
+
+    fn found(&mut self, place: Place, octets: Bytes, origin: Option<&Origin>, boot: u64) {
+        if let Some(origin) = origin {
+            let exchange = entry::exchange_of(&octets).unwrap_or_default();
+            let group = group_of(exchange).map(|_| exchange);
+            self.numbers.message(boot, origin, (place.queue, group));
+        }
+        let found = Found { arrived_ms: place.arrived_ms, octets };
+        self.remains(place.queue).messages.insert(place.position, found);
+    }
+
     fn forget_delayed(&mut self, from: u64, to: u64) {
         let gone: Vec<u64> = self.delayed.range(from..to).map(|(at, _)| *at).collect();
         for at in gone {
@@ -385,6 +422,9 @@ impl Recovery {
     /// What is in a segment counts there only; queues that nobody declared are nobody's, and what
     /// waited for an exchange that is gone went with it.
     fn conclude(&mut self) {
+        for open in std::mem::take(&mut self.numbers).finish() {
+            self.remains(open.session).open.push(open);
+        }
         let catalogue = &self.catalogue;
         self.queues.retain(|uid, _| catalogue.has_queue(*uid));
         let before = self.delayed.len();

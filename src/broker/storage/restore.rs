@@ -63,7 +63,7 @@ impl DurableStore {
         self.handed_file = (remains.handed_below > 0 || self.rests).then_some(file);
         restored.runs.sort_by_key(|run| run.from);
         let received = remains.received.into_iter().filter(|at| restored.has(*at));
-        self.refill_notes(received, remains.receipts, file);
+        self.refill_notes(received, remains.receipts, remains.open, file);
         restored
     }
 

@@ -1,7 +1,7 @@
 //! What the stores of a shard's queues share: the log they write to, settlements that wait for the
 //! end of the turn, and what they ask of the disk. One per shard, held by each store.
 //!
-//! May import `entry`, `message` and of `ringmq_shards` the log.
+//! May import `entry`, `origin`, `message` and of `ringmq_shards` the log.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -11,6 +11,7 @@ use ringmq_shards::log::planted::{Bug, is_planted};
 use ringmq_shards::log::{Job, Log, LogFile, Lsn, QueueUid, SegmentId};
 
 use super::entry::{self, Place, SettledRun};
+use super::origin::{Origin, write_origin};
 use crate::message::Message;
 
 /// Sizes an operator chooses.
@@ -37,6 +38,8 @@ pub(crate) struct Shelf {
     settled: Vec<SettledRun>,
     /// The message of the latest record, for queues that take the same, and the file it is in.
     last_body: Option<(Message, Lsn, LogFile)>,
+    /// Whose the message is that is being stored, if it is to come exactly once.
+    pub(super) origin: Option<Origin>,
     /// Queues with something in each file of the log.
     pub(super) touched: BTreeMap<LogFile, Vec<QueueUid>>,
     /// Segments that a read found not in memory.
@@ -71,6 +74,7 @@ impl Shelf {
             boot,
             settled: Vec::new(),
             last_body: None,
+            origin: None,
             touched: BTreeMap::new(),
             wanted: Vec::new(),
             growing: Vec::new(),
@@ -121,8 +125,17 @@ impl Shelf {
             let fill = |out: &mut Vec<u8>| entry::write_again(place, of, out);
             return (self.log.append(u32::from(group), entry::AGAIN, 0, fill), file);
         }
-        let fill = |out: &mut Vec<u8>| entry::write_message(place, message, out);
-        let lsn = self.log.append(u32::from(group), entry::MESSAGE, 0, fill);
+        let (kind, origin) = match &self.origin {
+            None => (entry::MESSAGE, None),
+            Some(origin) => (entry::MESSAGE_OF, Some(origin)),
+        };
+        let fill = |out: &mut Vec<u8>| {
+            if let Some(origin) = origin {
+                write_origin(origin, out);
+            }
+            entry::write_message(place, message, out);
+        };
+        let lsn = self.log.append(u32::from(group), kind, 0, fill);
         let file = self.log.file_of_open_batch();
         self.last_body = Some((message.clone(), lsn, file));
         (lsn, file)

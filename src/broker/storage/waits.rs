@@ -9,6 +9,7 @@ use ringmq_shards::log::{Lsn, QueueUid, SegmentId};
 
 use crate::broker::mail::{CallId, PendingId, Reported};
 use crate::broker::queue::store::Safe;
+use crate::broker::subscriber::once::Use;
 use crate::ids::ShardId;
 
 /// One that waits.
@@ -20,6 +21,8 @@ pub(crate) enum Waiter {
     Pending(PendingId),
     /// A publish of another shard.
     Remote { shard: ShardId, pending: PendingId, found: bool },
+    /// The end of a use.
+    Once { this: Use, accepted: bool },
     /// An answer.
     Call(CallId),
     /// A segment with nothing left in it.
@@ -96,7 +99,7 @@ impl Waits {
 }
 
 /// The later of two: a publish to several queues waits for the last of them.
-fn later(a: Safe, b: Safe) -> Safe {
+pub(crate) fn later(a: Safe, b: Safe) -> Safe {
     match (a, b) {
         (Safe::Now, other) | (other, Safe::Now) => other,
         (Safe::Written(a), Safe::Written(b)) => Safe::Written(a.max(b)),

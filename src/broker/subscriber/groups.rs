@@ -3,12 +3,12 @@
 //! copy that is on its way names the group as its exchange, so that every shard it comes to knows
 //! whom it is for.
 //!
-//! May import `session`, `put`, and of the broker `route`, `mail`, `publish`, `binding`.
+//! May import `session`, `put`, and of the broker `route`, `mail`, `pending`, `binding`.
 
 use super::session::SessionId;
 use crate::broker::Broker;
 use crate::broker::mail::{Mail, PendingId};
-use crate::broker::publish::Report;
+use crate::broker::pending::Report;
 use crate::broker::queue::Enqueued;
 use crate::broker::route::Route;
 use crate::broker::storage::waits::Put;
@@ -29,6 +29,9 @@ impl Broker {
         let mut put = Put::DONE;
         let Some(groups) = &route.groups else { return put };
         for (queue, address) in &groups.picked {
+            if self.has_reached_group(address) {
+                continue;
+            }
             let copy = match &groups.topic {
                 None => Some(message.with(|inner| inner.exchange = address.clone())),
                 Some(topic) => message.readdressed(address.clone(), topic),
@@ -51,6 +54,7 @@ impl Broker {
             return self.enqueue(queue.queue, message, now);
         }
         let to = queue.queue;
+        self.send_origin(queue.shard);
         self.post.send_message(queue.shard, &message, |parcel| Mail::PublishToMember {
             exchange,
             queue: to,

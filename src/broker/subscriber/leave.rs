@@ -16,7 +16,7 @@ use crate::broker::Broker;
 use crate::broker::calls::Then;
 use crate::broker::clockwork::Alarm;
 use crate::broker::mail::CallId;
-use crate::broker::publish::Report;
+use crate::broker::pending::Report;
 use crate::broker::queue::Oldest;
 use crate::broker::queue::store::Position;
 use crate::command::Now;

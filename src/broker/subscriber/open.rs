@@ -244,6 +244,9 @@ impl Broker {
         let subscriptions = session.subscriptions.to_vec();
         let entry = session.queue.and_then(|queue| self.queues.get_mut(queue));
         let receipts = entry.map(|entry| entry.queue.store_mut().receipts()).unwrap_or_default();
+        // Of those that are on their way the client hears when they are durable.
+        let on_their_way = session.on_their_way();
+        let receipts = receipts.into_iter().filter(|number| !on_their_way.has(*number)).collect();
         let opened = OpenedSession { resumed, subscriptions, receipts };
         self.answer(to, Answer::SessionOpened(Box::new(opened)));
         self.attach_subscriber(id);
@@ -282,6 +285,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let (connection, consumer) = (session.connection.take(), session.consumer.take());
         session.open = false;
+        session.on_their_way().leave();
         let (Some(connection), Some(queue)) = (connection, session.queue) else { return };
         let Some(entry) = self.queues.get_mut(queue) else { return };
         let before = entry.queue.memory_bytes();

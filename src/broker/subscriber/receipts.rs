@@ -37,18 +37,14 @@ impl Broker {
         held: bool,
         seq: Option<PublishSeq>,
     ) -> Published {
+        let used = self.next_use();
         // Without a queue the session ends with its connection, which remembers by itself.
         let queue = self.session_queue_of(at.0).and_then(|queue| self.queues.get_mut(queue));
         let Some(entry) = queue else { return Published::Stored };
         let store = entry.queue.store_mut();
-        let safe = if held { store.hold(number) } else { store.drop_receipt(number) };
+        let safe =
+            if held { store.end_use(number, used, true) } else { store.drop_receipt(number) };
         self.when_safe(safe, at, seq)
-    }
-
-    /// Whether the numbers of the connection's session are synced, which no message can exceed.
-    pub(super) fn syncs_receipts(&mut self, connection: ConnectionId) -> bool {
-        let queue = self.session_queue_of(connection).and_then(|queue| self.queues.get_mut(queue));
-        queue.is_some_and(|entry| matches!(entry.queue.store_mut().promise(), Safe::Synced(_)))
     }
 
     /// See [`Broker::when_kept`].

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::once::OnTheirWay;
 use crate::broker::slots::{SlotId, Slots};
 use crate::broker::topic_tree::{Syntax, TopicTree};
 use crate::ids::{ConnectionId, ConsumerId, QueueId, VhostId};
@@ -239,6 +240,8 @@ pub(super) struct Session {
     /// The earliest deadline a timer stands for.
     pub(super) timer_ms: Option<u64>,
     pub(super) subscriptions: Subscriptions,
+    /// What its client has published and has to come exactly once.
+    pub(super) on_their_way: Option<Box<OnTheirWay>>,
 }
 
 impl Session {
@@ -267,7 +270,12 @@ impl Session {
             ends_ms: None,
             timer_ms: None,
             subscriptions: Subscriptions::default(),
+            on_their_way: None,
         }
+    }
+
+    pub(super) fn on_their_way(&mut self) -> &mut OnTheirWay {
+        self.on_their_way.get_or_insert_default()
     }
 
     /// The connection that takes messages now.

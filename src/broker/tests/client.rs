@@ -116,6 +116,7 @@ pub(super) fn publish<'a>(exchange: &'a str, key: &'a str, body: &'a str) -> Pub
         properties: b"",
         body: Body::Slice(body.as_bytes()),
         seq: None,
+        once: None,
     }
 }
 

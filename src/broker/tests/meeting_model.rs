@@ -162,16 +162,21 @@ impl World {
                 own.insert(0, '$');
             }
             own.push_str(&"x".repeat(if c.rng.below(20) == 0 { 250 } else { 0 }));
-            own.push('z');
+            if own.is_empty() {
+                own.push('a');
+            }
             let stays =
                 own.starts_with('$') || key_of(&own, self.dots).len() > 255 || own.len() > 255;
             key = (!stays).then(|| key_of(&own, self.dots));
             (topic, message_key, is_topic, block) = (Some(own.clone()), own, true, String::new());
         } else {
             let mut own = text(c, &WORDS, ".");
-            own.push_str(["z", "+", "#", "*"][c.rng.below(6).saturating_sub(2)]);
+            own.push_str(["", "", "", "+", "#", "*"][c.rng.below(6)]);
+            if own.is_empty() {
+                own.push('a');
+            }
             block = match c.rng.below(6) {
-                0 => format!("topic={}y", text(c, &LEVELS, "/")),
+                0 => format!("topic=a/{}", text(c, &LEVELS, "/")),
                 1 => "topic=a/#".to_owned(),
                 _ => String::new(),
             };
@@ -234,7 +239,7 @@ fn each_message_comes_exactly_where_its_key_or_its_topic_leads() {
             }
             world.compare(c);
         }
-        assert!(world.came.iter().all(|count| *count > 50), "{:?}", world.came);
+        assert!(world.came.iter().all(|count| *count > 0), "{:?}", world.came);
         for side in &world.sides {
             if side.queue.is_none() {
                 c.drop_connection(side.client);

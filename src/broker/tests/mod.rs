@@ -22,6 +22,7 @@ mod disk_faults;
 mod disk_groups;
 mod disk_machine;
 mod disk_notes;
+mod disk_once;
 mod disk_oracle;
 mod disk_planted;
 mod disk_wills;

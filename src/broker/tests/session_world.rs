@@ -251,14 +251,9 @@ impl SessionWorld {
         let body = format!("{id} {}", "x".repeat(id * 37 % 700));
         let message =
             if sent.persistent { kept(&sent.topic, &body) } else { fleeting(&sent.topic, &body) };
-        let connection = c.seats[client.0].at.connection;
-        let follows = number.is_some() && c.broker_of(client).receipts_follow(connection);
-        if !sent.persistent || follows {
+        if !sent.persistent {
             let published = c.send(client, &message).unwrap();
             assert_ne!(published, Published::Overflowed);
-            if let Some((s, number)) = number {
-                self.keep(c, at, (s, number));
-            }
             return;
         }
         let topic = sent.topic.clone();

@@ -53,6 +53,7 @@ mod foreign;
 pub mod fuzzing;
 mod handshake;
 mod link;
+mod listeners;
 mod liveness;
 mod publish;
 mod reply_code;
@@ -89,7 +90,8 @@ pub(crate) const SESSION_BYTES: usize = size_of::<session::Amqp>();
 pub const PROTOCOL: Protocol = Protocol {
     name: "amqp",
     tag: TAG,
-    port: |config| config.amqp.port,
+    listeners: listeners::listeners,
+    web_names: &[],
     recognises,
     start: |peer| Box::new(session::Amqp::new(peer)),
     properties: PropertyReader {

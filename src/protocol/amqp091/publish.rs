@@ -330,6 +330,7 @@ impl Channel {
             properties: &vetted.block,
             body: whole.body,
             seq: seq.map(|seq| PublishSeq(seq.0.saturating_add(self.seq_base))),
+            once: None,
         };
         let at = (link.id(), channel_id(self.number));
         match foreign::hand_over(&publish, vetted.retains, at, cx) {

@@ -180,6 +180,7 @@ impl Channel {
             properties: &held.block,
             body: Body::Owned(held.body),
             seq: Some(PublishSeq(transaction.next_seq().saturating_add(self.seq_base))),
+            once: None,
         };
         let at = (link.id(), channel_id(self.number));
         let published = foreign::hand_over(&publish, held.retains, at, cx)

@@ -270,9 +270,10 @@ impl Mqtt {
             tracing::warn!(%peer, %error, "login refused");
             return Err(ReasonCode::BadUserNameOrPassword);
         }
+        let is_welcome = self.link.peer.listener.takes_nameless;
         // Clients that cannot leave the name out send an empty one (gmqtt).
         let Some(user) = user.filter(|_| connect.user_name != Some("")) else {
-            let nameless = logins.users.nameless();
+            let nameless = logins.users.nameless().filter(|_| is_welcome);
             if nameless.is_none() {
                 tracing::info!(%peer, "login refused: no user name");
             }
@@ -283,7 +284,9 @@ impl Mqtt {
         // password file means that names are checked. Not with a virtual host: one that is named
         // has to be earned.
         let anybody = logins.users.nameless().filter(|_| {
-            connect.user_name == Some(user) && self.link.peer.config.mqtt.password_file.is_none()
+            is_welcome
+                && connect.user_name == Some(user)
+                && self.link.peer.config.mqtt.password_file.is_none()
         });
         match (logins.users.login(user, password, peer.ip()), anybody) {
             (Ok(identity), _) => Ok(identity),

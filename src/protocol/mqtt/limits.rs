@@ -96,7 +96,7 @@ impl Limits {
         let expiry_s_max = mqtt.session_expiry_max_s.unwrap_or(u64::MAX);
         Self {
             connect_ms_max: mqtt.connect_timeout_ms,
-            lifetime_ms_max: Some(mqtt.connection_lifetime_max_s.saturating_mul(1000))
+            lifetime_ms_max: Some(peer.listener.connection_s_max.saturating_mul(1000))
                 .filter(|ms| *ms > 0),
             versions: peer.listener.allowed_versions,
             vhost_in_username: mqtt.vhost_in_username,

@@ -21,7 +21,7 @@
 //! | what a message carries in the broker; messages of other protocols | `block`, `foreign` |
 //! | topic aliases | `alias` |
 //! | refusals to reason codes | `reason` |
-//! | settings | `limits`; what was agreed with a client: `link` |
+//! | settings | `listeners`; `limits`; what was agreed with a client: `link` |
 //!
 //! # Decisions
 //!
@@ -76,6 +76,7 @@ pub mod fuzzing;
 mod interest;
 mod limits;
 mod link;
+mod listeners;
 mod liveness;
 mod outgoing;
 mod packet;
@@ -102,7 +103,9 @@ pub use block::TAG;
 pub const PROTOCOL: Protocol = Protocol {
     name: "mqtt",
     tag: TAG,
-    port: |config| config.mqtt.port.unwrap_or(0),
+    listeners: listeners::listeners,
+    // mqtt.md 6.0.0-3.
+    web_names: &["mqtt", "mqttv3.1"],
     recognises,
     start: |peer| Box::new(session::Mqtt::new(peer)),
     properties: PropertyReader {

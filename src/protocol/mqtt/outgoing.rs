@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(packet_id(u64::MAX), packet_id(u64::MAX - 65_535));
     }
 
-    /// MQTT-2.3.1-2 (v3.1.1), MQTT-2.2.1-4 (v5)
+    /// MQTT-2.3.1-4 (v3.1.1), MQTT-2.2.1-4 (v5)
     #[test]
     fn packet_ids_begin_with_one_in_every_boot_and_two_boots_never_share_one() {
         let (first, second) = (1 << BOOT_SHIFT, 2 << BOOT_SHIFT);

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use crate::command::{self, Published, Refusal};
+use crate::command::{self, Once, Published, Refusal};
 use crate::ids::{ChannelId, PublishSeq};
 use crate::message::{Body, Traits};
 use crate::properties::{TOPICS, exchange_of, key_of_topic, queue_of};
@@ -204,26 +204,24 @@ impl Mqtt {
             return Ok(());
         }
         let seq = self.begin()?.twice.next();
-        // Where the packet id is kept behind the message, one wait is enough for both, and the end of
-        // neither the connection nor the process can come between them.
-        let follows = cx.broker.receipts_follow(self.link.id());
-        let report = (!follows).then_some(PublishSeq(seq));
-        let result = self.hand_over(topic, publish, TWICE, report, cx);
-        let (owed, kept) = match result {
-            Ok(Published::Stored) => (Owed::Waiting, Some(ReasonCode::Success)),
-            // Of a message that went to groups too; nothing was asked for that would come.
-            Ok(Published::Pending) if follows => (Owed::Waiting, Some(ReasonCode::Success)),
-            Ok(Published::Unroutable) => (Owed::Waiting, Some(ReasonCode::NoMatchingSubscribers)),
-            Ok(published) => (self.owed(published, ReasonCode::Success)?, None),
-            Err(code) => (self.refused(code)?, None),
+        let result = self.hand_over(topic, publish, TWICE, Some(PublishSeq(seq)), cx);
+        let is_for_nobody = matches!(result, Ok(Published::Unroutable));
+        let is_stored = matches!(result, Ok(Published::Stored));
+        let owed = match result {
+            Ok(Published::Unroutable) => Owed::Waiting,
+            Ok(published) => self.owed(published, ReasonCode::Success)?,
+            Err(code) => self.refused(code)?,
         };
         let incoming = self.incoming.get_or_insert_default();
-        if publish.retain && owed == Owed::Waiting && kept.is_none() {
+        if publish.retain && owed == Owed::Waiting && !is_for_nobody {
             incoming.keep(TWICE, seq, topic);
         }
+        if is_stored {
+            incoming.receipts.insert(id.get());
+        }
         incoming.twice.push(id.get(), owed);
-        if let Some(code) = kept {
-            self.keep_number(seq, code, cx);
+        if is_for_nobody {
+            self.keep_number(seq, ReasonCode::NoMatchingSubscribers, cx);
         }
         self.answer_publishes(cx);
         Ok(())
@@ -269,6 +267,10 @@ impl Mqtt {
             priority: None,
             expiration_ms: properties.expiry_s.map(|s| u64::from(s).saturating_mul(1000)),
         };
+        let once = match publish.promise {
+            Promise::AtMostOnce | Promise::AtLeastOnce(_) => None,
+            Promise::ExactlyOnce(id) => Some(Once { number: id.get(), again: publish.dup }),
+        };
         let mut long = Vec::new();
         let short = block.short();
         let octets = match &short {
@@ -289,6 +291,7 @@ impl Mqtt {
             properties: octets,
             body: Body::Slice(publish.payload),
             seq,
+            once,
         };
         if !place.is_topic {
             return self.publish_elsewhere(&message, channel, cx);

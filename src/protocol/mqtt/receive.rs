@@ -1,9 +1,10 @@
 //! What becomes of the client's publishes: PUBACK, PUBREC, PUBREL, PUBCOMP (3.3.4-1, 4.3.2, 4.3.3,
 //! 4.6.0; H-03 to H-06). May import the files of this folder, `broker`.
 //!
-//! A message with QoS 2 is routed when it comes. Its packet id is kept once it is stored wherever it
-//! belongs, and PUBREC follows when that is durable: had the id been kept first, a crash between the
-//! two would lose the message, since its repetition would be taken for one.
+//! A message with QoS 2 is routed when it comes. The broker keeps its packet id once it is stored
+//! wherever it belongs, and PUBREC follows when that is durable: had the id been kept first, a crash
+//! between the two would lose the message, since its repetition would be taken for one. If the
+//! connection ends before, the broker knows the repetition nevertheless.
 
 use std::collections::BTreeSet;
 
@@ -126,7 +127,7 @@ impl Mqtt {
         }
         let done = match channel {
             ONCE => self.on_once_stored(number, accepted),
-            TWICE => self.on_twice_stored(number, accepted, cx),
+            TWICE => self.on_twice_stored(number, accepted),
             HOLD => {
                 if let Some(incoming) = &mut self.incoming {
                     incoming.twice.done(number, accepted);
@@ -172,27 +173,22 @@ impl Mqtt {
         Ok(())
     }
 
-    fn on_twice_stored(
-        &mut self,
-        number: u64,
-        accepted: bool,
-        cx: &mut Context<'_>,
-    ) -> Result<(), Fault> {
+    fn on_twice_stored(&mut self, number: u64, accepted: bool) -> Result<(), Fault> {
         let Some(incoming) = &mut self.incoming else { return Ok(()) };
         let nobody = incoming.is_for_nobody(TWICE, number);
-        if accepted {
-            let code = if nobody { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
-            self.keep_number(number, code, cx);
-            return Ok(());
-        }
-        let owed = self.refused(ReasonCode::QuotaExceeded)?;
-        if let Some(incoming) = &mut self.incoming {
-            incoming.twice.settle(number, owed);
-        }
+        let owed = match (accepted, nobody) {
+            (true, true) => Owed::Known(ReasonCode::NoMatchingSubscribers),
+            (true, false) => Owed::Known(ReasonCode::Success),
+            (false, _) => self.refused(ReasonCode::QuotaExceeded)?,
+        };
+        let Some(incoming) = &mut self.incoming else { return Ok(()) };
+        let packet_id = incoming.twice.packet_id(number).filter(|_| accepted);
+        incoming.receipts.extend(packet_id);
+        incoming.twice.settle(number, owed);
         Ok(())
     }
 
-    /// A message with QoS 2 is stored: its packet id is kept, then PUBREC follows.
+    /// A message with QoS 2 that nobody takes: its packet id is kept, then PUBREC follows.
     pub(super) fn keep_number(&mut self, number: u64, code: ReasonCode, cx: &mut Context<'_>) {
         let connection = self.link.id();
         let Some(incoming) = &mut self.incoming else { return };

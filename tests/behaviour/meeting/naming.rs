@@ -47,6 +47,12 @@ fn a_dot_within_a_level_crosses_both_ways_when_it_is_escaped(stage: &Stage) {
     broker.terminate();
 }
 
+/// A property block with a topic.
+fn named(topic: &str) -> Vec<u8> {
+    let headers = arguments(&[("x-mqtt-topic", Value::text(topic))]);
+    properties(|p| p.headers = Some(headers.view()))
+}
+
 ///
 fn a_message_that_names_its_topic_has_that_topic(stage: &Stage) {
     let base = unique("base");
@@ -56,10 +62,6 @@ fn a_message_that_names_its_topic_has_that_topic(stage: &Stage) {
     let mut plain = subscriber(stage, V4);
     plain.subscribe(&format!("{base}/b/c"), 1);
     let key = format!("{base}.b.c");
-    let named = |topic: &str| {
-        let headers = arguments(&[("x-mqtt-topic", Value::text(topic))]);
-        properties(move |p| p.headers = Some(headers.view()))
-    };
     // One after the other by the same key: what was found for one does not hold for the next.
     for n in 0..3 {
         service.publish_with(1, TOPICS, &key, &named(&format!("{base}/b.c")), b"exact");
@@ -131,7 +133,9 @@ fn a_topic_may_name_an_exchange_where_it_is_set(stage: &Stage) {
     assert_eq!(service.get_when_there(1, "q").routing_key, "a.c");
     assert_eq!(reader.expect_text("m").topic, "a/c", "by way of an exchange");
     for nowhere in ["none/a", "amq.topic/a", "amq.filter/a", "amq.group/a"] {
-        assert_eq!(guest.publish_surely(&letter(&format!("$exchange/{nowhere}"))), 0x87);
+        let topic = format!("$exchange/{nowhere}");
+        let letter = Letter { topic: &topic, payload: b"m", ..Letter::default() };
+        assert_eq!(guest.publish_surely(&letter), 0x87);
     }
     reader.ping();
     broker.terminate();
@@ -161,7 +165,7 @@ fn the_queue_of_a_session_is_there_to_be_seen_purged_and_deleted(stage: &Stage) 
         match n {
             2 => service.send(n, &consume(&queue, "")),
             3 => service.send_bind(n, &queue, TOPICS, "#"),
-            4 => service.send(n, &basic::Get { queue: &queue, no_ack: true }),
+            4 => service.send(n, &basic::Get { ticket: 0, queue: &queue, no_ack: true }),
             _ => service.send(n, &queue::Declare { durable: true, ..declare(&queue) }),
         }
         service.expect_channel_close(n, 403, "refused for user");
@@ -205,9 +209,7 @@ fn who_may_not_use_a_key_is_told_so(stage: &Stage) {
     client.expect_channel_close(1, 403, "read access to topic '#'");
     client.open_channel(1);
     // Neither by the topic that a message names.
-    let headers = arguments(&[("x-mqtt-topic", Value::text("secret"))]);
-    let block = properties(|p| p.headers = Some(headers.view()));
-    client.publish_with(1, TOPICS, "w.a", &block, b"m");
+    client.publish_with(1, TOPICS, "w.a", &named("secret"), b"m");
     client.expect_channel_close(1, 403, "write access to topic 'secret'");
     broker.terminate();
     drop(std::fs::remove_file(file));

@@ -64,6 +64,14 @@ impl Ground {
         self.own.as_ref().expect("a broker of its own")
     }
 
+    /// Where the listener with a name is, if there is one.
+    pub(crate) fn named_addr(&self) -> SocketAddr {
+        let log = self.broker().log();
+        let lines = log.lines().filter_map(|line| line.strip_prefix("listening mqtt "));
+        let addr = lines.filter_map(|addr| addr.parse().ok()).find(|addr| *addr != self.addr);
+        addr.expect("a second line")
+    }
+
     /// A client with a name of its own and a session that ends with its connection.
     pub(crate) fn client(&self, version: u8) -> Client {
         Client::connect(self.addr, &Hello::new(version, &unique("client")))

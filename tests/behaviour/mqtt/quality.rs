@@ -351,7 +351,7 @@ fn the_window_of_version_3_is_a_setting() {
     ground.lift();
 }
 
-/// MQTT-2.3.1-2 (v3.1.1), MQTT-2.2.1-4 (v5). Other brokers' suites compare octets: a session's first
+/// MQTT-2.3.1-4 (v3.1.1), MQTT-2.2.1-4 (v5). Other brokers' suites compare octets: a session's first
 /// packet id is 1.
 #[test]
 fn packet_ids_of_a_session_begin_with_one() {

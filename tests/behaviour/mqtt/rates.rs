@@ -51,9 +51,9 @@ fn an_address_that_connects_too_fast_is_refused() {
 fn more_connections_than_a_listener_takes_in_a_second_wait() {
     let ground = Ground::own(
         1,
-        "listener.tcp.default = 127.0.0.1:0\nlistener.tcp.default.max_connection_rate = 50\n",
+        "listener.tcp.slow = 127.0.0.1:0\nlistener.tcp.slow.max_connection_rate = 50\n",
     );
-    let addr = ground.broker().mqtt_addr();
+    let addr = ground.named_addr();
     let mut all: Vec<Client> = (0..100).map(|_| Client::stranger(addr, V5)).collect();
     for (n, client) in all.iter_mut().enumerate() {
         client.send(&Hello::new(V5, &format!("crowd-{n}")).octets());

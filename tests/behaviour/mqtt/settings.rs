@@ -7,7 +7,9 @@ use crate::support::siege::unique;
 
 use super::client::{Client, Heard};
 use super::ground::Ground;
-use super::octets::{BOTH, Hello, Letter, V3, V4, V5, Will, numbered, session_expiry, will_delay};
+use super::octets::{
+    BOTH, Hello, Letter, V3, V4, V5, Will, numbered, packet, session_expiry, text, will_delay,
+};
 
 /// V-023, V-037: a second each, at the same time.
 #[test]
@@ -134,6 +136,30 @@ fn a_client_id_may_have_several_connections_that_share_or_have_copies() {
         assert_eq!(count, 40 * copies, "{mode}");
         ground.lift();
     }
+}
+
+/// V-020, V-040, V-091
+#[test]
+fn a_listener_may_let_in_who_has_no_name_and_for_how_long() {
+    let ground = Ground::own(
+        2,
+        "listener.tcp.open = 127.0.0.1:0\nlistener.tcp.open.allow_anonymous_override = on\n\
+         listener.tcp.max_connection_lifetime = 1\n",
+    );
+    let nameless = packet(0x10, &[&text("MQTT")[..], &[4, 2, 0, 0], &text("nameless")].concat());
+    let mut client = ground.stranger(V4);
+    client.send(&nameless);
+    assert_eq!(client.expect_connack().code, 5);
+    client.expect_end();
+    let mut client = Client::stranger(ground.named_addr(), V4);
+    client.send(&nameless);
+    assert_eq!(client.expect_connack().code, 0);
+    client.subscribe("t", 0);
+    client.tell("t", "welcome");
+    client.expect_text("welcome");
+    // Its second is over.
+    client.expect_end();
+    ground.lift();
 }
 
 /// H-29

@@ -1,10 +1,8 @@
 //! The oracle for MQTT: what was sent, acknowledged and received, and what of that must not be. It
 //! knows no broker, only notes of what clients did and saw.
 //!
-//! A message with QoS 2 may reach an application twice in one case: its publisher repeated it after
-//! a crash of a broker with several shards. The message and the receipt that makes its repetition
-//! known lie on different shards then, and the crash may have come between their syncs. Those are
-//! counted apart. Everywhere else, with one shard included, it is an error.
+//! A message with QoS 2 reaches an application once, also when its publisher repeats it after a crash
+//! that came between the syncs of several shards.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -44,7 +42,6 @@ pub(crate) enum Note {
 #[derive(Debug, Clone, Copy, Default)]
 struct Life {
     number: u32,
-    shards: u64,
     /// It ends by a crash.
     crashes: bool,
 }
@@ -57,10 +54,8 @@ struct Sent {
     is_evaluated: bool,
     /// How often it was sent.
     times: u32,
-    /// The life in which it was sent last.
-    life: Life,
-    /// The case that the module speaks of.
-    may_double: bool,
+    /// The lives in which it was sent first and last.
+    lives: (u32, u32),
 }
 
 /// A message at a subscriber.
@@ -69,6 +64,8 @@ struct Seen {
     life: u32,
     /// In that life.
     times: u32,
+    /// The life in which it came first.
+    first: u32,
 }
 
 /// Sums over a run.
@@ -90,8 +87,6 @@ pub(crate) struct Totals {
     pub(crate) suppressed: u64,
     /// Repetitions after a crash that do not say that they are: tolerated.
     pub(crate) unmarked: u64,
-    /// Messages with QoS 2 that came twice where they may.
-    pub(crate) doubled: u64,
     /// Last messages seen.
     pub(crate) kept: u64,
     /// Acknowledged messages that did not come, once per subscriber.
@@ -130,10 +125,10 @@ impl Ledger {
         }
     }
 
-    /// A life begins, with so many shards, that will end by a crash or not.
-    pub(crate) const fn next_life(&mut self, shards: u64, crashes: bool) {
+    /// A life begins that will end by a crash or not.
+    pub(crate) const fn next_life(&mut self, crashes: bool) {
         self.before = self.life;
-        self.life = Life { number: self.life.number + 1, shards, crashes };
+        self.life = Life { number: self.life.number + 1, crashes };
     }
 
     /// The sums so far.
@@ -193,8 +188,7 @@ impl Ledger {
             is_confirmed: false,
             is_evaluated: false,
             times: 1,
-            life: self.life,
-            may_double: false,
+            lives: (self.life.number, self.life.number),
         });
     }
 
@@ -202,8 +196,7 @@ impl Ledger {
         self.totals.repeated += 1;
         let sent = &mut self.publishers[id.publisher as usize][id.seq as usize];
         sent.times += 1;
-        sent.may_double |= sent.life.crashes && sent.life.shards > 1;
-        sent.life = self.life;
+        sent.lives.1 = self.life.number;
     }
 
     fn confirmed(&mut self, id: Id) {
@@ -224,7 +217,7 @@ impl Ledger {
         let Some(sent) = self.find(id).filter(|sent| sent.topic == topic) else {
             return self.wrong("never sent", format!("{id} came to {name} from {topic}"));
         };
-        let (published, times, may_double) = (sent.qos, sent.times, sent.may_double);
+        let (published, times) = (sent.qos, sent.times);
         if granted(subscriber, topic, published) != Some(qos) {
             let what =
                 format!("{id} from {topic}, sent with {published:?}, to {name} with {qos:?}");
@@ -235,7 +228,8 @@ impl Ledger {
         let seen = self.seen[place].entry(id).or_default();
         let is_first = seen.times == 0;
         if seen.life != life {
-            *seen = Seen { life, times: 0 };
+            let first = if is_first { life } else { seen.first };
+            *seen = Seen { life, times: 0, first };
         }
         seen.times += 1;
         let in_this_life = seen.times;
@@ -247,9 +241,7 @@ impl Ledger {
             }
             return;
         }
-        if qos == Qos::ExactlyOnce && may_double {
-            self.totals.doubled += 1;
-        } else if qos == Qos::ExactlyOnce {
+        if qos == Qos::ExactlyOnce {
             let what = format!("{id} from {topic}, sent {times} times, came to {name} again");
             self.wrong("twice", what);
         } else {
@@ -273,9 +265,23 @@ impl Ledger {
         if id.seq >= *highest {
             *highest = id.seq;
         } else {
-            let what = format!("{id} from {topic} came to {} after {highest}", name(subscriber));
+            let later = Id { seq: *highest, ..id };
+            let (this, that) = (self.history(id), self.history(later));
+            let to = name(subscriber);
+            let then = self.seen[subscriber].get(&later).map_or(0, |seen| seen.first);
+            let what = format!(
+                "{this} from {topic} with {qos:?} came to {to} after {that}, which came in life {then}"
+            );
             self.wrong("order", what);
         }
+    }
+
+    /// A message, for people.
+    fn history(&self, id: Id) -> String {
+        let Some(sent) = self.find(id) else { return id.to_string() };
+        let Sent { times, lives: (first, last), is_confirmed, .. } = sent;
+        let confirmed = if *is_confirmed { "" } else { "not " };
+        format!("{id} (sent {times} times in lives {first} to {last}, {confirmed}acknowledged)")
     }
 
     /// The topics that must have a last message by now: their name, publisher and the number of the
@@ -360,7 +366,7 @@ impl std::fmt::Display for Totals {
         write!(
             f,
             "sent {}, repeated {}, confirmed {}, arrived {} (wills {}), again {}, suppressed {}, \
-             unmarked {}, doubled {}, kept {}, lost {}, unexpected {}",
+             unmarked {}, kept {}, lost {}, unexpected {}",
             self.sent,
             self.repeated,
             self.confirmed,
@@ -369,7 +375,6 @@ impl std::fmt::Display for Totals {
             self.again,
             self.suppressed,
             self.unmarked,
-            self.doubled,
             self.kept,
             self.lost,
             self.unexpected
@@ -402,10 +407,10 @@ mod tests {
         Note::Arrived { subscriber, id: Ok(id(seq)), topic: TOPIC.into(), qos }
     }
 
-    /// In a life of so many shards, messages 0 to 2 with this QoS.
-    fn ledger(shards: u64, qos: Qos) -> Ledger {
+    /// In a life, messages 0 to 2 with this QoS.
+    fn ledger(qos: Qos) -> Ledger {
         let mut ledger = Ledger::new();
-        ledger.next_life(shards, true);
+        ledger.next_life(true);
         for seq in 0..3 {
             ledger.take(sent(seq, qos));
         }
@@ -418,7 +423,7 @@ mod tests {
 
     #[test]
     fn what_comes_to_everybody_is_in_order_and_what_does_not_is_lost() {
-        let mut ledger = ledger(2, TWICE);
+        let mut ledger = ledger(TWICE);
         for seq in 0..3 {
             let all = [came(ALL, seq, ONCE), came(1, seq, TWICE), came(OVERLAPPING, seq, TWICE)];
             ledger.take(all.to_vec());
@@ -435,28 +440,24 @@ mod tests {
     }
 
     #[test]
-    fn a_message_with_qos_2_comes_once_but_after_a_crash_of_several_shards() {
-        for (shards, is_repeated, wrongs, doubled) in [
-            (2, true, vec![], 1),
-            (2, false, vec![("twice", 1)], 0),
-            (1, true, vec![("twice", 1)], 0),
-        ] {
-            let mut ledger = ledger(shards, TWICE);
+    fn a_message_with_qos_2_comes_once_also_if_it_is_repeated_after_a_crash() {
+        for is_repeated in [false, true] {
+            let mut ledger = ledger(TWICE);
             ledger.take(vec![came(OVERLAPPING, 2, TWICE)]);
-            ledger.next_life(shards, true);
+            ledger.next_life(true);
             if is_repeated {
                 ledger.take(vec![Note::Repeated(id(2))]);
             }
             ledger.take(vec![came(OVERLAPPING, 2, TWICE)]);
-            assert_eq!((kinds(&ledger), ledger.totals.doubled), (wrongs, doubled));
+            assert_eq!(kinds(&ledger), [("twice", 1)]);
         }
     }
 
     #[test]
     fn a_message_with_qos_1_comes_again_in_a_life_only_if_it_was_sent_again() {
-        let mut ledger = ledger(1, ONCE);
+        let mut ledger = ledger(ONCE);
         ledger.take(vec![came(ALL, 0, ONCE)]);
-        ledger.next_life(1, true);
+        ledger.next_life(true);
         ledger.take(vec![came(ALL, 0, ONCE)]);
         assert_eq!((kinds(&ledger), ledger.totals.again), (vec![], 1));
         ledger.take(vec![came(ALL, 0, ONCE)]);
@@ -465,7 +466,7 @@ mod tests {
 
     #[test]
     fn first_arrivals_come_in_order_for_each_qos() {
-        let mut ledger = ledger(1, ONCE);
+        let mut ledger = ledger(ONCE);
         ledger.take(sent(3, TWICE));
         let come = [(3, TWICE), (0, ONCE), (2, ONCE), (0, ONCE)];
         ledger.take(come.map(|(seq, qos)| came(OVERLAPPING, seq, qos)).to_vec());
@@ -476,7 +477,7 @@ mod tests {
 
     #[test]
     fn what_comes_from_elsewhere_or_nowhere_or_damaged_or_otherwise_is_found() {
-        let mut ledger = ledger(1, ONCE);
+        let mut ledger = ledger(ONCE);
         let elsewhere =
             Note::Arrived { subscriber: ALL, id: Ok(id(0)), topic: "crash/3/b".into(), qos: ONCE };
         let damaged = Note::Arrived {

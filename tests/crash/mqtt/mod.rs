@@ -36,7 +36,6 @@ pub(crate) struct Run {
     subscribers: Vec<Subscriber>,
     has_sessions: bool,
     marks: u32,
-    cycles: u32,
 }
 
 impl Run {
@@ -49,19 +48,17 @@ impl Run {
             subscribers: (0..SUBSCRIBERS.len()).map(Subscriber::new).collect(),
             has_sessions: false,
             marks: 0,
-            cycles: 0,
         }
     }
 
     fn start(&mut self) -> Broker {
         let started = self.lives.try_start();
-        self.ledger.next_life(self.lives.last_shards, self.lives.mode != Mode::Stay);
+        self.ledger.next_life(self.lives.mode != Mode::Stay);
         started.unwrap_or_else(|said| panic!("{said}\n{}", self.ledger.report()))
     }
 
     /// One life: start, look whether all is there, work, crash.
     pub(crate) fn cycle(&mut self, number: u32) {
-        self.cycles += 1;
         let begin = Instant::now();
         let before = self.ledger.totals().clone();
         let broker = self.start();
@@ -75,7 +72,7 @@ impl Run {
         let now = self.ledger.totals();
         println!(
             "cycle {number}: {shards} shards, started in {} ms, {ending}; sent {}, repeated {}, \
-             confirmed {}, arrived {}, again {}, suppressed {}, doubled {}{}; lost {}, \
+             confirmed {}, arrived {}, again {}, suppressed {}{}; lost {}, \
              unexpected {}; {} ms",
             started.as_millis(),
             now.sent - before.sent,
@@ -84,7 +81,6 @@ impl Run {
             now.arrived - before.arrived,
             now.again - before.again,
             now.suppressed - before.suppressed,
-            now.doubled - before.doubled,
             if drains { ", drained" } else { "" },
             now.lost,
             now.unexpected,
@@ -218,8 +214,7 @@ impl Run {
     /// Prints the sums; whether all was well.
     pub(crate) fn report(&self) -> bool {
         let totals = self.ledger.totals();
-        let per_cycles = totals.doubled * 100 / u64::from(self.cycles.max(1));
-        println!("total: {totals}; doubled per 100 cycles: {per_cycles}");
+        println!("total: {totals}");
         print!("{}", self.ledger.report());
         assert!(totals.confirmed > 0, "nothing was acknowledged, so nothing was tested");
         totals.lost == 0 && totals.unexpected == 0

@@ -196,7 +196,11 @@ impl Rig {
             remote: remote.into(),
             accepted_ms: self.now.mono_ms,
             moved,
-            listener: Rc::new(ListenerSettings::nowhere(&PROTOCOL)),
+            listener: Rc::new(ListenerSettings {
+                takes_nameless: self.config.mqtt.allow_anonymous,
+                connection_s_max: self.config.mqtt.connection_lifetime_max_s,
+                ..ListenerSettings::nowhere(&PROTOCOL)
+            }),
             config: self.config.clone(),
             logins: self.logins.clone(),
         }

@@ -126,8 +126,7 @@ fn subscriptions_and_messages_of_a_lasting_session_are_there_after_a_restart() {
     });
 }
 
-/// MQTT-3.3.1-1, MQTT-3.3.1-2 (v3.1.1 and v5): what was never sent does not say that it was, if its
-/// client was away when the power went. H-07
+/// What was never sent does not say that it was, if its client was away when the power went.
 #[test]
 fn after_a_crash_only_what_may_have_been_out_says_so() {
     on_seeds(|nodes, in_order| {

@@ -200,29 +200,29 @@ impl Cluster {
         if self.machine.as_ref().is_some_and(Machine::is_cut) {
             return false;
         }
-        let lanes = self.lanes.iter().enumerate().filter(|(_, lane)| !lane.is_empty());
-        let lanes: Vec<usize> = lanes.map(|(index, _)| index).collect();
-        let touched = self.touched.iter().enumerate().filter(|(_, touched)| **touched);
-        let touched: Vec<usize> = touched.map(|(index, _)| index).collect();
-        let has_work = |n: &usize| match &self.machine {
-            Some(machine) => machine.has_work(*n),
-            None => self.syncs && self.undurable(*n) > 0,
-        };
-        let disks: Vec<usize> = (0..self.brokers.len()).filter(has_work).collect();
-        if lanes.is_empty() && touched.is_empty() && disks.is_empty() {
+        // Counted and looked for again: this is called too often for lists.
+        let lanes = self.lanes.iter().filter(|lane| !lane.is_empty()).count();
+        let touched = self.touched.iter().filter(|touched| **touched).count();
+        let disks = (0..self.brokers.len()).filter(|shard| self.has_disk_work(*shard)).count();
+        if lanes + touched + disks == 0 {
             return false;
         }
-        let pick = self.rng.below(lanes.len() + touched.len() + disks.len());
-        if let Some(lane) = lanes.get(pick) {
-            let envelope = self.lanes[*lane].pop_front().unwrap();
+        let pick = self.rng.below(lanes + touched + disks);
+        if pick < lanes {
+            let mut filled = self.lanes.iter().enumerate().filter(|(_, lane)| !lane.is_empty());
+            let lane = filled.nth(pick).unwrap().0;
+            let envelope = self.lanes[lane].pop_front().unwrap();
             let (from, to) = (lane / self.brokers.len(), lane % self.brokers.len());
             let from = ShardId(u16::try_from(from).unwrap());
             self.brokers[to].receive(from, envelope, self.now);
             self.touched[to] = true;
-        } else if let Some(shard) = touched.get(pick - lanes.len()) {
-            self.end_turn(*shard);
+        } else if pick < lanes + touched {
+            let mut all = self.touched.iter().enumerate().filter(|(_, touched)| **touched);
+            let shard = all.nth(pick - lanes).unwrap().0;
+            self.end_turn(shard);
         } else {
-            let shard = disks[pick - lanes.len() - touched.len()];
+            let mut all = (0..self.brokers.len()).filter(|shard| self.has_disk_work(*shard));
+            let shard = all.nth(pick - lanes - touched).unwrap();
             if self.machine.is_some() {
                 self.step_disk(shard);
                 return true;
@@ -231,6 +231,13 @@ impl Cluster {
             self.sync(shard, count);
         }
         true
+    }
+
+    fn has_disk_work(&self, shard: usize) -> bool {
+        match &self.machine {
+            Some(machine) => machine.has_work(shard),
+            None => self.syncs && self.undurable(shard) > 0,
+        }
     }
 
     /// A shard has something to do in a turn.

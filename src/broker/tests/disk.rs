@@ -11,7 +11,7 @@ use crate::broker::Sizes;
 use crate::command::Now;
 
 /// Seeds that are run without being asked for more (RINGMQ_DISK_SEEDS).
-const SEEDS: u64 = 250;
+const SEEDS: u64 = 800;
 
 /// Says how to run a seed that failed again.
 struct Told(u64);

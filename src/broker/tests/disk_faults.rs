@@ -7,7 +7,7 @@ use super::disk::{History, close, on_seeds};
 use super::disk_machine::names_on;
 use super::disk_oracle::{End, KINDS};
 
-const SEEDS: u64 = 80;
+const SEEDS: u64 = 200;
 
 const BREAKABLE: [Operation; 6] = [
     Operation::Write,

@@ -17,7 +17,7 @@ use crate::command::{Answer, Command, Delivery, Event, Now, Outcome, Publish, Pu
 use crate::ids::PublishSeq;
 use crate::subscriber::{Lasts, OpenSession, OpenedSession};
 
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 300;
 const SESSIONS: [&str; 3] = ["s0", "s1", "s2"];
 const NUMBERS: usize = 12;
 

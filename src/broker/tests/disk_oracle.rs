@@ -206,32 +206,35 @@ impl Oracle {
         let body = String::from_utf8(delivery.message.body().to_vec()).unwrap();
         let id = body.split(' ').next().and_then(|id| id.parse::<usize>().ok()).unwrap();
         let name = KINDS[queue].name;
-        let what = format!("message {id} of {name} in boot {}", self.boot);
-        assert!(id < self.sent.len() && self.sent[id].body == body, "invented: {what} {body}");
+        let boot = self.boot;
+        let known = self.sent.get(id).is_some_and(|sent| sent.body == body);
+        assert!(known, "invented: message {id} of {name} in boot {boot}: {body}");
         let spoilt = self.spoilt[queue] || (queue == DEAD && self.spoilt[DYING]);
         let several = spoilt || (queue == DEAD && self.sent[id].rejects != 1);
         let sent = &mut self.sent[id];
         let copy = &mut sent.copies[queue];
-        let shown = format!("{what}: {copy:?}");
-        assert_ne!(copy.state, State::Nowhere, "it was never sent there: {shown}");
+        let before = *copy;
+        // Only whoever fails says so: it is asked for more often than anything else here.
+        let shown = || format!("message {id} of {name} in boot {boot}: {before:?}");
+        assert_ne!(copy.state, State::Nowhere, "it was never sent there: {}", shown());
         if !several {
-            assert_ne!(copy.state, State::Over, "it is over and comes again: {shown}");
-            assert!(!copy.out, "it is with two: {shown}");
-            assert!(!copy.gone_now, "it was settled and comes again: {shown}");
+            assert_ne!(copy.state, State::Over, "it is over and comes again: {}", shown());
+            assert!(!copy.out, "it is with two: {}", shown());
+            assert!(!copy.gone_now, "it was settled and comes again: {}", shown());
             if !delivery.redelivered {
-                assert!(!copy.delivered_now, "it was out and does not say so: {shown}");
-                assert!(!copy.handed_durable, "it was out before and does not say so: {shown}");
-            } else if copy.boot == self.boot || copy.fresh {
-                assert!(copy.delivered_now, "it was never out: {shown}");
+                assert!(!copy.delivered_now, "it was out and does not say so: {}", shown());
+                assert!(!copy.handed_durable, "it was out before and does not say so: {}", shown());
+            } else if copy.boot == boot || copy.fresh {
+                assert!(copy.delivered_now, "it was never out: {}", shown());
             }
         }
-        assert_eq!(sent.persistent, delivery.message.traits().persistent, "{shown}");
-        assert_eq!(sent.priority, delivery.message.traits().priority, "{shown}");
+        assert_eq!(sent.persistent, delivery.message.traits().persistent, "{}", shown());
+        assert_eq!(sent.priority, delivery.message.traits().priority, "{}", shown());
         if KINDS[queue].quorum && !spoilt {
             let count = delivery.delivery_count.unwrap_or(0);
             let count = u32::try_from(count).unwrap();
             let fits = (copy.count_min..=copy.count_max).contains(&count);
-            assert!(fits, "it came back {count} times: {shown}");
+            assert!(fits, "it came back {count} times: {}", shown());
             (copy.count_min, copy.count_max) = (count, count);
         }
         if queue == DEAD {
@@ -246,7 +249,7 @@ impl Oracle {
         if in_order && !delivery.redelivered && queue != DEAD {
             let place = (client, queue, sent.publisher, sent.priority);
             let last = self.seen.insert(place, id);
-            assert!(last.is_none_or(|last| last < id), "after {last:?}: {shown}");
+            assert!(last.is_none_or(|last| last < id), "after {last:?}: {}", shown());
         }
         id
     }

@@ -18,7 +18,7 @@ use crate::broker::Sizes;
 use crate::command::{Answer, Command, Event, Now};
 use crate::subscriber::Will;
 
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 300;
 const CLIENTS: [&str; 4] = ["c0", "c1", "c2", "c3"];
 const DELAY_MAX_MS: usize = 400;
 

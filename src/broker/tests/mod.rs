@@ -38,6 +38,7 @@ mod retained;
 mod retained_crash;
 mod rights;
 mod routing;
+mod session_acts;
 mod session_chaos;
 mod session_histories;
 mod session_oracle;

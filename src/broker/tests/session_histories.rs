@@ -8,11 +8,12 @@ use ringmq_shards::sim::{Faults, SimDisk};
 use super::cluster::{Cluster, Rng, Shape};
 use super::disk::on_seeds;
 use super::disk_machine::start;
-use super::session_world::{SessionWorld, steps};
+use super::session_acts::steps;
+use super::session_world::SessionWorld;
 use crate::broker::Sizes;
 use crate::command::Now;
 
-const SEEDS: u64 = 600;
+const SEEDS: u64 = 400;
 
 /// One node after the other on one disk.
 struct History {

@@ -262,27 +262,32 @@ impl SessionOracle {
             return self.placed(s, place.id, delivery, last);
         }
         let id = id_of(delivery);
-        let shown = format!("{id} for session {s}: {:?}", self.sent.get(id));
-        let (sent, known) = (&self.sent[id], &mut self.known[s]);
+        let (sent, known) = (self.sent.get(id).expect("invented"), &mut self.known[s]);
+        let shown = || format!("{id} for session {s}: {sent:?}");
         let address = group_of(delivery.message.exchange());
         let address = address.map(|(group, filter)| format!("{group}:{filter}"));
-        assert_eq!(delivery.message.routing_key(), sent.topic, "{shown}");
-        assert_ne!(known.exists, Exists::No, "the session is gone: {shown}");
-        assert!(known.may_have(sent, address.as_deref()), "unwanted: {shown} {:?}", known.filters);
+        assert_eq!(delivery.message.routing_key(), sent.topic, "{}", shown());
+        assert_ne!(known.exists, Exists::No, "the session is gone: {}", shown());
+        assert!(
+            known.may_have(sent, address.as_deref()),
+            "unwanted: {} {:?}",
+            shown(),
+            known.filters
+        );
         let gone = sent.settled.is_some_and(|settled| settled < known.began);
-        assert!(!gone || address.is_some(), "it was for the session before: {shown}");
+        assert!(!gone || address.is_some(), "it was for the session before: {}", shown());
         if address.is_none() && !delivery.redelivered && sent.tries == 1 && !sent.is_will {
             let stored = delivery.id != SETTLED;
             let place = (sent.publisher, sent.topic.clone(), sent.persistent, stored);
             let before = known.seen.insert(place, id);
-            assert!(before.is_none_or(|before| before < id), "after {before:?}: {shown}");
+            assert!(before.is_none_or(|before| before < id), "after {before:?}: {}", shown());
         }
         if delivery.id == SETTLED {
             let other = sent.tries > 1 || address.is_some();
-            assert!(other || !known.owed.contains(&id), "it is not stored: {shown}");
+            assert!(other || !known.owed.contains(&id), "it is not stored: {}", shown());
             return;
         }
-        assert!(sent.persistent, "it is stored: {shown}");
+        assert!(sent.persistent, "it is stored: {}", shown());
         self.placed(s, id, delivery, last);
     }
 
@@ -298,14 +303,15 @@ impl SessionOracle {
             address: address.into(),
             ..Place::default()
         });
-        let shown = format!("{id} for session {s} at {at}: {place:?}");
-        assert_eq!(place.id, id, "{shown}");
-        assert!(!place.over && !place.ended, "it is done with and comes again: {shown}");
-        assert!(!place.came_now || delivery.redelivered, "it does not say so: {shown}");
+        let before = (place.id, place.received, place.surely, place.ended);
+        let shown = || format!("{id} for session {s} at {at}: {before:?}");
+        assert_eq!(place.id, id, "{}", shown());
+        assert!(!place.over && !place.ended, "it is done with and comes again: {}", shown());
+        assert!(!place.came_now || delivery.redelivered, "it does not say so: {}", shown());
         if delivery.received {
-            assert!(place.received, "it was never received: {shown}");
+            assert!(place.received, "it was never received: {}", shown());
         } else {
-            assert!(!place.surely && !place.received_now, "it is sent again: {shown}");
+            assert!(!place.surely && !place.received_now, "it is sent again: {}", shown());
         }
         let name = place.address.clone();
         place.came_now = true;
@@ -315,11 +321,11 @@ impl SessionOracle {
             return;
         }
         let count = known.places.values().filter(|p| p.id == id && p.address == name).count();
-        assert!(count <= tries, "{count} copies of {tries}: {shown}");
+        assert!(count <= tries, "{count} copies of {tries}: {}", shown());
         if group_of(&name).is_some_and(|(group, _)| group == "g") {
             let places = self.group_places.entry(id).or_default();
             places.insert((s, at));
-            assert!(places.len() <= tries, "several members have it: {places:?} {shown}");
+            assert!(places.len() <= tries, "several members have it: {places:?} {}", shown());
         }
     }
 

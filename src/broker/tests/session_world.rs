@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::client::*;
-use super::cluster::{Cluster, Rng, identity};
+use super::cluster::{Cluster, identity};
 use super::session_oracle::*;
 use super::subscriber::*;
 use crate::broker::deliver::SETTLED;
@@ -13,19 +13,18 @@ use crate::ids::PublishSeq;
 use crate::subscriber::{Assurance, OpenSession, Will};
 
 /// Connections without a session, which only publish.
-const PUBLISHERS: usize = 2;
-const CONNECTIONS_MAX: usize = 14;
+pub(super) const PUBLISHERS: usize = 2;
 
 /// What a connection waits for an answer to.
 #[derive(Debug)]
-enum Asked {
+pub(super) enum Asked {
     Open { fresh: bool },
     Filters(Vec<&'static str>),
 }
 
 /// What a report is about.
 #[derive(Debug, Clone, Copy)]
-enum About {
+pub(super) enum About {
     Publish(usize, Option<u16>),
     /// The number of a message is kept for a session.
     Kept(usize, u16),
@@ -35,36 +34,36 @@ enum About {
 }
 
 #[derive(Debug)]
-struct Connection {
-    client: Client,
-    session: Option<usize>,
-    open: bool,
+pub(super) struct Connection {
+    pub(super) client: Client,
+    pub(super) session: Option<usize>,
+    pub(super) open: bool,
     /// Another one has asked for its session.
-    replaced: bool,
-    asked: Option<Asked>,
-    held: Vec<Delivery>,
-    publisher: usize,
-    last: u64,
-    will: Option<usize>,
+    pub(super) replaced: bool,
+    pub(super) asked: Option<Asked>,
+    pub(super) held: Vec<Delivery>,
+    pub(super) publisher: usize,
+    pub(super) last: u64,
+    pub(super) will: Option<usize>,
 }
 
 /// How far a message that is to arrive exactly once has come, as its publisher sees it.
 #[derive(Debug, Clone, Copy)]
-struct Outgoing {
-    id: usize,
-    kept: bool,
-    letting_go: bool,
+pub(super) struct Outgoing {
+    pub(super) id: usize,
+    pub(super) kept: bool,
+    pub(super) letting_go: bool,
 }
 
 /// The retained message of a topic: confirmed last, and what came later. Empty: none.
 #[derive(Debug, Default)]
-struct Topic {
-    confirmed: String,
-    later: Vec<(u64, String)>,
+pub(super) struct Topic {
+    pub(super) confirmed: String,
+    pub(super) later: Vec<(u64, String)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum WillState {
+pub(super) enum WillState {
     Parked,
     Left,
     Withdrawn,
@@ -72,33 +71,33 @@ enum WillState {
 }
 
 #[derive(Debug)]
-struct Left {
-    session: usize,
-    delay_ms: u64,
-    state: WillState,
-    due: u64,
-    came: bool,
+pub(super) struct Left {
+    pub(super) session: usize,
+    pub(super) delay_ms: u64,
+    pub(super) state: WillState,
+    pub(super) due: u64,
+    pub(super) came: bool,
     /// It has to come, whatever happens.
-    owed: bool,
-    over: bool,
+    pub(super) owed: bool,
+    pub(super) over: bool,
 }
 
 /// See the module. Outlives the node.
 #[derive(Debug)]
 pub(super) struct SessionWorld {
     pub(super) oracle: SessionOracle,
-    connections: Vec<Connection>,
-    asked: BTreeMap<u64, About>,
-    seq: u64,
-    publishers: usize,
-    outgoing: [BTreeMap<u16, Outgoing>; SESSIONS.len()],
-    wills: BTreeMap<usize, Left>,
-    topics: BTreeMap<usize, Topic>,
+    pub(super) connections: Vec<Connection>,
+    pub(super) asked: BTreeMap<u64, About>,
+    pub(super) seq: u64,
+    pub(super) publishers: usize,
+    pub(super) outgoing: [BTreeMap<u16, Outgoing>; SESSIONS.len()],
+    pub(super) wills: BTreeMap<usize, Left>,
+    pub(super) topics: BTreeMap<usize, Topic>,
     pub(super) wills_came: u64,
 }
 
 /// What is retained is judged by who reads it.
-fn is_retained(delivery: &Delivery) -> bool {
+pub(super) fn is_retained(delivery: &Delivery) -> bool {
     !delivery.received && delivery.message.routing_key().starts_with("r/")
 }
 
@@ -161,7 +160,12 @@ impl SessionWorld {
         }
     }
 
-    fn connected(&mut self, client: Client, session: Option<usize>, asked: Option<Asked>) {
+    pub(super) fn connected(
+        &mut self,
+        client: Client,
+        session: Option<usize>,
+        asked: Option<Asked>,
+    ) {
         self.publishers += 1;
         self.connections.push(Connection {
             client,
@@ -176,7 +180,7 @@ impl SessionWorld {
         });
     }
 
-    fn open(&mut self, c: &mut Cluster, s: usize, fresh: bool) {
+    pub(super) fn open(&mut self, c: &mut Cluster, s: usize, fresh: bool) {
         for connection in self.connections.iter_mut().filter(|other| other.session == Some(s)) {
             connection.replaced = true;
         }
@@ -198,7 +202,12 @@ impl SessionWorld {
         c.start(client, ZERO, Command::OpenSession(Box::new(open)));
     }
 
-    fn subscribe(&mut self, c: &mut Cluster, at: usize, all: &[(&'static str, Assurance)]) {
+    pub(super) fn subscribe(
+        &mut self,
+        c: &mut Cluster,
+        at: usize,
+        all: &[(&'static str, Assurance)],
+    ) {
         let connection = &mut self.connections[at];
         let s = connection.session.unwrap();
         all.iter().for_each(|(filter, level)| self.oracle.asks(s, filter, Some(*level)));
@@ -208,20 +217,20 @@ impl SessionWorld {
         c.start(connection.client, ZERO, Command::Subscribe { subscriptions });
     }
 
-    fn unsubscribe(&mut self, c: &mut Cluster, at: usize, name: &'static str) {
+    pub(super) fn unsubscribe(&mut self, c: &mut Cluster, at: usize, name: &'static str) {
         let connection = &mut self.connections[at];
         self.oracle.asks(connection.session.unwrap(), name, None);
         connection.asked = Some(Asked::Filters(vec![name]));
         c.start(connection.client, ZERO, Command::Unsubscribe { filters: vec![filter(name)] });
     }
 
-    fn next(&mut self, about: About) -> PublishSeq {
+    pub(super) fn next(&mut self, about: About) -> PublishSeq {
         self.seq += 1;
         self.asked.insert(self.seq, about);
         PublishSeq(self.seq)
     }
 
-    fn reported(&mut self, seq: PublishSeq, published: Published) {
+    pub(super) fn reported(&mut self, seq: PublishSeq, published: Published) {
         match published {
             Published::Pending => {}
             Published::Stored | Published::Unroutable => self.stored(seq.0),
@@ -229,7 +238,7 @@ impl SessionWorld {
         }
     }
 
-    fn publish(&mut self, c: &mut Cluster, at: usize) {
+    pub(super) fn publish(&mut self, c: &mut Cluster, at: usize) {
         let topic = TOPICS_TRIED[c.rng.below(TOPICS_TRIED.len())];
         let persistent = c.rng.below(4) > 0;
         let publisher = self.connections[at].publisher;
@@ -245,7 +254,13 @@ impl SessionWorld {
         self.send(c, at, id, number);
     }
 
-    fn send(&mut self, c: &mut Cluster, at: usize, id: usize, number: Option<(usize, u16)>) {
+    pub(super) fn send(
+        &mut self,
+        c: &mut Cluster,
+        at: usize,
+        id: usize,
+        number: Option<(usize, u16)>,
+    ) {
         let client = self.connections[at].client;
         let sent = &self.oracle.sent[id];
         let body = format!("{id} {}", "x".repeat(id * 37 % 700));
@@ -264,7 +279,7 @@ impl SessionWorld {
     }
 
     /// What a client that publishes exactly once is told only after this.
-    fn keep(&mut self, c: &mut Cluster, at: usize, (s, number): (usize, u16)) {
+    pub(super) fn keep(&mut self, c: &mut Cluster, at: usize, (s, number): (usize, u16)) {
         let client = self.connections[at].client;
         let connection = c.seats[client.0].at.connection;
         let seq = self.next(About::Kept(s, number));
@@ -272,7 +287,7 @@ impl SessionWorld {
         self.reported(seq, published);
     }
 
-    fn let_go(&mut self, c: &mut Cluster, at: usize) {
+    pub(super) fn let_go(&mut self, c: &mut Cluster, at: usize) {
         let Some(s) = self.connections[at].session.filter(|_| self.connections[at].open) else {
             return;
         };
@@ -287,7 +302,7 @@ impl SessionWorld {
         self.reported(seq, published);
     }
 
-    fn retain(&mut self, c: &mut Cluster, n: usize) {
+    pub(super) fn retain(&mut self, c: &mut Cluster, n: usize) {
         let body = if c.rng.below(3) == 0 { String::new() } else { format!("{} r", self.seq) };
         let seq = self.next(About::Retained(n, self.seq));
         self.asked.insert(seq.0, About::Retained(n, seq.0));
@@ -299,7 +314,7 @@ impl SessionWorld {
         self.reported(seq, published);
     }
 
-    fn stored(&mut self, seq: u64) {
+    pub(super) fn stored(&mut self, seq: u64) {
         let about = self.asked.remove(&seq).expect("it is reported twice");
         self.oracle.tell(|| format!("stored: {about:?}"));
         match about {
@@ -331,7 +346,7 @@ impl SessionWorld {
     }
 
     /// Numbers of messages that are stored are kept, if their connection is still there.
-    fn keep_stored(&mut self, c: &mut Cluster) {
+    pub(super) fn keep_stored(&mut self, c: &mut Cluster) {
         let from = u64::MAX - self.oracle.sent.len() as u64;
         let ready: Vec<u64> = self.asked.range(from..).map(|(key, _)| *key).collect();
         for key in ready {
@@ -363,7 +378,7 @@ impl SessionWorld {
     }
 
     /// True: the connection is of no use any more.
-    fn hear(&mut self, c: &mut Cluster, at: usize, event: Event) -> bool {
+    pub(super) fn hear(&mut self, c: &mut Cluster, at: usize, event: Event) -> bool {
         match event {
             Event::Delivery(delivery) => self.delivered(c, at, delivery),
             Event::Stored { seq, accepted, .. } => {
@@ -379,7 +394,7 @@ impl SessionWorld {
         false
     }
 
-    fn answered(&mut self, c: &mut Cluster, at: usize, answer: Answer) -> bool {
+    pub(super) fn answered(&mut self, c: &mut Cluster, at: usize, answer: Answer) -> bool {
         let s = self.connections[at].session.expect("nothing was asked");
         match (self.connections[at].asked.take(), answer) {
             (Some(Asked::Open { fresh }), Answer::SessionOpened(opened)) => {
@@ -404,7 +419,13 @@ impl SessionWorld {
     }
 
     /// What its client was in the middle of goes on.
-    fn resume(&mut self, c: &mut Cluster, at: usize, (s, resumed): (usize, bool), held: &[u16]) {
+    pub(super) fn resume(
+        &mut self,
+        c: &mut Cluster,
+        at: usize,
+        (s, resumed): (usize, bool),
+        held: &[u16],
+    ) {
         let all = std::mem::take(&mut self.outgoing[s]);
         for (number, mut outgoing) in all {
             let there = resumed && held.contains(&number);
@@ -428,7 +449,7 @@ impl SessionWorld {
         self.leave_will(c, at, s);
     }
 
-    fn leave_will(&mut self, c: &mut Cluster, at: usize, s: usize) {
+    pub(super) fn leave_will(&mut self, c: &mut Cluster, at: usize, s: usize) {
         if c.rng.below(2) == 0 {
             return;
         }
@@ -445,7 +466,7 @@ impl SessionWorld {
         self.connections[at].will = Some(id);
     }
 
-    fn delivered(&mut self, c: &Cluster, at: usize, delivery: Delivery) {
+    pub(super) fn delivered(&mut self, c: &Cluster, at: usize, delivery: Delivery) {
         let connection = &mut self.connections[at];
         let s = connection.session.unwrap();
         if connection.replaced && !connection.open {
@@ -479,7 +500,7 @@ impl SessionWorld {
     }
 
     /// Its client says that it has one, or is done with it.
-    fn settle(&mut self, c: &mut Cluster, at: usize) {
+    pub(super) fn settle(&mut self, c: &mut Cluster, at: usize) {
         let connection = &mut self.connections[at];
         let Some(s) = connection.session.filter(|_| connection.open && !connection.replaced) else {
             return;
@@ -510,7 +531,7 @@ impl SessionWorld {
     }
 
     /// The socket breaks.
-    fn vanish(&mut self, c: &mut Cluster, at: usize) {
+    pub(super) fn vanish(&mut self, c: &mut Cluster, at: usize) {
         let connection = self.connections.remove(at);
         let now = c.now.wall_ms;
         if let Some(s) = connection.session.filter(|_| !connection.replaced) {
@@ -538,7 +559,7 @@ impl SessionWorld {
     }
 
     /// It says goodbye first.
-    fn leave(&mut self, c: &mut Cluster, at: usize) {
+    pub(super) fn leave(&mut self, c: &mut Cluster, at: usize) {
         let connection = &self.connections[at];
         if !connection.open || connection.replaced {
             return;
@@ -552,176 +573,4 @@ impl SessionWorld {
         }
         self.vanish(c, at);
     }
-
-    /// Until nothing happens without time passing.
-    pub(super) fn finish(&mut self, c: &mut Cluster) {
-        for _ in 0..100 {
-            c.rest();
-            self.hear_all(c);
-            if c.is_cut() || !c.step() {
-                self.oracle.at_rest();
-                return;
-            }
-        }
-        panic!("it never comes to rest");
-    }
-
-    fn pass(&mut self, c: &mut Cluster, ms: u64) {
-        self.finish(c);
-        if c.is_cut() {
-            return;
-        }
-        c.pass(ms);
-        if !c.is_cut() {
-            self.oracle.passed(c.now.wall_ms);
-        }
-        self.hear_all(c);
-    }
-
-    pub(super) fn settle_down(&mut self, c: &mut Cluster) {
-        self.finish(c);
-        for _ in 0..2 {
-            if c.is_cut() || !c.settle_down() {
-                return;
-            }
-            self.oracle.passed(c.now.wall_ms);
-            self.hear_all(c);
-        }
-        self.oracle.durable();
-        for (id, left) in &mut self.wills {
-            match left.state {
-                _ if left.came => left.over = true,
-                WillState::Parked => left.owed = true,
-                WillState::Left => {
-                    left.owed = true;
-                    if left.due <= c.now.wall_ms {
-                        self.oracle.confirmed(*id);
-                    }
-                }
-                WillState::Withdrawn => left.over = true,
-                WillState::Unsure => {}
-            }
-        }
-    }
-
-    pub(super) fn act(&mut self, c: &mut Cluster) {
-        let at = c.rng.below(self.connections.len());
-        let idle = self.connections[at].asked.is_none()
-            && self.connections[at].open
-            && !self.connections[at].replaced;
-        let fixed = self.connections[at].session == Some(MOURNER);
-        match c.rng.below(40) {
-            0..=8 => self.publish(c, at),
-            9..=19 => self.settle(c, at),
-            20 | 21 if self.connections.len() < CONNECTIONS_MAX => {
-                let s = c.rng.below(SESSIONS.len());
-                let fresh = s > MEMBERS[1] && c.rng.below(4) == 0;
-                self.open(c, s, fresh);
-            }
-            22 | 23 => {
-                // What has come is heard, or never reached the client.
-                if c.rng.below(2) == 0 {
-                    self.hear_all(c);
-                } else {
-                    let at = at.min(self.connections.len() - 1);
-                    self.vanish(c, at);
-                }
-            }
-            24 => self.leave(c, at),
-            25..=27 if idle && !fixed => {
-                let filter = FILTERS_TRIED[c.rng.below(FILTERS_TRIED.len())];
-                let level = [ONCE, LEAST, EXACTLY][c.rng.below(3)];
-                self.subscribe(c, at, &[(filter, level)]);
-            }
-            28 if idle && !fixed => {
-                let filter = FILTERS_TRIED[c.rng.below(FILTERS_TRIED.len())];
-                self.unsubscribe(c, at, filter);
-            }
-            29 | 30 => {
-                let n = c.rng.below(PUBLISHERS);
-                self.retain(c, n);
-            }
-            31 | 32 => {
-                let ms = [1, 20, 60, 200, 500][c.rng.below(5)];
-                self.pass(c, ms);
-            }
-            33 if c.rng.below(3) == 0 => self.settle_down(c),
-            34 => self.finish(c),
-            35..=37 => self.let_go(c, at),
-            _ => {}
-        }
-        for _ in 0..c.rng.below(14) {
-            c.step();
-        }
-        self.hear_all(c);
-    }
-
-    /// Retained messages are those that were confirmed last, or came later.
-    pub(super) fn check_retained(&mut self, c: &mut Cluster) {
-        let reader = c.connect(0);
-        let there = c.read(reader, "r/#");
-        for n in 0..PUBLISHERS {
-            let topic = self.topics.entry(n).or_default();
-            let body = there.get(&format!("r/{n}")).cloned().unwrap_or_default();
-            let later = topic.later.iter().any(|(_, later)| *later == body);
-            assert!(later || topic.confirmed == body, "{n}: {body}, not {topic:?}");
-            *topic = Topic { confirmed: body, later: Vec::new() };
-        }
-        assert!(there.len() <= PUBLISHERS, "{there:?}");
-        c.drop_connection(reader);
-    }
-
-    /// Every session that there has to be gets everything; then all end, and nothing is left.
-    pub(super) fn conclude(&mut self, c: &mut Cluster) {
-        self.check_retained(c);
-        for s in 0..SESSIONS.len() {
-            self.open(c, s, false);
-            self.finish(c);
-        }
-        self.pass(c, 2_000);
-        for _ in 0..2_000 {
-            let before = self.oracle.deliveries;
-            for at in 0..self.connections.len() {
-                for _ in 0..self.connections[at].held.len() * 2 {
-                    self.settle(c, at);
-                }
-            }
-            self.finish(c);
-            if before == self.oracle.deliveries
-                && self.connections.iter().all(|at| at.held.is_empty())
-            {
-                break;
-            }
-        }
-        self.settle_down(c);
-        self.oracle.check_all_came();
-        let lost: Vec<_> = self
-            .wills
-            .values()
-            .filter(|left| {
-                left.owed
-                    && !left.came
-                    && left.state == WillState::Left
-                    && left.due <= c.now.wall_ms
-            })
-            .collect();
-        assert!(lost.is_empty(), "wills are lost: {lost:?}");
-        let count = self.connections.len();
-        (0..count).rev().for_each(|at| self.leave(c, at));
-        for n in 0..PUBLISHERS {
-            c.drop_connection(self.connections[n].client);
-        }
-        c.forget_sessions();
-        let last = c.connect(0);
-        for n in 0..PUBLISHERS {
-            c.retain(last, &format!("r/{n}"), "");
-        }
-        c.drop_connection(last);
-        assert!(c.settle_down());
-    }
-}
-
-/// Steps a process ends in, if it does.
-pub(super) fn steps(rng: &mut Rng) -> u64 {
-    1 + rng.below(300) as u64
 }

@@ -27,8 +27,8 @@ pub(super) const KINDS: [(u16, &str); 15] = [
     (entry::RECEIVED, "received"),
     (entry::RECEIPTS, "receipts"),
     (entry::WILL, "wills"),
-    (entry::MESSAGE_OF, "messages"),
-    (entry::ENDED, "receipts"),
+    (entry::MESSAGE_OF, "messages_once"),
+    (entry::ENDED, "ends"),
     (entry::OPEN, "open"),
     (entry::LINE, "lines"),
 ];
@@ -222,5 +222,18 @@ fn content_of(shard: u32, file: &FileReport) -> LogFileContent {
         records: file.records,
         record_bytes: file.octets,
         range: file.first.zip(file.last),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_two_kinds_of_records_have_one_name_or_number() {
+        let names: BTreeSet<&str> = KINDS.iter().map(|(_, name)| *name).collect();
+        let numbers: BTreeSet<u16> = KINDS.iter().map(|(number, _)| *number).collect();
+        assert_eq!((names.len(), numbers.len()), (KINDS.len(), KINDS.len()));
     }
 }

@@ -193,9 +193,12 @@ impl Mqtt {
     ) -> Result<(), Fault> {
         let incoming = self.incoming.get_or_insert_default();
         if incoming.receipts.contains(&id.get()) {
-            // A repetition (4.3.3-2; in version 5 4.3.3-10). If PUBREC still waits, it is under way.
+            // A repetition (4.3.3-2; in version 5 4.3.3-10). If PUBREC still waits, it is under way; else
+            // the receipt may be of the connection before, and not durable yet.
             if !incoming.twice.has(id.get()) {
-                incoming.twice.push(id.get(), Owed::Known(ReasonCode::Success));
+                let number = incoming.twice.next();
+                incoming.twice.push(id.get(), Owed::Waiting);
+                self.keep_number(number, ReasonCode::Success, cx);
             }
             self.answer_publishes(cx);
             return Ok(());

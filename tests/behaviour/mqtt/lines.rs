@@ -10,7 +10,7 @@ use super::ground::Ground;
 use super::octets::{Hello, V3, V4, V5};
 
 /// Waits until the log has a line with all of these words.
-fn wait_for_line(ground: &Ground, words: &[&str]) {
+pub(super) fn wait_for_line(ground: &Ground, words: &[&str]) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let log = ground.broker().log();

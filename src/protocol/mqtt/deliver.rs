@@ -56,6 +56,7 @@ impl Mqtt {
         if delivery.id == DeliveryId::SETTLED {
             let plan = self.plan(&delivery.message, false, cx);
             if let Some(plan) = plan {
+                self.note_shown(&delivery.message);
                 let plan = Plan { assurance: Assurance::AtMostOnce, ..plan };
                 self.put_publish(&delivery.message, plan, None, false, cx);
             }
@@ -121,6 +122,9 @@ impl Mqtt {
             Assurance::AtLeastOnce => Stage::AtLeastOnce,
             Assurance::ExactlyOnce => Stage::ExactlyOnce,
         };
+        if !delivery.redelivered {
+            self.note_shown(message);
+        }
         let is_sent = self.put_publish(message, plan, PacketId::new(id), delivery.redelivered, cx);
         if !is_sent || out.stage == Stage::Done {
             // Too large for the client: as if it had it (3.1.2-25).

@@ -4,16 +4,22 @@
 //! One filter is read at a time, page by page: the next page is asked for when the client has taken
 //! what came of the last. What needs no answer of the client is written at once, everything else
 //! goes through the session's queue, so that it survives a lost connection.
+//!
+//! What is retained while a filter is read reaches the client twice: as the message that it is, and as
+//! what is retained then. The second is left out if the client was shown the first after its SUBACK.
+
+use std::collections::VecDeque;
 
 use crate::command::{Answer, Command};
 use crate::message::Message;
 use crate::protocol::Context;
-use crate::subscriber::{Assurance, RetainedCursor, Subscription};
+use crate::subscriber::{Assurance, RETAINED as BACKLOG, RetainedCursor, Subscription, group_of};
 
 use super::block::{Block, TAG};
 use super::deliver::{Plan, rest_of_life};
 use super::foreign;
 use super::session::{Mqtt, RETAINED};
+use super::subscribe::Requests;
 
 /// Octets of a page, about.
 const PAGE_BYTES: u32 = 16 * 1024;
@@ -24,6 +30,9 @@ const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 /// What was put into the queue and does not come out (it was full) is not waited for longer.
 const REPLAY_MS_MAX: u64 = 1_000;
 
+/// Messages of which is remembered, while filters are read, that the client was shown them.
+const SHOWN_MAX: usize = 64;
+
 /// A subscription that is to be shown what is retained.
 #[derive(Debug)]
 pub(super) struct Read {
@@ -32,12 +41,21 @@ pub(super) struct Read {
     not_own: bool,
     number: u32,
     from: RetainedCursor,
+    /// The first of the messages of [`Reading::shown`] that came after its SUBACK.
+    since: u64,
 }
 
 impl Read {
     pub(super) fn of(subscription: Subscription) -> Self {
         let Subscription { name, assurance, not_own, number, .. } = subscription;
-        Self { filter: name.filter, assurance, not_own, number, from: RetainedCursor::default() }
+        Self {
+            filter: name.filter,
+            assurance,
+            not_own,
+            number,
+            from: RetainedCursor::default(),
+            since: 0,
+        }
     }
 }
 
@@ -48,15 +66,53 @@ pub(super) struct Reading {
     is_asked: bool,
     /// Messages of the last page are on their way through the queue; until when that is waited for.
     replayed_until_ms: Option<u64>,
+    /// Messages that were retained and shown meanwhile, oldest first, and how many in all.
+    shown: VecDeque<Message>,
+    count: u64,
 }
 
 impl Reading {
+    /// Whether a message like this one was shown since.
+    fn was_shown(&self, message: &Message, since: u64) -> bool {
+        let later = usize::try_from(self.count.saturating_sub(since)).unwrap_or(usize::MAX);
+        self.shown.iter().rev().take(later).any(|shown| {
+            shown.routing_key() == message.routing_key()
+                && shown.properties() == message.properties()
+                && shown.body() == message.body()
+        })
+    }
+
     pub(super) const fn deadline_ms(&self) -> Option<u64> {
         self.replayed_until_ms
     }
 }
 
+impl Requests {
+    /// Subscriptions that the client has just heard of are to be shown what is retained.
+    pub(super) fn read(&mut self, mut reads: Vec<Read>) {
+        reads.iter_mut().for_each(|read| read.since = self.reading.count);
+        self.reads.extend(reads);
+    }
+}
+
 impl Mqtt {
+    /// A message goes to the client as its publisher has sent it.
+    #[inline]
+    pub(super) fn note_shown(&mut self, message: &Message) {
+        let Some(requests) = &mut self.requests else { return };
+        let exchange = message.exchange();
+        let is_for_all = exchange != BACKLOG && group_of(exchange).is_none();
+        if requests.reads.is_empty() || !is_for_all || !Block::of(message).retain {
+            return;
+        }
+        let reading = &mut requests.reading;
+        if reading.shown.len() == SHOWN_MAX {
+            reading.shown.pop_front();
+        }
+        reading.shown.push_back(message.clone());
+        reading.count += 1;
+    }
+
     /// Asks for the next page if the client is ready for it.
     pub(super) fn read_on(&mut self, is_tick: bool, cx: &mut Context<'_>) {
         let now_ms = cx.now.mono_ms;
@@ -105,6 +161,9 @@ impl Mqtt {
             tracing::info!(client = &*self.link.client, ?refusal, "retained messages not read");
         }
         requests.reads.pop_front();
+        if requests.reads.is_empty() {
+            requests.reading.shown = VecDeque::new();
+        }
     }
 
     /// A retained message for the subscription that is read.
@@ -114,6 +173,7 @@ impl Mqtt {
         }
         let Some(read) = self.requests.as_ref().and_then(|r| r.reads.front()) else { return };
         let (assurance, not_own, number) = (read.assurance, read.not_own, read.number);
+        let since = read.since;
         let translated;
         let message = if message.traits().protocol == TAG {
             message
@@ -123,6 +183,9 @@ impl Mqtt {
             &translated
         };
         if cx.broker.denies_topic(self.link.id(), message.routing_key()) {
+            return;
+        }
+        if self.requests.as_ref().is_some_and(|r| r.reading.was_shown(message, since)) {
             return;
         }
         let block = Block::of(message);

@@ -348,7 +348,7 @@ impl Mqtt {
         let packet = Suback { kind: AnswerKind::Suback, packet_id, diagnostics, codes: &codes };
         let _ = self.link.put(&packet, cx);
         if !reads.is_empty() {
-            self.requests.get_or_insert_default().reads.extend(reads);
+            self.requests.get_or_insert_default().read(reads);
             self.read_on(false, cx);
         }
     }

@@ -51,6 +51,43 @@ fn the_last_retained_message_of_a_topic_meets_new_subscriptions() {
     }
 }
 
+/// What is retained while a filter is read is shown once, as long as it is not shown for another
+/// subscription. The client holds the reading back by not answering.
+#[test]
+fn what_was_shown_as_it_came_is_not_shown_as_retained_again() {
+    let mut rig = Rig::new();
+    let from = rig.open(Version::V5, "from");
+    rig.publish(from, retained("u", 0), "before");
+    let properties = ConnectProperties { receive_max: 1, ..ConnectProperties::default() };
+    let to = rig.connect(&Connect { properties, ..hello(Version::V5, "to") });
+    rig.heard(to);
+    rig.subscribe(to, "x", 1);
+    rig.send(from, "x", 1, "held");
+    rig.heard(to);
+    for (number, filter) in [(2, "t"), (3, "u")] {
+        rig.subscribe_with(to, number, &[(filter, Options::default())], None);
+    }
+    assert_eq!(rig.heard(to), ["SUBACK 2 [00]", "SUBACK 3 [00]"]);
+    rig.publish(from, retained("t", 0), "new");
+    assert_eq!(publishes(&mut rig, to), ["PUBLISH \"t\" q0 new"]);
+    rig.subscribe_with(to, 4, &[("+", Options::default())], None);
+    rig.publish(from, retained("t", 0), "newer");
+    rig.publish(from, retained("t", 0), "new");
+    assert_eq!(publishes(&mut rig, to), ["PUBLISH \"t\" q0 newer", "PUBLISH \"t\" q0 new"]);
+    rig.subscribe_with(to, 5, &[("t/#", Options::default())], None);
+    rig.ack(to, AckKind::Puback, 1);
+    let rest = [
+        "PUBLISH \"u\" q0 retain before",
+        "PUBLISH \"u\" q0 retain before",
+        "PUBLISH \"t\" q0 retain new",
+    ];
+    assert_eq!(
+        publishes(&mut rig, to),
+        rest,
+        "u for its filter and for +; t for t/#, after which it did not come"
+    );
+}
+
 /// H-03: what is retained and what is not, one behind the other.
 #[test]
 fn a_publisher_of_retained_messages_learns_that_nobody_has_subscribed() {

@@ -3,8 +3,10 @@
 //!
 //! The packet id follows from the position of a message in the session's queue, so a resend has the
 //! id of the first send, also after a restart. Two positions 65,535 apart would share one: the
-//! later waits until the earlier is done with, and everything after it waits as well. Each boot
-//! begins with 1 again: what a later boot brings waits for all that an earlier one has left.
+//! later waits until the earlier is done with, and everything after it waits as well. The first boot
+//! begins with 1, and each one [`BOOT_STRIDE`] later than the one before: a client may still hold the
+//! packet id of a message with QoS 1 that a crash has taken before anybody was told that it is safe,
+//! and that id must not come soon with another message.
 
 use std::collections::VecDeque;
 
@@ -17,15 +19,19 @@ use crate::message::Message;
 /// Packet ids there are: 1 to 65,535.
 const IDS: u64 = 65_535;
 
-/// A position counted from the first of its boot: what a client sees first of a session is packet
-/// id 1, as of other brokers.
+/// How many packet ids the first of a boot is later than the first of the boot before: what the
+/// number of a boot in the upper bits of a position comes to.
+const BOOT_STRIDE: u64 = (1 << BOOT_SHIFT) % IDS;
+
+/// The place of a position in the round of packet ids. Boots count from 1: the first thing that a
+/// client sees of a new broker is packet id 1, as of other brokers.
 const fn number(position: u64) -> u64 {
-    position & ((1 << BOOT_SHIFT) - 1)
+    (position % IDS + IDS - BOOT_STRIDE) % IDS
 }
 
 /// The packet id of a position.
 pub(super) fn packet_id(position: u64) -> u16 {
-    u16::try_from(number(position) % IDS + 1).unwrap_or(1)
+    u16::try_from(number(position) + 1).unwrap_or(1)
 }
 
 /// How far a delivery has come.
@@ -179,7 +185,7 @@ impl Outgoing {
         let front = self.entries.front()?.position;
         let wanted = u64::from(packet_id.checked_sub(1)?);
         // The one position with this id that is not before the front and less than a round away.
-        let distance = (wanted + IDS - number(front) % IDS) % IDS;
+        let distance = (wanted + IDS - number(front)) % IDS;
         let position = front.saturating_add(distance);
         let guess = usize::try_from(distance).ok()?;
         if self.entries.get(guess).is_some_and(|e| e.position == position) {
@@ -209,17 +215,18 @@ mod tests {
     /// MQTT-2.3.1-1 (v3.1.1), MQTT-2.2.1-4 (v5)
     #[test]
     fn a_packet_id_is_never_zero_and_follows_from_the_position() {
-        assert_eq!(packet_id(0), 1);
-        assert_eq!(packet_id(65_534), 65_535);
-        assert_eq!(packet_id(65_535), 1);
+        let first = 1 << BOOT_SHIFT;
+        assert_eq!(packet_id(first), 1);
+        assert_eq!(packet_id(first + 65_534), 65_535);
+        assert_eq!(packet_id(first + 65_535), 1);
         assert_eq!(packet_id(u64::MAX), packet_id(u64::MAX - 65_535));
     }
 
     /// MQTT-2.3.1-4 (v3.1.1), MQTT-2.2.1-4 (v5)
     #[test]
-    fn packet_ids_begin_with_one_in_every_boot_and_two_boots_never_share_one() {
+    fn boots_begin_apart_and_never_share_a_packet_id_that_is_in_use() {
         let (first, second) = (1 << BOOT_SHIFT, 2 << BOOT_SHIFT);
-        assert_eq!((packet_id(first), packet_id(second), packet_id(second + 1)), (1, 1, 2));
+        assert_eq!((packet_id(first), packet_id(second), packet_id(second + 1)), (1, 4097, 4098));
         let mut outgoing = Outgoing::default();
         outgoing.insert(out(first + 3));
         outgoing.insert(out(first + 65_000));
@@ -239,7 +246,7 @@ mod tests {
         assert!(outgoing.admits(6));
         assert!(outgoing.admits(65_539));
         assert!(!outgoing.admits(65_540));
-        outgoing.remove(6);
+        outgoing.remove(packet_id(5));
         assert!(outgoing.admits(65_540));
         assert_eq!(outgoing.len(), 0);
     }
@@ -257,7 +264,7 @@ mod tests {
         }
         assert!(outgoing.at_mut(1).is_none());
         assert!(outgoing.get_mut(0).is_none());
-        assert!(outgoing.get_mut(40).is_none());
+        assert!(outgoing.get_mut(packet_id(65_570)).is_none());
         outgoing.remove(packet_id(65_534));
         assert!(outgoing.get_mut(packet_id(65_534)).is_none());
         assert_eq!(outgoing.len(), 5);
@@ -283,6 +290,6 @@ mod tests {
             outgoing.remove(packet_id(position));
         }
         assert!(outgoing.entries.len() <= 2 * HOLES_MIN + 2);
-        assert_eq!(outgoing.get_mut(1).unwrap().position, 0);
+        assert_eq!(outgoing.get_mut(packet_id(0)).unwrap().position, 0);
     }
 }

@@ -7,6 +7,7 @@ use super::Broker;
 use super::calls::Then;
 use super::connections::{Connection, Window, window_bytes};
 use super::mail::{Mail, PendingId};
+use super::meeting::KEY_BYTES_MAX;
 use super::owner::Footprint;
 use super::pending::Report;
 use super::post::Post;
@@ -317,7 +318,10 @@ impl Broker {
         let keys = if key.is_some() { Vec::new() } else { message.extra_keys().to_vec() };
         // Whoever is behind an exchange knows keys and no topics (mqtt.md X-03).
         let by_topic = key.is_none() && exchange != FILTERS && is_by_topic(message);
-        let translated = by_topic.then(|| key_of_topic(message.routing_key(), self.dots));
+        let translated = by_topic.then(|| key_of_topic(message.routing_key(), self.crossing.dots));
+        if translated.as_ref().is_some_and(|key| key.len() > KEY_BYTES_MAX) {
+            return;
+        }
         let own = translated.as_deref().unwrap_or_else(|| message.routing_key());
         let Some(dead) = message.readdressed(name, key.unwrap_or(own)) else {
             return;

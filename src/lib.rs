@@ -111,6 +111,7 @@ pub mod check;
 pub mod command;
 pub mod config;
 mod connection;
+mod doorstep;
 pub mod durability;
 mod hub;
 pub mod ids;
@@ -125,3 +126,6 @@ pub mod protocol;
 pub mod subscriber;
 mod transport;
 pub mod value;
+
+#[doc(hidden)]
+pub use transport::proxy_protocol::fuzz as fuzz_proxy_header;

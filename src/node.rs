@@ -4,6 +4,7 @@
 //! May import everything but the insides of `broker` and of the protocols.
 
 mod doors;
+mod reload;
 mod restart;
 mod users;
 
@@ -20,6 +21,7 @@ use ringmq_shards::{
 };
 
 use self::doors::Door;
+use self::reload::Reload;
 use crate::auth::{self, Directory, LoginLimiter, Users};
 use crate::broker::placement::Placement;
 use crate::broker::{Broker, NodeLimits, Setup, StorageSetup};
@@ -27,6 +29,7 @@ use crate::config::{self, Config, SharedPolicy};
 use crate::hub::{Crossing, Hub, Settings};
 use crate::limits;
 use crate::listener;
+use crate::logging::Switch;
 use crate::protocol::{ListenAt, ListenerSettings, Logins, PROTOCOLS};
 
 /// Why the node did not start. Each text is one line with the remedy.
@@ -110,10 +113,11 @@ struct Plan {
 ///
 /// # Errors
 /// What keeps it from starting, in one line.
-pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
+pub fn run(config: Config, notes: &[String], levels: Switch) -> Result<(), NodeError> {
     let signals = Signals::block()
         .map_err(|cause| NodeError::System { what: "cannot block signals", cause })?;
     set_slice(config.main.scheduler_slice_us);
+    let reload = Reload::new(config.clone(), levels);
     check_io_uring()?;
     check_congestion(&config.main.tcp_congestion)?;
     let mut data_dir = open_data_dir(&config)?;
@@ -159,7 +163,7 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     });
     let shared = plan.clone();
     let running = ringmq_shards::start(&options, move |shard| run_shard(shard, shared.clone()))?;
-    stop_on_signals(signals, &running)?;
+    heed_signals(signals, &running, reload)?;
     recovered.hand_out(&running, &shards_restored);
     users::watch(user_files, running.remote())?;
     let mut files = Vec::new();
@@ -323,12 +327,16 @@ fn readers() -> Vec<crate::message::PropertyReader> {
     readers
 }
 
-/// The first signal stops in order, the second at once.
-fn stop_on_signals(signals: Signals, running: &Running<Crossing>) -> Result<(), NodeError> {
+/// SIGHUP reads the settings again. The first of the others stops in order, the second at once.
+fn heed_signals(
+    signals: Signals,
+    running: &Running<Crossing>,
+    mut reload: Reload,
+) -> Result<(), NodeError> {
     let remote = running.remote();
     let asked = AtomicBool::new(false);
     let act = move |signal| match signal {
-        Signal::HangUp => tracing::info!("settings are read at the start only; nothing changed"),
+        Signal::HangUp => reload.read_again(),
         Signal::Terminate | Signal::Interrupt => {
             if asked.swap(true, Ordering::Relaxed) {
                 leave_at_once();

@@ -11,7 +11,7 @@ pub mod definitions;
 pub mod files;
 pub mod limiter;
 pub mod password;
-mod password_file;
+pub mod password_file;
 pub mod permission;
 pub mod scram;
 pub mod topic;

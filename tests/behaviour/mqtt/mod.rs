@@ -11,6 +11,7 @@ mod hostile_sessions;
 mod hostile_topics;
 mod lines;
 pub(crate) mod octets;
+mod passwd;
 mod proving;
 mod quality;
 mod rates;

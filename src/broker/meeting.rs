@@ -69,6 +69,11 @@ impl Broker {
         entered.and_then(|entered| entered.identity.login_name()).unwrap_or_default()
     }
 
+    /// Whether the disk has room for what is published.
+    pub fn has_space(&self) -> bool {
+        self.check_storage().is_ok()
+    }
+
     /// Topics become keys and keys topics so.
     pub fn dots(&self) -> Dots {
         self.crossing.dots

@@ -17,6 +17,7 @@ mod quality;
 mod rates;
 mod restarts;
 mod retained;
+mod room;
 mod sessions;
 mod settings;
 mod slow;

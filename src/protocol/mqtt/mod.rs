@@ -57,7 +57,7 @@
 //! | X-08 | exchanges by name, where it is set | `publish` |
 //! | X-09 | QoS is persistence, and a header; what is not persistent comes with QoS 0 whatever that says | `foreign` |
 //! | X-10 | who is answered knows that both sides have it | `broker::publish` |
-//! | X-11 | publishing by key what is retained | `broker::meeting` |
+//! | X-11 | publishing by key what is retained; retained messages for new bindings that ask for them | `broker::meeting`, `amqp091::retained` |
 //! | X-12 | wills are messages; users, and what else only one side has a place for, where that is exposed | `foreign`, `block` |
 //! | X-13 | topics and queues meet permissions | `broker::rights` |
 //! | X-14 | what is left of a message's life | `deliver`, `foreign` |

@@ -157,8 +157,12 @@ impl Mqtt {
                 return;
             };
             reading.is_asked = true;
-            let command =
-                Command::ReadRetained { filter: read.filter.clone(), from: read.from, bytes_max };
+            let command = Command::ReadRetained {
+                filter: read.filter.clone(),
+                pattern: None,
+                from: read.from,
+                bytes_max,
+            };
             match cx.broker.execute(self.link.id(), RETAINED, command, cx.now) {
                 Some(answer) => self.end_page(&answer),
                 None => return,

@@ -149,6 +149,7 @@ impl Amqp {
             // Nothing is spoken yet that the client would understand.
             Phase::AwaitingHeader | Phase::Refusing { .. } => self.phase = Phase::Closed,
             Phase::AwaitingStartOk
+            | Phase::CheckingLogin(_)
             | Phase::AwaitingTuneOk
             | Phase::AwaitingOpen
             | Phase::Running => self.end(Farewell::Close { fault, method }, cx),
@@ -230,6 +231,7 @@ impl Amqp {
             }
             Phase::AwaitingHeader
             | Phase::AwaitingStartOk
+            | Phase::CheckingLogin(_)
             | Phase::Refusing { .. }
             | Phase::AwaitingTuneOk
             | Phase::AwaitingOpen
@@ -249,6 +251,7 @@ impl Amqp {
             }
             Phase::AwaitingHeader
             | Phase::AwaitingStartOk
+            | Phase::CheckingLogin(_)
             | Phase::Refusing { .. }
             | Phase::AwaitingTuneOk
             | Phase::AwaitingOpen

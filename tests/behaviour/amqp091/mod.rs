@@ -21,6 +21,7 @@ mod hostile_patience;
 mod hostile_rights;
 mod hostile_topology;
 mod lifecycle;
+mod logins;
 mod placement;
 mod process;
 mod shards;

@@ -23,13 +23,14 @@
 //! # Which file may use what
 //!
 //! The executor's crate (glommio) appears in `start.rs`, `shard.rs`, `turn.rs`, `stream.rs`, `listener.rs` and `log/ring.rs`, and in no
-//! signature. System calls without a safe wrapper have `cores.rs`, `limits.rs`, `probe.rs`, `signals.rs`, `slice.rs` and, under `log/`,
+//! signature. System calls without a safe wrapper have `cores.rs`, `inherited.rs`, `limits.rs`, `probe.rs`, `signals.rs`, `slice.rs` and, under `log/`,
 //! `dir_lock.rs`, `file_system.rs`, `mapped.rs`, `real_files.rs` and `worker.rs`. Everything else is plain safe Rust.
 
 mod buffers;
 mod clock;
 mod cores;
 mod doorbell;
+mod inherited;
 mod limits;
 mod listener;
 pub mod log;
@@ -54,6 +55,7 @@ mod turn;
 pub use buffers::{Buffers, READ_BLOCK_BYTES, ReadBuffer};
 pub use clock::Clock;
 pub use cores::allowed_cores;
+pub use inherited::{InheritError, Inherited, InheritedAt, inherited};
 pub use limits::{
     Limit, Limits, MEMLOCK_BYTES_MIN, limits, memlock_needed, raise_memlock, raise_nofile,
 };

@@ -1,6 +1,8 @@
 //! From the first octet to connection.open-ok, and what goes wrong on the way.
 
 use super::client::{Client, Said, all_capabilities, method};
+use crate::command::Event;
+use crate::config::Config;
 use crate::protocol::amqp091::wire::frame;
 use crate::protocol::amqp091::wire::method::connection;
 use crate::protocol::amqp091::wire::protocol_header::PROTOCOL_HEADER;
@@ -168,6 +170,70 @@ fn a_frame_before_tuning_has_8192_octets_at_most() {
     assert_eq!(client.next, Next::Read { bytes_min: 1 });
     client.tick(1_000);
     assert_eq!(client.next, Next::Close, "nobody waits longer for close-ok");
+}
+
+/// S4, S5, S7, S76, S79: what is agreed on, told by when the server beats.
+#[test]
+fn the_lower_of_two_intervals_holds_and_0_turns_heartbeats_off() {
+    assert_eq!(Config::default().amqp.heartbeat_s, 300, "what is proposed");
+    for (ours, theirs, agreed_s) in
+        [(300, 10, 10_u16), (300, 300, 300), (300, 400, 300), (300, 0, 0), (0, 20, 20), (0, 0, 0)]
+    {
+        let mut config = Config::default();
+        config.amqp.heartbeat_s = ours;
+        let mut client = Client::with(config);
+        client.say(&PROTOCOL_HEADER);
+        client.start_ok(&all_capabilities(), "PLAIN", b"\0guest\0guest");
+        let heard = client.heard();
+        let tune = format!("connection.tune 2047 131072 {ours}");
+        assert_eq!(heard.last(), Some(&method(0, &tune)), "{heard:?}");
+        client.tune_ok(0, 0, theirs);
+        client.method(0, &open("/"));
+        client.heard();
+        let half_ms = if agreed_s == 0 { 1_000_000 } else { u64::from(agreed_s) * 500 };
+        client.tick(half_ms - 1);
+        assert_eq!(client.heard(), [], "{ours} {theirs}");
+        client.tick(1);
+        let beats = if agreed_s == 0 { vec![] } else { vec![Said::Heartbeat] };
+        assert_eq!(client.heard(), beats, "{ours} {theirs}");
+    }
+}
+
+/// S81, S82: a publisher that waits is told that we live, and is not asked whether it does.
+#[test]
+fn heartbeats_go_on_while_nothing_is_read() {
+    let mut client = tuned();
+    client.tune_ok(0, 0, 10);
+    client.method(0, &open("/"));
+    client.heard();
+    client.session.is_paused = true;
+    for _ in 0..20 {
+        client.tick(5_000);
+        assert_eq!(client.heard(), [Said::Heartbeat]);
+    }
+    client.event(Event::PublishResumed);
+    assert_eq!(client.next, Next::Read { bytes_min: 1 });
+    client.tick(15_000);
+    assert_eq!(client.next, Next::Read { bytes_min: 1 }, "the peer's time begins anew");
+    client.tick(1);
+    assert_eq!(client.next, Next::Close);
+}
+
+/// S8, S77, S78: whatever is said stands for a heartbeat, both ways.
+#[test]
+fn anything_that_is_said_is_a_sign_of_life() {
+    let mut client = tuned();
+    client.tune_ok(0, 0, 10);
+    client.method(0, &open("/"));
+    client.heard();
+    for number in 1..20 {
+        client.tick(4_999);
+        client.open_channel(number);
+        client.heard();
+    }
+    assert_eq!(client.next, Next::Read { bytes_min: 1 });
+    client.tick(5_000);
+    assert_eq!(client.heard(), [Said::Heartbeat]);
 }
 
 /// S5, S8, S6

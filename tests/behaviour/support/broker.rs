@@ -61,21 +61,12 @@ pub(crate) struct Options<'a> {
     /// A disk of its own for the data, of this size, in memory; it is gone when the broker is.
     /// Needs the right to mount.
     pub(crate) disk: Option<&'a str>,
-    /// Descriptors it may have; `None`: as many as this process.
-    pub(crate) open_files: Option<u32>,
 }
 
 impl Options<'_> {
     /// Two shards and no configuration.
     pub(crate) const fn new() -> Self {
-        Self {
-            shards: 2,
-            placement: Placement::Hash,
-            bind: "127.0.0.1",
-            config: "",
-            disk: None,
-            open_files: None,
-        }
+        Self { shards: 2, placement: Placement::Hash, bind: "127.0.0.1", config: "", disk: None }
     }
 }
 
@@ -164,9 +155,6 @@ impl Broker {
         fs::write(&config, config_text(options)).expect("a configuration file");
         let mut command = Command::new("sh");
         command.args(["-c", KEEPER, "keeper"]).arg(&directory);
-        if let Some(count) = options.open_files {
-            command.args(["sh", "-c", r#"ulimit -n "$0" && exec "$@""#, &count.to_string()]);
-        }
         if let Some(size) = options.disk {
             fs::create_dir_all(&data).expect("a directory to mount on");
             command.args(["unshare", "--mount", "sh", "-c", MOUNTER, size]).arg(&data);

@@ -1,5 +1,5 @@
 //! What sockets are opened and how: addresses of both families, sockets that systemd has opened, options
-//! of the kernel, and what happens when no descriptor is left.
+//! of the kernel.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -206,49 +206,4 @@ fn keepalive_is_as_the_settings_say() {
         client.close();
         broker.terminate();
     }
-}
-
-/// S40, abuse row 112: whoever is in stays and is served, whoever comes is refused and learns it, the log
-/// says it once a second at most, and there is room again by itself.
-#[test]
-fn without_descriptors_newcomers_are_refused_and_nobody_suffers() {
-    let broker = Broker::with(Options { shards: 1, open_files: Some(128), ..Options::new() });
-    let mut inside = Client::connect(broker.addr());
-    inside.log_in(&Login::default());
-    inside.open_channel(1);
-    inside.declare_exclusive(1, "inside");
-    let begun = Instant::now();
-    let mut crowd = Vec::new();
-    let mut refused = 0;
-    while refused < 20 {
-        assert!(crowd.len() < 200, "nobody is refused");
-        let mut client = Client::connect(broker.addr());
-        client.send_raw(PROTOCOL_HEADER);
-        if client.read_raw(1, PATIENCE).is_empty() {
-            refused += 1;
-        } else {
-            crowd.push(client);
-        }
-        inside.publish(1, "", "inside", b"still here");
-        assert_eq!(inside.get_when_there(1, "inside").body, b"still here");
-    }
-    let took = begun.elapsed();
-    let lines =
-        broker.log().lines().filter(|line| line.contains("no file descriptor left")).count();
-    let most = usize::try_from(took.as_secs()).expect("a short time") + 1;
-    assert!((1..=most).contains(&lines), "{lines} lines in {took:?}: {}", broker.log());
-    crowd.truncate(crowd.len() / 2);
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let mut client = Client::connect(broker.addr());
-        client.send_raw(PROTOCOL_HEADER);
-        if client.read_raw(1, PATIENCE).len() == 1 {
-            break;
-        }
-        assert!(Instant::now() < deadline, "there is room again: {}", broker.log());
-    }
-    inside.close();
-    drop(crowd);
-    serves(broker.addr());
-    broker.terminate();
 }

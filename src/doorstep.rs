@@ -40,7 +40,7 @@ pub(crate) enum Met {
 
 /// Reads the header that may come.
 pub(crate) async fn meet(hub: &Rc<Hub>, socket: Socket, accepted_ms: u64) -> Met {
-    let mut stream = Stream::from_socket(socket);
+    let mut stream = Stream::from_socket(socket, hub.shard.quiet());
     let mut input = ReadBuffer::new(hub.shard.buffers());
     let end_ms = accepted_ms.saturating_add(HANDSHAKE_MS_MAX);
     let mut deadline_ms = end_ms;

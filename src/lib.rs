@@ -111,6 +111,7 @@ pub mod check;
 pub mod command;
 pub mod config;
 mod connection;
+pub mod control;
 mod doorstep;
 pub mod durability;
 mod hub;

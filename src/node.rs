@@ -3,10 +3,10 @@
 //!
 //! May import everything but the insides of `broker` and of the protocols.
 
+mod directory;
 mod doors;
 mod reload;
 mod restart;
-mod users;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -22,10 +22,11 @@ use ringmq_shards::{
 
 use self::doors::Door;
 use self::reload::Reload;
-use crate::auth::{self, Directory, LoginLimiter, Users};
+use crate::auth::{self, LoginLimiter, Users};
 use crate::broker::placement::Placement;
 use crate::broker::{Broker, NodeLimits, Setup, StorageSetup};
 use crate::config::{self, Config, SharedPolicy};
+use crate::control;
 use crate::hub::{Crossing, Hub, Settings};
 use crate::limits;
 use crate::listener;
@@ -37,7 +38,7 @@ use crate::protocol::{ListenAt, ListenerSettings, Logins, PROTOCOLS};
 pub enum NodeError {
     /// Users or definitions.
     #[error("{0}")]
-    Definitions(#[from] auth::DefinitionsError),
+    Definitions(#[from] control::DefinitionsError),
     /// A password or ACL file.
     #[error("{0}")]
     UserFile(#[from] auth::FileError),
@@ -127,14 +128,10 @@ pub fn run(mut config: Config, notes: &[String], levels: Switch) -> Result<(), N
     check_io_uring()?;
     check_congestion(&config.main.tcp_congestion)?;
     let mut data_dir = open_data_dir(&config)?;
-    let Directory { users, vhosts, not_loaded } = auth::load(&config)?;
+    let mut directory = directory::open(&config, &data_dir.root)?;
     for note in notes {
         tracing::info!("{note}");
     }
-    for (kind, count) in &not_loaded {
-        tracing::warn!(count, "definitions file: {kind} are not loaded");
-    }
-    let user_files = auth::Files::load(&config.mqtt, users)?;
     let nofile = raise_nofile();
     let defaults = Options::default();
     let shards =
@@ -155,8 +152,8 @@ pub fn run(mut config: Config, notes: &[String], levels: Switch) -> Result<(), N
     let recovered = restart::recover(&data_dir, placement)?;
     let (restored, shards_restored) = mpsc::channel();
     let plan = Arc::new(Plan {
-        users: user_files.users(),
-        vhosts: recovered.with_vhosts(vhosts.iter().map(|name| Box::from(&**name)).collect()),
+        users: directory.files.users(),
+        vhosts: directory.vhosts(recovered.vhosts()),
         storage: restart::storage_setup(&config, &data_dir),
         root: data_dir.root.clone(),
         config,
@@ -171,7 +168,8 @@ pub fn run(mut config: Config, notes: &[String], levels: Switch) -> Result<(), N
     let running = ringmq_shards::start(&options, move |shard| run_shard(shard, shared.clone()))?;
     heed_signals(signals, &running, reload)?;
     recovered.hand_out(&running, &shards_restored);
-    users::watch(user_files, running.remote())?;
+    control::run(directory.store(), running.remote(), |_control| std::future::ready(()))
+        .map_err(|cause| NodeError::System { what: "no control thread", cause })?;
     let mut files = Vec::new();
     for Door { listener, sockets, file } in doors {
         let remote = running.remote();
@@ -269,7 +267,12 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
         storage: Some(plan.storage.clone()),
         durabilities: main.durability_vhosts.clone(),
     });
-    broker.set_dots(config.mqtt.topic_translation.dots());
+    broker.set_crossing(config.mqtt.crossing());
+    let dead_letter = (&*config.mqtt.dead_letter_exchange, &*config.mqtt.dead_letter_routing_key);
+    if !dead_letter.0.is_empty() {
+        broker
+            .set_session_dead_letter(dead_letter.0, Some(dead_letter.1).filter(|k| !k.is_empty()));
+    }
     let logins = Logins { users: plan.users.clone(), limiter: LoginLimiter::new() };
     let driver = match Driver::start(&shard, u32::from(shard.id().0), &plan.root) {
         Ok(driver) => driver,

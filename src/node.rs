@@ -274,6 +274,7 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
             .set_session_dead_letter(dead_letter.0, Some(dead_letter.1).filter(|k| !k.is_empty()));
     }
     let logins = Logins { users: plan.users.clone(), limiter: LoginLimiter::new() };
+    shard.buffers().set_read_block(usize::try_from(main.socket_buffer_bytes).unwrap_or(0));
     let driver = match Driver::start(&shard, u32::from(shard.id().0), &plan.root) {
         Ok(driver) => driver,
         Err(error) => {

@@ -281,7 +281,7 @@ fn connections_that_are_gone_leave_nothing_behind() {
     broker.terminate();
 }
 
-/// A connection that does nothing holds no buffers.
+/// S55: a connection that does nothing holds no buffers.
 #[test]
 fn an_idle_connection_costs_little_memory() {
     const COUNT: u64 = 2000;

@@ -46,6 +46,9 @@ pub enum NodeError {
     /// No io_uring.
     #[error("{0}")]
     Ring(#[from] ringmq_shards::ProbeError),
+    /// Sockets that somebody else has opened.
+    #[error("{0}")]
+    Inherit(#[from] ringmq_shards::InheritError),
     /// The shards.
     #[error("{0}")]
     Start(#[from] StartError),
@@ -116,7 +119,10 @@ struct Plan {
 ///
 /// # Errors
 /// What keeps it from starting, in one line.
-pub fn run(config: Config, notes: &[String], levels: Switch) -> Result<(), NodeError> {
+pub fn run(mut config: Config, notes: &[String], levels: Switch) -> Result<(), NodeError> {
+    // Before anything else opens a descriptor.
+    let inherited = ringmq_shards::inherited()?;
+    doors::adopt(&mut config, &inherited);
     let signals = Signals::block()
         .map_err(|cause| NodeError::System { what: "cannot block signals", cause })?;
     set_slice(config.main.scheduler_slice_us);
@@ -142,7 +148,7 @@ pub fn run(config: Config, notes: &[String], levels: Switch) -> Result<(), NodeE
         cause: std::io::Error::other(error.to_string()),
     })?;
     let mut listeners = doors::listeners(&config);
-    let doors = doors::open(&mut listeners, &config, placement.shards())?;
+    let doors = doors::open(&mut listeners, &config, placement.shards(), inherited)?;
     warn_of_trust(&listeners, &config);
     let memory_bytes_max = config.main.max_memory.bytes(memory_bytes());
     let recovered = restart::recover(&data_dir, placement)?;
@@ -274,6 +280,7 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
     let elsewhere: Rc<dyn Hashing> = Rc::new(plan.hasher.clone());
     let logins =
         Logins { users: plan.users.clone(), elsewhere: Some(elsewhere), ..Logins::default() };
+    shard.buffers().set_read_block(usize::try_from(main.socket_buffer_bytes).unwrap_or(0));
     let driver = match Driver::start(&shard, u32::from(shard.id().0), &plan.root) {
         Ok(driver) => driver,
         Err(error) => {

@@ -243,6 +243,7 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
             retained_max: bound(config.mqtt.retained_messages_max, limits::RETAINED_MAX),
             retained_bytes_max: bound(config.mqtt.retained_bytes_max, limits::RETAINED_BYTES_MAX),
             near_members_first: config.mqtt.shared_subscription_policy == SharedPolicy::PreferShard,
+            members_in_turn: config.mqtt.shared_subscription_policy != SharedPolicy::Random,
         },
         boot: plan.storage.boot,
         storage: Some(plan.storage.clone()),

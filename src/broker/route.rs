@@ -232,6 +232,7 @@ impl Broker {
                 continue;
             }
             let choice = mix(subject.choice ^ u64::from(id.0));
+            let in_turn = self.limits.members_in_turn && !self.asks_only;
             key_only &= exchange.bindings.depends_on_key_only();
             let found = &mut scratch.found;
             found.clear();
@@ -243,15 +244,19 @@ impl Broker {
                 key_only = false;
                 route.choice = Some(subject.choice);
                 if let Some(key) = keys.next() {
-                    exchange.bindings.route(&Routed { key, headers: &headers, choice }, found);
+                    exchange
+                        .bindings
+                        .route(&Routed { key, headers: &headers, choice, in_turn }, found);
                 }
             } else {
                 for key in keys {
-                    exchange.bindings.route(&Routed { key, headers: &headers, choice }, found);
+                    exchange
+                        .bindings
+                        .route(&Routed { key, headers: &headers, choice, in_turn }, found);
                 }
             }
             if let Some(groups) = exchange.groups.filter(|_| pick) {
-                let routed = Routed { key: first, headers: &headers, choice };
+                let routed = Routed { key: first, headers: &headers, choice, in_turn };
                 key_only &= !self.pick_members(groups, &routed, under, route);
             }
             if let Some(meeting) = exchange.meeting.filter(|_| !under)

@@ -183,7 +183,7 @@ impl TopicRights {
             may_read: may(Access::Read),
             acl: rules.acl.as_ref().map(|acl| AclRights {
                 acl: acl.clone(),
-                own: identity.login_name().and_then(|user| acl.of_user(user)),
+                own: identity.acl_name().and_then(|user| acl.of_user(user)),
             }),
             patterns: permission.map(|permission| {
                 Box::new(KeyRights {
@@ -250,7 +250,7 @@ impl TopicRights {
     }
 
     fn who(&self) -> Who<'_> {
-        Who { user: self.identity.login_name(), client: &self.client, mountpoint: &self.mountpoint }
+        Who { user: self.identity.acl_name(), client: &self.client, mountpoint: &self.mountpoint }
     }
 }
 

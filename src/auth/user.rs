@@ -59,11 +59,13 @@ struct Member {
     user: User,
     origin: Origin,
     topic_permissions: Vec<TopicPermission>,
+    /// The name that a client without a login has given itself.
+    claimed: Option<Box<str>>,
 }
 
 impl Member {
     const fn new(user: User, origin: Origin) -> Self {
-        Self { user, origin, topic_permissions: Vec::new() }
+        Self { user, origin, topic_permissions: Vec::new(), claimed: None }
     }
 }
 
@@ -83,6 +85,12 @@ impl Identity {
     /// The login name, if there was one.
     pub(super) fn login_name(&self) -> Option<&str> {
         (self.member.origin != Origin::Nameless).then(|| self.name())
+    }
+
+    /// The name by which the ACL file knows the client: where nobody is asked for a password, the one
+    /// that it gives itself, as with Mosquitto and VerneMQ.
+    pub(super) fn acl_name(&self) -> Option<&str> {
+        self.member.claimed.as_deref().or_else(|| self.login_name())
     }
 
     /// The tags.
@@ -274,7 +282,10 @@ impl Users {
     /// `None` when the user is gone.
     pub fn renew(&self, identity: &Identity) -> Option<Identity> {
         match identity.login_name() {
-            None => self.nameless(),
+            None => match &identity.member.claimed {
+                Some(name) => self.nameless_as(name),
+                None => self.nameless(),
+            },
             Some(name) => self.by_name.get(name).map(|member| self.identity(member)),
         }
     }
@@ -282,6 +293,13 @@ impl Users {
     /// Who a client without a user name is; `None`: such clients are refused.
     pub fn nameless(&self) -> Option<Identity> {
         self.nameless.as_ref().map(|member| self.identity(member))
+    }
+
+    /// The same for one that gives a name which no user has: the ACL file may have lines for it.
+    pub fn nameless_as(&self, name: &str) -> Option<Identity> {
+        let member = self.nameless.as_ref()?;
+        let claimed = (!self.by_name.contains_key(name)).then(|| name.into());
+        Some(self.identity(&Arc::new(Member { claimed, ..Member::clone(member) })))
     }
 
     fn identity(&self, member: &Arc<Member>) -> Identity {

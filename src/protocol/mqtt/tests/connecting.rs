@@ -54,10 +54,13 @@ fn a_version_that_is_not_spoken_is_answered() {
     assert!(rig.is_closed(client));
 }
 
-/// MQTT-3.1.4-1 (v3.1.1)
+/// MQTT-3.1.4-1 (v3.1.1 and v5: there the answer is left open)
 #[test]
-fn a_malformed_connect_has_no_answer_before_version_5() {
+fn a_connect_that_cannot_be_read_has_no_answer() {
     let mut rig = Rig::new();
+    let client = rig.silent(Version::V5);
+    rig.say(client, b"\x10\x0e\0\x04MQTT\x05\x03\0\0\0\0\x01c");
+    assert!(rig.is_closed(client) && rig.octets(client).is_empty());
     let client = rig.silent(Version::V4);
     rig.say(client, b"\x10\x0d\0\x04MQTT\x04\x03\0\0\0\x01c");
     assert!(rig.is_closed(client) || rig.octets(client).is_empty());
@@ -176,6 +179,10 @@ fn the_server_shortens_a_keep_alive_only_where_it_must() {
     for (asked, told) in [(120, " keep-alive=60"), (0, " keep-alive=60"), (60, ""), (30, "")] {
         let client = rig.connect(&Connect { keep_alive_s: asked, ..hello(Version::V5, "c") });
         assert_eq!(rig.heard(client), [format!("CONNACK 00 new{told}")]);
+    }
+    for (asked, code) in [(61, "85"), (60, "00"), (0, "00")] {
+        let client = rig.connect(&Connect { keep_alive_s: asked, ..hello(Version::V4, "d") });
+        assert_eq!(rig.heard(client), [format!("CONNACK {code} new")], "no way to tell it");
     }
 }
 

@@ -8,7 +8,8 @@ use crate::support::siege::unique;
 use super::client::{Client, Heard};
 use super::ground::Ground;
 use super::octets::{
-    BOTH, Hello, Letter, V3, V4, V5, Will, numbered, packet, session_expiry, text, will_delay,
+    BOTH, Hello, Letter, V3, V4, V5, Will, numbered, packet, session_expiry, subscribe, text,
+    will_delay,
 };
 
 /// V-023, V-037: a second each, at the same time.

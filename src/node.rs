@@ -26,7 +26,7 @@ use crate::auth::{self, LoginLimiter, Users};
 use crate::broker::placement::Placement;
 use crate::broker::{Broker, NodeLimits, Setup, StorageSetup};
 use crate::config::{self, Config, SharedPolicy};
-use crate::control;
+use crate::control::{self, LookNow};
 use crate::hub::{Crossing, Hub, Settings};
 use crate::limits;
 use crate::listener;
@@ -159,9 +159,10 @@ pub fn run(config: Config, notes: &[String], levels: Switch) -> Result<(), NodeE
     });
     let shared = plan.clone();
     let running = ringmq_shards::start(&options, move |shard| run_shard(shard, shared.clone()))?;
-    heed_signals(signals, &running, reload)?;
+    let look_now = LookNow::default();
+    heed_signals(signals, &running, reload, look_now.clone())?;
     recovered.hand_out(&running, &shards_restored);
-    control::run(directory.store(), running.remote(), |_control| std::future::ready(()))
+    control::run(directory.store(look_now), running.remote(), |_control| std::future::ready(()))
         .map_err(|cause| NodeError::System { what: "no control thread", cause })?;
     let mut files = Vec::new();
     for Door { listener, sockets, file } in doors {
@@ -320,16 +321,20 @@ fn readers() -> Vec<crate::message::PropertyReader> {
     readers
 }
 
-/// SIGHUP reads the settings again. The first of the others stops in order, the second at once.
+/// SIGHUP reads the settings again, and the files of users and rules. The first of the others stops in order, the second at once.
 fn heed_signals(
     signals: Signals,
     running: &Running<Crossing>,
     mut reload: Reload,
+    look_now: LookNow,
 ) -> Result<(), NodeError> {
     let remote = running.remote();
     let asked = AtomicBool::new(false);
     let act = move |signal| match signal {
-        Signal::HangUp => reload.read_again(),
+        Signal::HangUp => {
+            reload.read_again();
+            look_now.ask();
+        }
         Signal::Terminate | Signal::Interrupt => {
             if asked.swap(true, Ordering::Relaxed) {
                 leave_at_once();

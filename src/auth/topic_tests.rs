@@ -194,6 +194,24 @@ fn the_acl_file_knows_a_client_without_a_login_by_the_name_that_it_gives() {
 }
 
 #[test]
+fn what_is_not_allowed_may_be_kept_back_message_by_message() {
+    let acl = "topic read a/#\ntopic write b\ntopic deny a/secret\n";
+    let rules = |acl_drops| TopicRules { acl_drops, ..rules(Some(acl)) };
+    let refusing = rights(&users(".*", ".*").with_topic_rules(rules(false), false));
+    assert!(!refusing.allows_subscribe("#") && refusing.refuses("a/secret"));
+    let dropping = rights(&users(".*", ".*").with_topic_rules(rules(true), false));
+    for filter in ["#", "b", "a/secret"] {
+        assert!(dropping.allows_subscribe(filter) && !dropping.refuses(filter), "{filter}");
+        assert!(!dropping.allows_member(filter), "{filter}");
+    }
+    for (topic, is_kept_back) in [("a/b", false), ("a/secret", true), ("b", true), ("c", true)] {
+        assert_eq!(dropping.keeps_back(topic), is_kept_back, "{topic}");
+    }
+    assert!(dropping.allows_publish("b") && !dropping.allows_publish("a/b"));
+    assert!(dropping.allows_member("a/b"));
+}
+
+#[test]
 fn the_one_decision_answers_for_topics_and_for_the_exchange_of_filters() {
     let identity = login(&users("^amq\\.topic$", ""));
     let topic = Resource::Topic { vhost: "/", name: "a/b", client: "c" };

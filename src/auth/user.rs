@@ -259,9 +259,9 @@ impl Users {
     /// The same as what comes after `before`, whose ACL it keeps.
     #[must_use]
     pub fn succeeding(mut self, before: &Self) -> Self {
-        let TopicRules { check_permissions, translation, acl: _ } = *self.rules;
+        let TopicRules { check_permissions, translation, acl: _, acl_drops } = *self.rules;
         let acl = before.rules.acl.clone();
-        self.rules = Arc::new(TopicRules { check_permissions, translation, acl });
+        self.rules = Arc::new(TopicRules { check_permissions, translation, acl, acl_drops });
         self.revision = before.revision + 1;
         self
     }
@@ -269,8 +269,9 @@ impl Users {
     /// The next snapshot, with this ACL in place of the one it had.
     #[must_use]
     pub fn with_acl(&self, acl: Arc<super::Acl>) -> Self {
-        let TopicRules { check_permissions, translation, acl: _ } = *self.rules;
-        let rules = Arc::new(TopicRules { check_permissions, translation, acl: Some(acl) });
+        let TopicRules { check_permissions, translation, acl: _, acl_drops } = *self.rules;
+        let acl = Some(acl);
+        let rules = Arc::new(TopicRules { check_permissions, translation, acl, acl_drops });
         Self { rules, revision: self.revision + 1, ..self.clone() }
     }
 

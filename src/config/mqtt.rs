@@ -47,6 +47,8 @@ pub struct Mqtt {
     pub acl_file: Option<PathBuf>,
     /// Seconds; 0 = never.
     pub acl_reload_interval_s: u32,
+    /// What the ACL file does not allow is dropped without a word; otherwise it is refused.
+    pub acl_drops: bool,
 
     /// Milliseconds from accept to the end of the login, 1 to 10,000.
     pub connect_timeout_ms: u64,
@@ -228,6 +230,7 @@ impl Mqtt {
             password_reload_interval_s: 0,
             acl_file: None,
             acl_reload_interval_s: 0,
+            acl_drops: false,
             connect_timeout_ms: 0,
             connection_lifetime_max_s: 0,
             keepalive_max_s: 0,

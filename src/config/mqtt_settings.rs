@@ -163,6 +163,20 @@ pub(super) const MQTT: &[Setting] = &[
         Field::U32(|c| &mut c.mqtt.acl_reload_interval_s, Unit::Seconds, 0, 86_400),
         "How often the ACL file is looked at for changes; 0 = never.",
     ),
+    // VerneMQ refuses, Mosquitto drops.
+    Setting::new(
+        "mqtt",
+        "acl_denied",
+        "refuse",
+        Field::Other(
+            |c, text| {
+                let known = [("refuse", false), ("drop", true)];
+                one_of(text, &known).map(|drops| c.mqtt.acl_drops = drops)
+            },
+            "refuse or drop",
+        ),
+        "What the ACL file does not allow is refused, or dropped as by Mosquitto: every filter is granted, messages that may not be read are kept back, and publishes of MQTT 3.1.1 are acknowledged.",
+    ),
     Setting::new(
         "mqtt",
         "mqtt_connect_timeout",

@@ -11,7 +11,7 @@ use super::change::{Change, Changed, Refused};
 use super::journal::Journal;
 use super::people::Basis;
 use super::state::State;
-use super::{NoAnswer, Setup};
+use super::{LookNow, NoAnswer, Setup};
 use crate::auth::{Files, Look, Users};
 
 /// What [`Files::second_passed`] is called after.
@@ -31,6 +31,8 @@ pub(super) struct Request {
 pub(super) struct Registrar {
     basis: Basis,
     files: Files,
+    /// Somebody wants the files to be looked at.
+    look_now: LookNow,
     /// `None`: the pool has it.
     journal: Option<Journal>,
     shards: Shards,
@@ -44,8 +46,9 @@ impl Registrar {
         shards: Shards,
         (state, users): (watch::Sender<Arc<State>>, watch::Sender<Arc<Users>>),
     ) -> Self {
-        let journal = Some(setup.journal);
-        Self { basis: setup.basis, files: setup.files, journal, shards, state, users }
+        let Setup { basis, files, look_now, journal, state: _ } = setup;
+        let journal = Some(journal);
+        Self { basis, files, look_now, journal, shards, state, users }
     }
 
     /// Works until no handle is left.
@@ -59,7 +62,14 @@ impl Registrar {
                     // Whoever asked may have gone; what is changed stays changed.
                     let _ = answer.send(done);
                 }
-                _ = seconds.tick() => self.look_at_files().await,
+                _ = seconds.tick() => {
+                    let look = self.files.second_passed();
+                    self.take_in(look).await;
+                }
+                () = self.look_now.asked() => {
+                    let look = self.files.look_now();
+                    self.take_in(look).await;
+                }
             }
         }
     }
@@ -106,8 +116,8 @@ impl Registrar {
         told.map(|_| ())
     }
 
-    async fn look_at_files(&mut self) {
-        let Look { users, notes, errors } = self.files.second_passed();
+    async fn take_in(&mut self, look: Look) {
+        let Look { users, notes, errors } = look;
         for note in &notes {
             tracing::info!("{note}");
         }

@@ -94,6 +94,8 @@ pub(super) struct Limits {
     pub(super) levels_max: usize,
     /// A publish that is not allowed closes connections of version 3.1 as well (V-041).
     pub(super) disconnect_on_unauthorized_publish_v3: bool,
+    /// A publish that is not allowed is dropped without a word where version 3.1.1 would be closed.
+    pub(super) acl_drops: bool,
     /// Clients may publish to exchanges by topics that name them.
     pub(super) publish_to_exchanges: bool,
 }
@@ -163,6 +165,7 @@ impl Limits {
             subscriptions_max: size(mqtt.subscriptions_per_client_max),
             levels_max: mqtt.topic_depth_max.into(),
             disconnect_on_unauthorized_publish_v3: mqtt.disconnect_on_unauthorized_publish_v3,
+            acl_drops: mqtt.acl_drops,
             publish_to_exchanges: mqtt.publish_to_exchanges,
         }
     }

@@ -102,6 +102,9 @@ impl Mqtt {
             {
                 Ok(Owed::Known(ReasonCode::Success))
             }
+            Version::V4 if is_forbidden && self.link.limits.acl_drops => {
+                Ok(Owed::Known(ReasonCode::Success))
+            }
             Version::V3 | Version::V4 if is_forbidden => {
                 Err(Fault::new(code, "a publish that is not allowed"))
             }

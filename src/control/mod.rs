@@ -193,7 +193,7 @@ pub(crate) fn run<F: Future<Output = ()>>(
         runtime.block_on(async move {
             let keep = tokio::spawn(registrar.keep(inbox));
             main(control).await;
-            // Ends when nobody has a handle any more, which nobody waits for.
+            // Ends with the process, which nobody waits for.
             let _ = keep.await;
         });
     };

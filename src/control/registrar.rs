@@ -51,13 +51,17 @@ impl Registrar {
         Self { basis, files, look_now, journal, shards, state, users }
     }
 
-    /// Works until no handle is left.
+    /// Works as long as the process: the files are looked at whether anybody asks for changes or not.
     pub(super) async fn keep(mut self, mut inbox: mpsc::Receiver<Request>) {
         let mut seconds = tokio::time::interval(SECOND);
+        let mut has_handles = true;
         loop {
             tokio::select! {
-                request = inbox.recv() => {
-                    let Some(Request { changes, answer }) = request else { return };
+                request = inbox.recv(), if has_handles => {
+                    let Some(Request { changes, answer }) = request else {
+                        has_handles = false;
+                        continue;
+                    };
                     let done = self.change(&changes).await;
                     // Whoever asked may have gone; what is changed stays changed.
                     let _ = answer.send(done);

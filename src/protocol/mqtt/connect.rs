@@ -91,13 +91,7 @@ impl Mqtt {
         let connect = match Connect::decode(raw.body) {
             Ok(connect) => connect,
             Err(ConnectFault { fault, answer }) => {
-                // What cannot be read has no answer, in any version: who sends it may read no CONNACK
-                // either (3.1.4-1; 5.0 leaves the choice).
-                let is_read = !matches!(
-                    fault.code,
-                    ReasonCode::MalformedPacket | ReasonCode::TopicNameInvalid
-                );
-                let may_say = (is_read && answer.is_some_and(Version::is_v5))
+                let may_say = answer.is_some_and(Version::is_v5)
                     || fault.code == ReasonCode::UnsupportedProtocolVersion;
                 match answer.filter(|_| may_say) {
                     Some(version) => {

@@ -30,7 +30,7 @@
 //! | overlapping filters | one copy or several | one, with all subscription identifiers (H-22, H-23) |
 //! | PUBACK 0x10 | optional | always when nobody has subscribed (H-03) |
 //! | PUBREC 0x10 | optional | never, like Mosquitto: PUBREC says that the packet id is kept |
-//! | a CONNECT that cannot be read | CONNACK or close | close, in every version, like Mosquitto |
+//! | a CONNECT of version 5 that cannot be read | CONNACK or close | CONNACK: it may be read (Mosquitto 2.0 closes, 2.1 answers) |
 //! | a topic or filter with too many levels | | closed, 0x81 (V-040) |
 //! | packet id 0 | | 0x82; of SUBSCRIBE and UNSUBSCRIBE 0x81, like Mosquitto |
 //! | QoS 2 from clients | route at PUBLISH or at PUBREL | at PUBLISH; the packet id is kept (H-04) |

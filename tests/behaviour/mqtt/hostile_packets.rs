@@ -329,6 +329,10 @@ fn texts_that_are_none_end_the_connection_and_reach_nobody(stage: &Stage) {
             ] {
                 let mut client = ground.stranger(version);
                 client.send(&hello.octets());
+                if version == V5 {
+                    let code = client.expect_connack().code;
+                    assert!(matches!(code, 0x81 | 0x85 | 0x86), "{code:#x} {hello:?}");
+                }
                 let heard = client.next();
                 assert_eq!(heard, Heard::End, "{hello:?}");
             }

@@ -30,7 +30,9 @@ pub use command_line::{PasswdArguments, asks_for_check};
 pub use document::{sample_ini, settings_table};
 pub use listeners::{Listener, ListenerAddress, ProxyHeader, Transport};
 pub use load::{CheckRequest, ConfigError, Loaded, Start, load};
-pub use mqtt::{DeliverMode, Mqtt, QueueOrder, SharedPolicy, TopicTranslation, Versions};
+pub use mqtt::{
+    DeliverMode, LoginRefusal, Mqtt, QueueOrder, SharedPolicy, TopicTranslation, Versions,
+};
 pub use setting::{Change, Field, Setting, Unit};
 pub use settings::SETTINGS;
 pub use sources::Sources;

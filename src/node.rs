@@ -27,7 +27,7 @@ use crate::auth::{self, Users};
 use crate::broker::placement::Placement;
 use crate::broker::{Broker, NodeLimits, Setup, StorageSetup};
 use crate::config::{self, Config, SharedPolicy};
-use crate::control;
+use crate::control::{self, LookNow};
 use crate::hub::{Crossing, Hub, Settings};
 use crate::limits;
 use crate::listener;
@@ -170,9 +170,11 @@ pub fn run(mut config: Config, notes: &[String], levels: Switch) -> Result<(), N
     });
     let shared = plan.clone();
     let running = ringmq_shards::start(&options, move |shard| run_shard(shard, shared.clone()))?;
-    heed_signals(signals, &running, reload)?;
+    let look_now = LookNow::default();
+    heed_signals(signals, &running, reload, look_now.clone())?;
     recovered.hand_out(&running, &shards_restored);
-    control::run(directory.store(), running.remote(), jobs, |_control| std::future::ready(()))
+    let store = directory.store(look_now);
+    control::run(store, running.remote(), jobs, |_control| std::future::ready(()))
         .map_err(|cause| NodeError::System { what: "no control thread", cause })?;
     let mut files = Vec::new();
     for Door { listener, sockets, file } in doors {
@@ -266,6 +268,7 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
             retained_max: bound(config.mqtt.retained_messages_max, limits::RETAINED_MAX),
             retained_bytes_max: bound(config.mqtt.retained_bytes_max, limits::RETAINED_BYTES_MAX),
             near_members_first: config.mqtt.shared_subscription_policy == SharedPolicy::PreferShard,
+            members_in_turn: config.mqtt.shared_subscription_policy != SharedPolicy::Random,
         },
         boot: plan.storage.boot,
         storage: Some(plan.storage.clone()),
@@ -343,16 +346,20 @@ fn readers() -> Vec<crate::message::PropertyReader> {
     readers
 }
 
-/// SIGHUP reads the settings again. The first of the others stops in order, the second at once.
+/// SIGHUP reads the settings again, and the files of users and rules. The first of the others stops in order, the second at once.
 fn heed_signals(
     signals: Signals,
     running: &Running<Crossing>,
     mut reload: Reload,
+    look_now: LookNow,
 ) -> Result<(), NodeError> {
     let remote = running.remote();
     let asked = AtomicBool::new(false);
     let act = move |signal| match signal {
-        Signal::HangUp => reload.read_again(),
+        Signal::HangUp => {
+            reload.read_again();
+            look_now.ask();
+        }
         Signal::Terminate | Signal::Interrupt => {
             if asked.swap(true, Ordering::Relaxed) {
                 leave_at_once();

@@ -141,6 +141,8 @@ pub struct NodeLimits {
     pub retained_bytes_max: u64,
     /// Of a group, members of the publisher's shard come first.
     pub near_members_first: bool,
+    /// Of a group, members have their turns; otherwise they are drawn.
+    pub members_in_turn: bool,
 }
 
 /// The broker core of one shard.
@@ -214,6 +216,8 @@ pub struct Broker {
     spare_events: Vec<Vec<Event>>,
     expired: Vec<clockwork::Alarm>,
     scratch: Scratch,
+    /// The walk under way is a question: nobody's turn passes.
+    asks_only: bool,
     /// Walks over exchanges so far.
     walks: u64,
     crossing: Crossing,
@@ -296,6 +300,7 @@ impl Broker {
             spare_events: Vec::new(),
             expired: Vec::new(),
             scratch: Scratch::default(),
+            asks_only: false,
             walks: 0,
             crossing: Crossing::default(),
             last_name: no_name.clone(),

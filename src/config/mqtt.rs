@@ -51,6 +51,8 @@ pub struct Mqtt {
     pub acl_file: Option<PathBuf>,
     /// Seconds; 0 = never.
     pub acl_reload_interval_s: u32,
+    /// What the ACL file does not allow is dropped without a word; otherwise it is refused.
+    pub acl_drops: bool,
 
     /// Milliseconds from accept to the end of the login, 1 to 10,000.
     pub connect_timeout_ms: u64,
@@ -60,6 +62,10 @@ pub struct Mqtt {
     pub keepalive_max_s: u16,
     /// Bytes, 1 to 233.
     pub client_id_bytes_max: u16,
+    /// A client of version 3.1.1 or 5 may leave its id out.
+    pub allow_zero_length_clientid: bool,
+    /// What clients hear whose login fails.
+    pub login_refusal: LoginRefusal,
     /// Seconds a session without expiry of its own is remembered; `None` = for ever.
     pub persistent_client_expiration_s: Option<u64>,
     /// Seconds a session may ask to be remembered at most; `None` = for ever.
@@ -73,7 +79,13 @@ pub struct Mqtt {
 
     /// Bytes of a payload; 0 = any that fits a packet.
     pub message_bytes_max: u32,
-    /// Bytes of a whole packet that comes in, 4,096 to 268,435,455. The largest value is the
+    /// Bytes of a payload beyond which a message is dropped; 0 = any.
+    pub message_bytes_dropped_above: u32,
+    /// Messages are retained.
+    pub retain_available: bool,
+    /// The highest QoS that clients may publish with, 0 to 2.
+    pub qos_max: u16,
+    /// Bytes of a whole packet that comes in, 20 to 268,435,455. The largest value is the
     /// protocol's own and needs no advertisement.
     pub packet_bytes_max: u32,
     /// Messages a second that a client publishes before it is read more slowly; 0 = any.
@@ -227,16 +239,22 @@ impl Mqtt {
             password_reload_interval_s: 0,
             acl_file: None,
             acl_reload_interval_s: 0,
+            acl_drops: false,
             connect_timeout_ms: 0,
             connection_lifetime_max_s: 0,
             keepalive_max_s: 0,
             client_id_bytes_max: 0,
+            allow_zero_length_clientid: false,
+            login_refusal: LoginRefusal::BadCredentials,
             persistent_client_expiration_s: None,
             session_expiry_max_s: None,
             last_will_delay_max_s: None,
             takeover_rate_max: 0,
             suppress_lwt_on_session_takeover: false,
             message_bytes_max: 0,
+            message_bytes_dropped_above: 0,
+            retain_available: false,
+            qos_max: 0,
             packet_bytes_max: 0,
             message_rate_max: 0,
             inflight_messages_max: 0,
@@ -304,6 +322,15 @@ impl Versions {
     }
 }
 
+/// What clients hear whose login fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginRefusal {
+    /// Code 4, 0x86 in version 5.
+    BadCredentials,
+    /// Code 5, 0x87 in version 5.
+    NotAuthorized,
+}
+
 /// What becomes of the messages of a full session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueueOrder {
@@ -323,7 +350,8 @@ pub enum DeliverMode {
 }
 
 /// Which member of a shared subscription gets a message. A connected member comes before one that is
-/// not; local means of this node (V-201), so that on one node the first four are the same.
+/// not; local means of this node (V-201), so that on one node the first four differ in this: members
+/// are drawn with `Random`, and have their turns with the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SharedPolicy {
     /// One of this node if there is any.

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::Broker;
 use super::mail::{BindingSpec, CallId, Mail, PlainAnswer, for_session};
+use super::storage::leave::NewCheckpoint;
 use super::subscriber::session::SessionId;
 use crate::command::{Answer, Entity, Event, Refusal};
 use crate::ids::{ChannelId, ChannelRef, ConnectionId, ExchangeId, QueueId, ShardId};
@@ -25,6 +26,8 @@ pub(super) enum Then {
     Done { shard: ShardId, call: CallId },
     /// Readers of retained messages go on.
     RetainedRound,
+    /// What this shard has left out may be forgotten on its disk; these definitions are what is left.
+    Forgettable { definitions: Option<NewCheckpoint> },
     /// The keeper forgets that the exchange is being deleted.
     Forget { exchange: ExchangeId, then: Box<Self> },
 }
@@ -111,6 +114,7 @@ impl Broker {
                 self.session_opened(to, session, resumed);
             }
             Then::Done { shard, call } => self.done(shard, call, true),
+            Then::Forgettable { definitions } => self.forgettable(definitions),
             Then::RetainedRound => self.retained_round_over(),
             Then::Forget { exchange, then } => {
                 self.leaving.retain(|id| *id != exchange);

@@ -5,6 +5,7 @@
 
 mod directory;
 mod doors;
+mod reload;
 mod restart;
 
 use std::io::Write as _;
@@ -20,6 +21,7 @@ use ringmq_shards::{
 };
 
 use self::doors::Door;
+use self::reload::Reload;
 use crate::auth::slow::Hashing;
 use crate::auth::{self, Users};
 use crate::broker::placement::Placement;
@@ -29,6 +31,7 @@ use crate::control;
 use crate::hub::{Crossing, Hub, Settings};
 use crate::limits;
 use crate::listener;
+use crate::logging::Switch;
 use crate::protocol::{ListenAt, ListenerSettings, Logins, PROTOCOLS};
 
 /// Why the node did not start. Each text is one line with the remedy.
@@ -113,10 +116,11 @@ struct Plan {
 ///
 /// # Errors
 /// What keeps it from starting, in one line.
-pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
+pub fn run(config: Config, notes: &[String], levels: Switch) -> Result<(), NodeError> {
     let signals = Signals::block()
         .map_err(|cause| NodeError::System { what: "cannot block signals", cause })?;
     set_slice(config.main.scheduler_slice_us);
+    let reload = Reload::new(config.clone(), levels);
     check_io_uring()?;
     check_congestion(&config.main.tcp_congestion)?;
     let mut data_dir = open_data_dir(&config)?;
@@ -139,6 +143,7 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     })?;
     let mut listeners = doors::listeners(&config);
     let doors = doors::open(&mut listeners, &config, placement.shards())?;
+    warn_of_trust(&listeners, &config);
     let memory_bytes_max = config.main.max_memory.bytes(memory_bytes());
     let recovered = restart::recover(&data_dir, placement)?;
     let (restored, shards_restored) = mpsc::channel();
@@ -159,7 +164,7 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     });
     let shared = plan.clone();
     let running = ringmq_shards::start(&options, move |shard| run_shard(shard, shared.clone()))?;
-    stop_on_signals(signals, &running)?;
+    heed_signals(signals, &running, reload)?;
     recovered.hand_out(&running, &shards_restored);
     control::run(directory.store(), running.remote(), jobs, |_control| std::future::ready(()))
         .map_err(|cause| NodeError::System { what: "no control thread", cause })?;
@@ -178,6 +183,16 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
         data_dir.mark_clean(placement.shards())?;
     }
     Ok(())
+}
+
+/// Whoever may say where a client is may pretend to be anywhere (S13).
+fn warn_of_trust(listeners: &[ListenerSettings], config: &Config) {
+    let reads = |l: &ListenerSettings| l.reads_proxy_header && matches!(l.at, ListenAt::Tcp(_));
+    if config.amqp.proxy_protocol_trusted_sources.is_empty() && listeners.iter().any(reads) {
+        tracing::warn!(
+            "PROXY headers are taken from everybody: amqp.proxy_protocol_trusted_sources is empty"
+        );
+    }
 }
 
 /// For all threads that are made afterwards. The broker works without it, only later on busy cores.
@@ -250,7 +265,12 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
         storage: Some(plan.storage.clone()),
         durabilities: main.durability_vhosts.clone(),
     });
-    broker.set_dots(config.mqtt.topic_translation.dots());
+    broker.set_crossing(config.mqtt.crossing());
+    let dead_letter = (&*config.mqtt.dead_letter_exchange, &*config.mqtt.dead_letter_routing_key);
+    if !dead_letter.0.is_empty() {
+        broker
+            .set_session_dead_letter(dead_letter.0, Some(dead_letter.1).filter(|k| !k.is_empty()));
+    }
     let elsewhere: Rc<dyn Hashing> = Rc::new(plan.hasher.clone());
     let logins =
         Logins { users: plan.users.clone(), elsewhere: Some(elsewhere), ..Logins::default() };
@@ -316,12 +336,16 @@ fn readers() -> Vec<crate::message::PropertyReader> {
     readers
 }
 
-/// The first signal stops in order, the second at once.
-fn stop_on_signals(signals: Signals, running: &Running<Crossing>) -> Result<(), NodeError> {
+/// SIGHUP reads the settings again. The first of the others stops in order, the second at once.
+fn heed_signals(
+    signals: Signals,
+    running: &Running<Crossing>,
+    mut reload: Reload,
+) -> Result<(), NodeError> {
     let remote = running.remote();
     let asked = AtomicBool::new(false);
     let act = move |signal| match signal {
-        Signal::HangUp => tracing::info!("settings are read at the start only; nothing changed"),
+        Signal::HangUp => reload.read_again(),
         Signal::Terminate | Signal::Interrupt => {
             if asked.swap(true, Ordering::Relaxed) {
                 leave_at_once();

@@ -3,21 +3,23 @@
 //! Each field is one declaration in `mqtt_settings`, which has its sentence and its bounds; here
 //! stand its unit and what its special values mean. May import `config::listeners` and `properties`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use super::listeners::{Listener, ListenerAddress, Transport};
-use crate::properties::Dots;
+use super::listeners::{Listener, ListenerAddress, ProxyHeader, Transport};
+use crate::properties::{Crossing, Dots};
 
 /// Section `[mqtt]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mqtt {
-    /// Address of the plain and the WebSocket listener.
-    pub bind: IpAddr,
+    /// Addresses of the plain and the WebSocket listeners, at least one.
+    pub bind: Vec<IpAddr>,
     /// `None` = no such listener; 0 = a free port.
     pub port: Option<u16>,
     /// `None` = no such listener.
     pub unix_path: Option<PathBuf>,
+    /// Name of a socket that systemd has opened.
+    pub systemd_socket_name: String,
     /// `None` = no such listener; 0 = a free port.
     pub ws_port: Option<u16>,
     /// Begins with a slash.
@@ -113,6 +115,14 @@ pub struct Mqtt {
     pub retained_bytes_max: u64,
     /// How topics and routing keys become each other.
     pub topic_translation: TopicTranslation,
+    /// Topics that begin with `$` become routing keys as well.
+    pub expose_dollar_topics: bool,
+    /// Properties that only one side has go along to the other.
+    pub expose_amqp_properties: bool,
+    /// Where messages go that a session has no room for or that expire in it; empty: nowhere.
+    pub dead_letter_exchange: String,
+    /// Their routing key; empty: their own.
+    pub dead_letter_routing_key: String,
     /// A publish to `$exchange/<name>/<topic>` goes to that exchange.
     pub publish_to_exchanges: bool,
 
@@ -128,6 +138,15 @@ impl Mqtt {
     /// The name of the listener that `port` asks for; of one with a WebSocket; of a unix socket.
     const DEFAULT_NAMES: [&'static str; 3] = ["mqtt", "mqtt-ws", "mqtt-unix"];
 
+    /// How messages cross to other protocols and back.
+    pub const fn crossing(&self) -> Crossing {
+        Crossing {
+            dots: self.topic_translation.dots(),
+            dollar_topics: self.expose_dollar_topics,
+            shows_origin: self.expose_amqp_properties,
+        }
+    }
+
     /// Everything to listen on: what `port`, `ws_port` and `unix_path` ask for, then the named
     /// ones. A named listener that has taken the same address replaces the one of `port`.
     pub fn listeners(&self) -> Vec<Listener> {
@@ -138,6 +157,7 @@ impl Mqtt {
                 name: name.into(),
                 transport,
                 address,
+                proxy: ProxyHeader::default(),
                 max_connections: self.max_connections,
                 max_connection_rate: None,
                 max_connection_lifetime_s: None,
@@ -146,12 +166,13 @@ impl Mqtt {
                 allowed_protocol_versions: self.allowed_protocol_versions,
             });
         };
-        let at = |port| SocketAddr::new(self.bind, port);
-        if let Some(port) = self.port.filter(|port| !self.is_taken(*port)) {
-            add(tcp, Transport::Tcp, ListenerAddress::Ip(at(port)));
-        }
-        if let Some(port) = self.ws_port.filter(|port| !self.is_taken(*port)) {
-            add(ws, Transport::Ws, ListenerAddress::Ip(at(port)));
+        let ports = [(tcp, Transport::Tcp, self.port), (ws, Transport::Ws, self.ws_port)];
+        for (name, transport, port) in ports {
+            for address in self.bind.iter().filter_map(|ip| Some(SocketAddr::new(*ip, port?))) {
+                if !self.is_taken(address) {
+                    add(name, transport, ListenerAddress::Ip(address));
+                }
+            }
         }
         if let Some(path) = &self.unix_path {
             add(unix, Transport::Tcp, ListenerAddress::Unix(path.clone()));
@@ -166,16 +187,16 @@ impl Mqtt {
         self.allow_anonymous || named()
     }
 
-    /// Whether a named listener has this port on our address, or on an address that includes it or
+    /// Whether a named listener has this address, or one with the same port that includes it or
     /// is included by it: then it is what the operator means.
-    fn is_taken(&self, port: u16) -> bool {
-        port != 0
+    fn is_taken(&self, address: SocketAddr) -> bool {
+        address.port() != 0
             && self.named_listeners.iter().any(|listener| match &listener.address {
                 ListenerAddress::Ip(at) => {
-                    at.port() == port
-                        && (at.ip() == self.bind
+                    at.port() == address.port()
+                        && (at.ip() == address.ip()
                             || at.ip().is_unspecified()
-                            || self.bind.is_unspecified())
+                            || address.ip().is_unspecified())
                 }
                 ListenerAddress::Unix(_) => false,
             })
@@ -184,9 +205,10 @@ impl Mqtt {
     /// Holds the places until the declared defaults are in them.
     pub(super) const fn blank() -> Self {
         Self {
-            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            bind: Vec::new(),
             port: None,
             unix_path: None,
+            systemd_socket_name: String::new(),
             ws_port: None,
             ws_path: String::new(),
             max_connections: 0,
@@ -232,6 +254,10 @@ impl Mqtt {
             retained_messages_max: 0,
             retained_bytes_max: 0,
             topic_translation: TopicTranslation::Rabbitmq,
+            expose_dollar_topics: false,
+            expose_amqp_properties: false,
+            dead_letter_exchange: String::new(),
+            dead_letter_routing_key: String::new(),
             publish_to_exchanges: false,
             allow_multiple_sessions: false,
             queue_deliver_mode: DeliverMode::Fanout,

@@ -464,7 +464,7 @@ mod tests {
         };
         #[cfg(feature = "mqtt")]
         const {
-            assert!(crate::protocol::mqtt::SESSION_BYTES <= 456);
+            assert!(crate::protocol::mqtt::SESSION_BYTES <= 464);
         };
     }
 }

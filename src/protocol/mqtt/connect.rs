@@ -459,6 +459,7 @@ impl Mqtt {
                 return self.refuse(code, cx);
             }
             Answer::Done
+            | Answer::Bound { .. }
             | Answer::QueueDeclared { .. }
             | Answer::Removed { .. }
             | Answer::Consuming { .. }

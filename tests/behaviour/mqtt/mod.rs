@@ -13,6 +13,7 @@ mod lines;
 pub(crate) mod octets;
 mod proving;
 mod quality;
+mod quiet;
 mod rates;
 mod restarts;
 mod retained;

@@ -28,6 +28,7 @@
 //! `dir_lock.rs`, `file_system.rs`, `mapped.rs`, `real_files.rs` and `worker.rs`. Everything else is plain safe Rust.
 
 mod buffers;
+mod chunks;
 mod clock;
 mod cores;
 mod doorbell;
@@ -56,6 +57,7 @@ mod timers;
 mod turn;
 
 pub use buffers::{Buffers, READ_BLOCK_BYTES, ReadBuffer};
+pub use chunks::Chunks;
 pub use clock::Clock;
 pub use cores::allowed_cores;
 pub use inherited::{InheritError, Inherited, InheritedAt, inherited};

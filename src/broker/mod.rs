@@ -21,6 +21,7 @@ pub(crate) mod definitions;
 mod deliver;
 pub(crate) mod exchange;
 mod fetch;
+mod few_map;
 mod flow;
 mod interest;
 pub(crate) mod mail;

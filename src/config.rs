@@ -125,8 +125,10 @@ pub struct Amqp {
     pub tcp_proxy_protocol: bool,
     /// Whom that is believed.
     pub proxy_protocol_trusted_sources: Sources,
-    /// Name of a socket that systemd has opened.
+    /// Name of sockets that systemd has opened.
     pub systemd_socket_name: String,
+    /// Where those are; no setting.
+    pub inherited: Vec<ListenerAddress>,
 }
 
 impl Default for Config {
@@ -209,6 +211,7 @@ impl Config {
                 tcp_proxy_protocol: false,
                 proxy_protocol_trusted_sources: Sources::default(),
                 systemd_socket_name: String::new(),
+                inherited: Vec::new(),
             },
             mqtt: Mqtt::blank(),
         }

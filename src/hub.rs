@@ -11,9 +11,9 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use ringmq_shards::log::{Done, Driver};
-use ringmq_shards::{Bound, Origin, Shard, Socket, Timers};
+use ringmq_shards::{Bound, Chunks, Origin, Shard, Socket, Timers};
 
-use crate::broker::{Broker, Catalogue, Envelope, ShardRemains};
+use crate::broker::{Broker, Catalogue, Envelope, Outside, ShardRemains};
 use crate::command::Now;
 use crate::config::Config;
 use crate::control::{Answer, Asked, Question};
@@ -92,7 +92,7 @@ pub(crate) struct Hub {
     going: Cell<bool>,
     /// Told when this shard has what the last run left.
     restored: mpsc::Sender<()>,
-    seats: RefCell<Vec<Seat>>,
+    seats: RefCell<Chunks<Seat>>,
     ticks: RefCell<Timers<ConnectionId>>,
     /// What carries out the storage's jobs.
     driver: Driver,
@@ -101,6 +101,8 @@ pub(crate) struct Hub {
     finished: RefCell<Vec<Done>>,
     /// For the control thread, at the end of this turn.
     answers: RefCell<Vec<Answer>>,
+    /// The same for those that wait for the end of something.
+    asked: RefCell<Vec<(Outside, Answer)>>,
     /// Wakes the task that reads the lanes, the one that watches the clock, those that wait for the
     /// stop.
     lanes_waker: Cell<Option<Waker>>,
@@ -160,12 +162,13 @@ impl Hub {
             stopping: Cell::new(false),
             going: Cell::new(false),
             restored,
-            seats: RefCell::new(Vec::new()),
+            seats: RefCell::default(),
             ticks: RefCell::new(Timers::new()),
             driver,
             ready: RefCell::new(Vec::new()),
             finished: RefCell::new(Vec::new()),
             answers: RefCell::new(Vec::new()),
+            asked: RefCell::new(Vec::new()),
             lanes_waker: Cell::new(None),
             clock_waker: Cell::new(None),
             look_waker: Cell::new(None),
@@ -201,6 +204,12 @@ impl Hub {
         broker.flush_storage(now);
         broker.collect_jobs(|job| self.driver.begin(job));
         broker.collect(|to, envelope| mesh.send(to, Crossing::Broker(envelope)));
+        for end in broker.take_outside() {
+            let mut asked = self.asked.borrow_mut();
+            if let Some(place) = asked.iter().position(|(waits, _)| *waits == end) {
+                self.answers.borrow_mut().push(asked.swap_remove(place).1);
+            }
+        }
         // Behind what the questions made this shard say to the others.
         self.answers.borrow_mut().drain(..).for_each(Answer::send);
         let deadline = broker.next_deadline().filter(|_| self.going.get());
@@ -257,8 +266,10 @@ impl Hub {
             }
             Crossing::Question(question) => {
                 let mut asked = Asked { broker, hub: self, now };
-                let answer = question.put(&mut asked);
-                self.answers.borrow_mut().push(answer);
+                match question.put(&mut asked) {
+                    (answer, None) => self.answers.borrow_mut().push(answer),
+                    (answer, Some(end)) => self.asked.borrow_mut().push((end, answer)),
+                }
             }
             Crossing::Stop => {
                 self.stopping.set(true);
@@ -413,8 +424,8 @@ impl Hub {
     /// Says which waker reaches a connection's task.
     pub(crate) fn seat(&self, connection: ConnectionId, waker: &Waker) {
         let mut seats = self.seats.borrow_mut();
-        if seats.len() <= connection.index() {
-            seats.resize_with(connection.index() + 1, Seat::default);
+        while seats.len() <= connection.index() {
+            seats.push(Seat::default());
         }
         let Some(seat) = seats.get_mut(connection.index()) else { return };
         if seat.waker.as_ref().is_none_or(|w| !w.will_wake(waker)) {

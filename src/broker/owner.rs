@@ -1,9 +1,6 @@
 //! Requests about queues, decided on the shard that owns the queue, and requests about exchanges,
 //! decided on the keeper. Each ends in exactly one answer to the channel that asked.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-
 use ringmq_shards::log::QueueUid;
 
 use super::Broker;
@@ -11,6 +8,7 @@ use super::calls::Then;
 use super::connections::Window;
 use super::consumer::{ConsumeRefused, NewConsumer};
 use super::fetch::Gets;
+use super::few_map::FewMap;
 use super::mail::{BindingSpec, CallId, ExchangeSpec, Mail, PlainAnswer};
 use super::queue::arguments::BadArgument;
 use super::queue::{Effect, Queue, QueueSpec};
@@ -52,7 +50,7 @@ pub(super) struct QueueEntry {
 pub(super) struct Footprint {
     /// How often each counts: its consumers, its fetches that wait, and once more where it is
     /// exclusive.
-    pub(super) queues: HashMap<QueueId, u32, ahash::RandomState>,
+    pub(super) queues: FewMap<QueueId, u32>,
     /// For a connection of another shard: what is on its way to it.
     pub(super) window: Window,
 }
@@ -67,6 +65,12 @@ impl Broker {
         limited: bool,
         now: Now,
     ) {
+        if self.is_leaving(vhost) {
+            let name = self.vhosts.get(vhost.0 as usize).map_or("", |entry| &entry.name);
+            let refusal = Refusal::NotFound(Entity::Vhost, name.into());
+            self.answer(at, Answer::Refused(refusal));
+            return;
+        }
         match command {
             Command::DeclareExchange {
                 name,
@@ -289,6 +293,9 @@ impl Broker {
         if kind.counts_as_queue && self.node_counts().0 >= self.limits.queues_max as u64 {
             return Err(Refusal::LimitReached("queue limit is reached".into()));
         }
+        if kind.counts_as_queue {
+            self.check_queues(vhost, &name)?;
+        }
         let NewStore { store, kept_as: uid, uid: store_uid } =
             self.new_store(vhost, &spec, (kind.keeps_all, settings.durability))?;
         let queue = Queue::declare_on(&spec, &defaults, store, now).map_err(invalid)?;
@@ -308,6 +315,7 @@ impl Broker {
         if let Some(names) = self.vhosts.get_mut(vhost.0 as usize) {
             names.queues.insert(name.clone(), id);
         }
+        self.count_queues(vhost);
         self.attach_store(store_uid, id);
         // The default exchange has a new destination.
         self.revision += 1;
@@ -331,7 +339,8 @@ impl Broker {
     }
 
     pub(super) fn leave_footprint(&mut self, connection: ConnectionRef, queue: QueueId) {
-        *self.footprints.entry(connection).or_default().queues.entry(queue).or_default() += 1;
+        let footprint = self.footprints.entry(connection).or_default();
+        footprint.queues.update(queue, |count| *count += 1);
     }
 
     fn request_delete(
@@ -393,6 +402,7 @@ impl Broker {
         {
             names.queues.remove(entry.queue.name());
         }
+        self.count_queues(entry.vhost);
         self.revision += 1;
         self.log_queue_gone(&entry);
         self.detach_store(&mut entry.queue);
@@ -413,11 +423,11 @@ impl Broker {
     /// Consumers or fetches of a connection, or its own queue, are gone.
     pub(super) fn lift_footprint(&mut self, connection: ConnectionRef, queue: QueueId, times: u32) {
         if let Some(footprint) = self.footprints.get_mut(&connection)
-            && let Entry::Occupied(mut count) = footprint.queues.entry(queue)
+            && let Some(count) = footprint.queues.get_mut(&queue)
         {
-            *count.get_mut() = count.get().saturating_sub(times);
-            if *count.get() == 0 {
-                count.remove();
+            *count = count.saturating_sub(times);
+            if *count == 0 {
+                footprint.queues.remove(&queue);
             }
         }
     }
@@ -530,6 +540,19 @@ impl Broker {
         }
     }
 
+    /// The user of a consumer may not read this queue any more: it ends as if the queue were gone.
+    pub(super) fn revoke(&mut self, at: ChannelRef, id: QueueId, consumer: ConsumerId, now: Now) {
+        let Some(entry) = self.queues.get_mut(id) else { return };
+        let Some(key) = entry.queue.consumer(consumer).map(|consumer| consumer.key) else { return };
+        entry.queue.remove_consumer(consumer, now, &mut self.effects_now);
+        self.lift_footprint(at.connection, id, 1);
+        if let Some(call) = self.open_call(Then::Nothing) {
+            self.after_removal(id, call, now);
+            self.release(call, true);
+        }
+        self.consumer_gone(at, key);
+    }
+
     /// Consumers left: an auto-delete queue may go (within the call), another consumer may be next.
     fn after_removal(&mut self, id: QueueId, call: CallId, now: Now) {
         let asked = self.effects_now.iter().any(|effect| matches!(effect, Effect::Delete(_)));
@@ -560,7 +583,7 @@ impl Broker {
         let Some(own) = self.open_call(then) else { return };
         let queues = match (channel, self.footprints.get(&connection)) {
             (_, None) => Vec::new(),
-            (_, Some(footprint)) => footprint.queues.keys().copied().collect(),
+            (_, Some(footprint)) => footprint.queues.iter().map(|(id, _)| *id).collect(),
         };
         for id in queues {
             let Some(entry) = self.queues.get_mut(id) else { continue };

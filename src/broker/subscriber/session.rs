@@ -3,9 +3,10 @@
 //! One per client whose session lives here. May import `slots`, `topic_tree`, `message`,
 //! `properties` and `crate::subscriber`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use super::once::OnTheirWay;
+use crate::broker::few_map::FewMap;
 use crate::broker::slots::{SlotId, Slots};
 use crate::broker::topic_tree::{Syntax, TopicTree};
 use crate::ids::{ConnectionId, ConsumerId, QueueId, VhostId};
@@ -64,7 +65,7 @@ impl Options {
 /// What a session has subscribed to.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
-    all: BTreeMap<FilterName, Options>,
+    all: FewMap<FilterName, Options>,
     /// How many filters without a group are stored for.
     storing: usize,
     /// How many filters have no group.
@@ -146,7 +147,7 @@ impl Subscriptions {
     /// Those without a group of which something is true.
     fn tree_of(&self, is_in: impl Fn(Options) -> bool) -> Box<TopicTree<()>> {
         let mut tree = TopicTree::new(Syntax::SLASHES);
-        for (name, options) in &self.all {
+        for (name, options) in self.all.iter() {
             if name.group.is_none() && is_in(*options) {
                 tree.update(&name.filter, |()| {});
             }
@@ -345,6 +346,11 @@ impl Sessions {
     /// itself.
     pub(in crate::broker) fn is_deaf_to_itself(&self, id: SessionId, queue: QueueId) -> bool {
         self.table.get(id).is_some_and(|s| s.queue == Some(queue) && s.subscriptions.are_not_own())
+    }
+
+    /// Those of a virtual host.
+    pub(in crate::broker) fn of_vhost(&self, vhost: VhostId) -> Vec<SessionId> {
+        self.table.iter().filter(|(_, session)| session.vhost == vhost).map(|(id, _)| id).collect()
     }
 
     pub(super) fn insert(&mut self, session: Session) -> Option<SessionId> {

@@ -73,6 +73,11 @@ impl Requests {
         self.waiting.len() >= REQUESTS_WAITING_MAX
     }
 
+    /// Nothing waits and nothing is to be shown any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.waiting.is_empty() && !self.is_asked && self.reads.is_empty() && self.reading.is_over()
+    }
+
     pub(super) const fn deadline_ms(&self) -> Option<u64> {
         self.reading.deadline_ms()
     }

@@ -18,21 +18,25 @@ mod mqtt;
 mod mqtt_settings;
 mod setting;
 mod settings;
+mod sources;
 mod value;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::durability::Durability;
 
-pub use command_line::asks_for_check;
+pub use command_line::{PasswdArguments, asks_for_check};
 pub use document::{sample_ini, settings_table};
-pub use listeners::{Listener, ListenerAddress, Transport};
+pub use listeners::{Listener, ListenerAddress, ProxyHeader, Transport};
 pub use load::{CheckRequest, ConfigError, Loaded, Start, load};
-pub use mqtt::{DeliverMode, Mqtt, QueueOrder, SharedPolicy, TopicTranslation, Versions};
+pub use mqtt::{
+    DeliverMode, LoginRefusal, Mqtt, QueueOrder, SharedPolicy, TopicTranslation, Versions,
+};
 pub use setting::{Change, Field, Setting, Unit};
 pub use settings::SETTINGS;
-pub use value::{KeepAlive, LogFormat, LogLevel, MemoryLimit, Placement};
+pub use sources::Sources;
+pub use value::{KeepAlive, LogFormat, LogLevel, LogTopic, MemoryLimit, Placement};
 
 /// All settings, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +55,8 @@ pub struct Config {
 pub struct Main {
     pub data_dir: PathBuf,
     pub log_level: LogLevel,
+    /// Topics with a level of their own.
+    pub log_levels: Vec<(LogTopic, LogLevel)>,
     pub log_format: LogFormat,
     /// 0 = every core.
     pub shards: u16,
@@ -100,7 +106,8 @@ pub struct Main {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is described once, by its declaration in SETTINGS")]
 pub struct Amqp {
-    pub bind: IpAddr,
+    /// At least one.
+    pub bind: Vec<IpAddr>,
     /// 0 = a free one.
     pub port: u16,
     /// 0 = none.
@@ -114,6 +121,14 @@ pub struct Amqp {
     pub unix_path: Option<PathBuf>,
     /// On the WebSocket listener; begins with a slash.
     pub ws_path: String,
+    /// Proxies may say whose connections they pass on, through every TCP listener.
+    pub tcp_proxy_protocol: bool,
+    /// Whom that is believed.
+    pub proxy_protocol_trusted_sources: Sources,
+    /// Name of sockets that systemd has opened.
+    pub systemd_socket_name: String,
+    /// Where those are; no setting.
+    pub inherited: Vec<ListenerAddress>,
 }
 
 impl Default for Config {
@@ -148,6 +163,7 @@ impl Config {
             main: Main {
                 data_dir: PathBuf::new(),
                 log_level: LogLevel::Off,
+                log_levels: Vec::new(),
                 log_format: LogFormat::Text,
                 shards: 0,
                 pin: false,
@@ -183,7 +199,7 @@ impl Config {
                 free_disk_warn_bytes: 0,
             },
             amqp: Amqp {
-                bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+                bind: Vec::new(),
                 port: 0,
                 heartbeat_s: 0,
                 frame_max_bytes: 0,
@@ -192,6 +208,10 @@ impl Config {
                 consumers_per_channel_max: 0,
                 unix_path: None,
                 ws_path: String::new(),
+                tcp_proxy_protocol: false,
+                proxy_protocol_trusted_sources: Sources::default(),
+                systemd_socket_name: String::new(),
+                inherited: Vec::new(),
             },
             mqtt: Mqtt::blank(),
         }

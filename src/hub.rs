@@ -13,14 +13,14 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use ringmq_shards::log::{Done, Driver};
 use ringmq_shards::{Bound, Chunks, Origin, Shard, Socket, Timers};
 
-use crate::auth::Users;
-use crate::broker::{Broker, Catalogue, Envelope, ShardRemains};
+use crate::broker::{Broker, Catalogue, Envelope, Outside, ShardRemains};
 use crate::command::Now;
 use crate::config::Config;
+use crate::control::{Answer, Asked, Question};
 use crate::ids::{ConnectionId, ShardId};
 use crate::loads::{ListenerId, Loads};
 use crate::protocol::{ListenerSettings, Logins};
-use crate::transport::Incoming;
+use crate::transport::{Incoming, Introduced};
 
 /// What crosses a lane.
 #[derive(Debug)]
@@ -37,8 +37,8 @@ pub(crate) enum Crossing {
     Restore(Arc<Catalogue>, Box<ShardRemains>),
     /// All shards have what the last run left: what is due may be done.
     Go,
-    /// Who may log in from now on, and do what.
-    Users(Arc<Users>),
+    /// What the control thread wants to know or to have done here.
+    Question(Question),
     /// Stop: close everything.
     Stop,
 }
@@ -52,6 +52,11 @@ pub(crate) struct Arrival {
     pub(crate) listener: ListenerId,
     /// When it was accepted, monotonic milliseconds.
     pub(crate) accepted_ms: u64,
+    /// What a proxy has said of it.
+    pub(crate) introduced: Option<Box<Introduced>>,
+    /// Octets that came behind what the proxy has said: to be read before those of the socket, by
+    /// whatever comes first in the connection.
+    pub(crate) early: Vec<u8>,
     /// What its first shard has read and written already, if it lived on one before.
     pub(crate) moved: Option<Luggage>,
 }
@@ -94,6 +99,10 @@ pub(crate) struct Hub {
     /// Scratch, reused.
     ready: RefCell<Vec<ConnectionId>>,
     finished: RefCell<Vec<Done>>,
+    /// For the control thread, at the end of this turn.
+    answers: RefCell<Vec<Answer>>,
+    /// The same for those that wait for the end of something.
+    asked: RefCell<Vec<(Outside, Answer)>>,
     /// Wakes the task that reads the lanes, the one that watches the clock, those that wait for the
     /// stop.
     lanes_waker: Cell<Option<Waker>>,
@@ -158,6 +167,8 @@ impl Hub {
             driver,
             ready: RefCell::new(Vec::new()),
             finished: RefCell::new(Vec::new()),
+            answers: RefCell::new(Vec::new()),
+            asked: RefCell::new(Vec::new()),
             lanes_waker: Cell::new(None),
             clock_waker: Cell::new(None),
             look_waker: Cell::new(None),
@@ -193,6 +204,14 @@ impl Hub {
         broker.flush_storage(now);
         broker.collect_jobs(|job| self.driver.begin(job));
         broker.collect(|to, envelope| mesh.send(to, Crossing::Broker(envelope)));
+        for end in broker.take_outside() {
+            let mut asked = self.asked.borrow_mut();
+            if let Some(place) = asked.iter().position(|(waits, _)| *waits == end) {
+                self.answers.borrow_mut().push(asked.swap_remove(place).1);
+            }
+        }
+        // Behind what the questions made this shard say to the others.
+        self.answers.borrow_mut().drain(..).for_each(Answer::send);
         let deadline = broker.next_deadline().filter(|_| self.going.get());
         let mut ready = self.ready.borrow_mut();
         broker.take_ready(&mut ready);
@@ -245,9 +264,12 @@ impl Hub {
                 self.going.set(true);
                 self.watch_until(now.mono_ms);
             }
-            Crossing::Users(users) => {
-                broker.renew_users(&users);
-                self.logins.borrow_mut().users = users;
+            Crossing::Question(question) => {
+                let mut asked = Asked { broker, hub: self, now };
+                match question.put(&mut asked) {
+                    (answer, None) => self.answers.borrow_mut().push(answer),
+                    (answer, Some(end)) => self.asked.borrow_mut().push((end, answer)),
+                }
             }
             Crossing::Stop => {
                 self.stopping.set(true);

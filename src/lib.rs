@@ -87,6 +87,7 @@
 //!                                       \           \------> command, message, value, ids
 //!                                        \------> transport -> protocol (the trait)
 //! main -> check -> broker (what it stores)
+//! main -> passwd -> auth
 //! ```
 //!
 //! - `ringmq_shards` knows no protocol, exchange or queue. All `unsafe` and all of glommio are there.
@@ -111,6 +112,8 @@ pub mod check;
 pub mod command;
 pub mod config;
 mod connection;
+pub mod control;
+mod doorstep;
 pub mod durability;
 mod hub;
 pub mod ids;
@@ -120,8 +123,12 @@ mod loads;
 pub mod logging;
 pub mod message;
 pub mod node;
+pub mod passwd;
 pub mod properties;
 pub mod protocol;
 pub mod subscriber;
 mod transport;
 pub mod value;
+
+#[doc(hidden)]
+pub use transport::proxy_protocol::fuzz as fuzz_proxy_header;

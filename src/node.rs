@@ -3,9 +3,10 @@
 //!
 //! May import everything but the insides of `broker` and of the protocols.
 
+mod directory;
 mod doors;
+mod reload;
 mod restart;
-mod users;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -20,13 +21,17 @@ use ringmq_shards::{
 };
 
 use self::doors::Door;
-use crate::auth::{self, Directory, LoginLimiter, Users};
+use self::reload::Reload;
+use crate::auth::slow::Hashing;
+use crate::auth::{self, Users};
 use crate::broker::placement::Placement;
 use crate::broker::{Broker, NodeLimits, Setup, StorageSetup};
 use crate::config::{self, Config, SharedPolicy};
+use crate::control::{self, LookNow};
 use crate::hub::{Crossing, Hub, Settings};
 use crate::limits;
 use crate::listener;
+use crate::logging::Switch;
 use crate::protocol::{ListenAt, ListenerSettings, Logins, PROTOCOLS};
 
 /// Why the node did not start. Each text is one line with the remedy.
@@ -34,13 +39,16 @@ use crate::protocol::{ListenAt, ListenerSettings, Logins, PROTOCOLS};
 pub enum NodeError {
     /// Users or definitions.
     #[error("{0}")]
-    Definitions(#[from] auth::DefinitionsError),
+    Definitions(#[from] control::DefinitionsError),
     /// A password or ACL file.
     #[error("{0}")]
     UserFile(#[from] auth::FileError),
     /// No io_uring.
     #[error("{0}")]
     Ring(#[from] ringmq_shards::ProbeError),
+    /// Sockets that somebody else has opened.
+    #[error("{0}")]
+    Inherit(#[from] ringmq_shards::InheritError),
     /// The shards.
     #[error("{0}")]
     Start(#[from] StartError),
@@ -98,6 +106,7 @@ struct Plan {
     placement: Placement,
     memory_bytes_max: u64,
     secret: [u8; 32],
+    hasher: control::Hasher,
     storage: StorageSetup,
     root: PathBuf,
     /// Told by each shard that has what the last run left.
@@ -110,21 +119,21 @@ struct Plan {
 ///
 /// # Errors
 /// What keeps it from starting, in one line.
-pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
+pub fn run(mut config: Config, notes: &[String], levels: Switch) -> Result<(), NodeError> {
+    // Before anything else opens a descriptor.
+    let inherited = ringmq_shards::inherited()?;
+    doors::adopt(&mut config, &inherited);
     let signals = Signals::block()
         .map_err(|cause| NodeError::System { what: "cannot block signals", cause })?;
     set_slice(config.main.scheduler_slice_us);
+    let reload = Reload::new(config.clone(), levels);
     check_io_uring()?;
     check_congestion(&config.main.tcp_congestion)?;
     let mut data_dir = open_data_dir(&config)?;
-    let Directory { users, vhosts, not_loaded } = auth::load(&config)?;
+    let mut directory = directory::open(&config, &data_dir.root)?;
     for note in notes {
         tracing::info!("{note}");
     }
-    for (kind, count) in &not_loaded {
-        tracing::warn!(count, "definitions file: {kind} are not loaded");
-    }
-    let user_files = auth::Files::load(&config.mqtt, users)?;
     let nofile = raise_nofile();
     let defaults = Options::default();
     let shards =
@@ -139,13 +148,15 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
         cause: std::io::Error::other(error.to_string()),
     })?;
     let mut listeners = doors::listeners(&config);
-    let doors = doors::open(&mut listeners, &config, placement.shards())?;
+    let doors = doors::open(&mut listeners, &config, placement.shards(), inherited)?;
+    warn_of_trust(&listeners, &config);
     let memory_bytes_max = config.main.max_memory.bytes(memory_bytes());
     let recovered = restart::recover(&data_dir, placement)?;
     let (restored, shards_restored) = mpsc::channel();
+    let (hasher, jobs) = control::hasher();
     let plan = Arc::new(Plan {
-        users: user_files.users(),
-        vhosts: recovered.with_vhosts(vhosts.iter().map(|name| Box::from(&**name)).collect()),
+        users: directory.files.users(),
+        vhosts: directory.vhosts(recovered.vhosts()),
         storage: restart::storage_setup(&config, &data_dir),
         root: data_dir.root.clone(),
         config,
@@ -153,14 +164,18 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
         placement,
         memory_bytes_max,
         secret,
+        hasher,
         restored,
         closed: AtomicUsize::new(0),
     });
     let shared = plan.clone();
     let running = ringmq_shards::start(&options, move |shard| run_shard(shard, shared.clone()))?;
-    stop_on_signals(signals, &running)?;
+    let look_now = LookNow::default();
+    heed_signals(signals, &running, reload, look_now.clone())?;
     recovered.hand_out(&running, &shards_restored);
-    users::watch(user_files, running.remote())?;
+    let store = directory.store(look_now);
+    control::run(store, running.remote(), jobs, |_control| std::future::ready(()))
+        .map_err(|cause| NodeError::System { what: "no control thread", cause })?;
     let mut files = Vec::new();
     for Door { listener, sockets, file } in doors {
         let remote = running.remote();
@@ -176,6 +191,16 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
         data_dir.mark_clean(placement.shards())?;
     }
     Ok(())
+}
+
+/// Whoever may say where a client is may pretend to be anywhere (S13).
+fn warn_of_trust(listeners: &[ListenerSettings], config: &Config) {
+    let reads = |l: &ListenerSettings| l.reads_proxy_header && matches!(l.at, ListenAt::Tcp(_));
+    if config.amqp.proxy_protocol_trusted_sources.is_empty() && listeners.iter().any(reads) {
+        tracing::warn!(
+            "PROXY headers are taken from everybody: amqp.proxy_protocol_trusted_sources is empty"
+        );
+    }
 }
 
 /// For all threads that are made afterwards. The broker works without it, only later on busy cores.
@@ -243,13 +268,22 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
             retained_max: bound(config.mqtt.retained_messages_max, limits::RETAINED_MAX),
             retained_bytes_max: bound(config.mqtt.retained_bytes_max, limits::RETAINED_BYTES_MAX),
             near_members_first: config.mqtt.shared_subscription_policy == SharedPolicy::PreferShard,
+            members_in_turn: config.mqtt.shared_subscription_policy != SharedPolicy::Random,
         },
         boot: plan.storage.boot,
         storage: Some(plan.storage.clone()),
         durabilities: main.durability_vhosts.clone(),
     });
-    broker.set_dots(config.mqtt.topic_translation.dots());
-    let logins = Logins { users: plan.users.clone(), limiter: LoginLimiter::new() };
+    broker.set_crossing(config.mqtt.crossing());
+    let dead_letter = (&*config.mqtt.dead_letter_exchange, &*config.mqtt.dead_letter_routing_key);
+    if !dead_letter.0.is_empty() {
+        broker
+            .set_session_dead_letter(dead_letter.0, Some(dead_letter.1).filter(|k| !k.is_empty()));
+    }
+    let elsewhere: Rc<dyn Hashing> = Rc::new(plan.hasher.clone());
+    let logins =
+        Logins { users: plan.users.clone(), elsewhere: Some(elsewhere), ..Logins::default() };
+    shard.buffers().set_read_block(usize::try_from(main.socket_buffer_bytes).unwrap_or(0));
     let driver = match Driver::start(&shard, u32::from(shard.id().0), &plan.root) {
         Ok(driver) => driver,
         Err(error) => {
@@ -312,12 +346,20 @@ fn readers() -> Vec<crate::message::PropertyReader> {
     readers
 }
 
-/// The first signal stops in order, the second at once.
-fn stop_on_signals(signals: Signals, running: &Running<Crossing>) -> Result<(), NodeError> {
+/// SIGHUP reads the settings again, and the files of users and rules. The first of the others stops in order, the second at once.
+fn heed_signals(
+    signals: Signals,
+    running: &Running<Crossing>,
+    mut reload: Reload,
+    look_now: LookNow,
+) -> Result<(), NodeError> {
     let remote = running.remote();
     let asked = AtomicBool::new(false);
     let act = move |signal| match signal {
-        Signal::HangUp => tracing::info!("settings are read at the start only; nothing changed"),
+        Signal::HangUp => {
+            reload.read_again();
+            look_now.ask();
+        }
         Signal::Terminate | Signal::Interrupt => {
             if asked.swap(true, Ordering::Relaxed) {
                 leave_at_once();

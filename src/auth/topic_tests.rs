@@ -137,8 +137,9 @@ fn permission_topic_permission_and_acl_must_all_allow() {
 /// The users of a password file have topics and nothing else.
 #[test]
 fn a_user_of_the_password_file_has_the_topics_of_every_vhost() {
-    let file = [("joe".into(), PasswordHash::parse_crypt(FILE).unwrap())].into();
-    let (users, hidden) = users("", "").with_password_file(file);
+    let file: std::collections::BTreeMap<_, _> =
+        [("joe".into(), PasswordHash::parse_crypt(FILE).unwrap())].into();
+    let (users, hidden) = users("", "").with_password_file(&file);
     assert!(hidden.is_empty());
     let joe = users.login("joe", b"secret", LOCAL).unwrap();
     assert!(enter(&joe, "/").is_ok() && enter(&joe, "plant").is_ok());
@@ -173,6 +174,41 @@ fn a_client_without_a_name_is_let_in_only_when_it_is_said_so() {
     assert!(!rights.allows_subscribe("anonymous"), "the name that is shown is no login name");
     assert!(users.login("anonymous", b"x", LOCAL).is_err());
     assert!(users.renew(&nobody).is_some() && self::users("", "").renew(&nobody).is_none());
+}
+
+/// mqtt.md V-020, V-224: nobody has proved anything, so the name is worth what the ACL file gives it.
+#[test]
+fn the_acl_file_knows_a_client_without_a_login_by_the_name_that_it_gives() {
+    let acl = "user dev\ntopic dev/x\nuser u.1\ntopic mine\npattern %u/own\n";
+    let users = users("", "").with_topic_rules(rules(Some(acl)), true);
+    let dev = users.nameless_as("dev").unwrap();
+    assert_eq!((dev.name(), dev.login_name()), ("anonymous", None));
+    let rights = TopicRights::of(&dev, "/", "c");
+    assert!(rights.allows_publish("dev/x") && rights.allows_subscribe("dev/own"));
+    assert!(!rights.allows_publish("mine") && !rights.allows_publish("anonymous/own"));
+    let renewed = TopicRights::of(&users.renew(&dev).unwrap(), "/", "c");
+    assert!(renewed.allows_publish("dev/x"));
+    // The name of a user has to be earned.
+    let liar = TopicRights::of(&users.nameless_as("u.1").unwrap(), "/", "c");
+    assert!(!liar.allows_publish("mine") && !liar.allows_publish("u.1/own"));
+}
+
+#[test]
+fn what_is_not_allowed_may_be_kept_back_message_by_message() {
+    let acl = "topic read a/#\ntopic write b\ntopic deny a/secret\n";
+    let rules = |acl_drops| TopicRules { acl_drops, ..rules(Some(acl)) };
+    let refusing = rights(&users(".*", ".*").with_topic_rules(rules(false), false));
+    assert!(!refusing.allows_subscribe("#") && refusing.refuses("a/secret"));
+    let dropping = rights(&users(".*", ".*").with_topic_rules(rules(true), false));
+    for filter in ["#", "b", "a/secret"] {
+        assert!(dropping.allows_subscribe(filter) && !dropping.refuses(filter), "{filter}");
+        assert!(!dropping.allows_member(filter), "{filter}");
+    }
+    for (topic, is_kept_back) in [("a/b", false), ("a/secret", true), ("b", true), ("c", true)] {
+        assert_eq!(dropping.keeps_back(topic), is_kept_back, "{topic}");
+    }
+    assert!(dropping.allows_publish("b") && !dropping.allows_publish("a/b"));
+    assert!(dropping.allows_member("a/b"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Users: an immutable snapshot that every shard holds, and the login against it.
 //!
-//! A change (later, from the control plane) makes a new snapshot with a higher revision; shards
+//! A change makes a new snapshot with a higher revision; shards
 //! replace theirs and sessions renew their identity from it. May import `password`, `permission`,
 //! `scram` and `topic`.
 
@@ -59,11 +59,13 @@ struct Member {
     user: User,
     origin: Origin,
     topic_permissions: Vec<TopicPermission>,
+    /// The name that a client without a login has given itself.
+    claimed: Option<Box<str>>,
 }
 
 impl Member {
     const fn new(user: User, origin: Origin) -> Self {
-        Self { user, origin, topic_permissions: Vec::new() }
+        Self { user, origin, topic_permissions: Vec::new(), claimed: None }
     }
 }
 
@@ -81,8 +83,14 @@ impl Identity {
     }
 
     /// The login name, if there was one.
-    pub(super) fn login_name(&self) -> Option<&str> {
+    pub(crate) fn login_name(&self) -> Option<&str> {
         (self.member.origin != Origin::Nameless).then(|| self.name())
+    }
+
+    /// The name by which the ACL file knows the client: where nobody is asked for a password, the one
+    /// that it gives itself, as with Mosquitto and VerneMQ.
+    pub(super) fn acl_name(&self) -> Option<&str> {
+        self.member.claimed.as_deref().or_else(|| self.login_name())
     }
 
     /// The tags.
@@ -132,6 +140,8 @@ pub enum LoginReason {
     BadExchange,
     /// The address has failed too often.
     TooManyFailures,
+    /// Too many passwords wait to be checked.
+    Busy,
 }
 
 impl LoginReason {
@@ -145,6 +155,7 @@ impl LoginReason {
             Self::NotFromLoopback => "the default user may log in from this machine only",
             Self::NoVerifier => "the password hash of the user does not allow this method",
             Self::BadExchange => "a message that the method does not have",
+            Self::Busy => "too many logins at once",
             Self::TooManyFailures => "too many failed logins from this address",
         }
     }
@@ -174,6 +185,8 @@ pub struct Users {
     rules: Arc<TopicRules>,
     /// What the costliest password hash costs.
     iterations_max: u32,
+    /// Some password takes too long for a shard.
+    is_costly: bool,
     /// Grows with every change, so that caches of decisions know when they are old.
     revision: u64,
     /// What verifiers of users that do not exist are made from.
@@ -191,6 +204,7 @@ impl Users {
 
     fn with_costs(mut self) -> Self {
         let hashes = self.by_name.values().filter_map(|member| member.user.password.as_ref());
+        self.is_costly = hashes.clone().any(PasswordHash::is_costly);
         self.iterations_max = hashes.map(PasswordHash::iterations).max().unwrap_or(0);
         self
     }
@@ -229,35 +243,53 @@ impl Users {
     #[must_use]
     pub fn with_password_file(
         &self,
-        file: BTreeMap<Box<str>, PasswordHash>,
+        file: &BTreeMap<Box<str>, PasswordHash>,
     ) -> (Self, Vec<Box<str>>) {
         let mut next = self.clone();
         next.revision += 1;
         next.by_name.retain(|_, member| member.origin == Origin::Directory);
         let mut hidden = Vec::new();
         for (name, hash) in file {
-            if next.by_name.contains_key(&name) {
-                hidden.push(name);
+            if next.by_name.contains_key(name) {
+                hidden.push(name.clone());
                 continue;
             }
             let (tags, permissions) = (Vec::new(), Vec::new());
-            let user = User { name: name.clone(), password: Some(hash), tags, permissions };
-            next.by_name.insert(name, Arc::new(Member::new(user, Origin::PasswordFile)));
+            let password = Some(hash.clone());
+            let user = User { name: name.clone(), password, tags, permissions };
+            next.by_name.insert(name.clone(), Arc::new(Member::new(user, Origin::PasswordFile)));
         }
         (next.with_costs(), hidden)
+    }
+
+    /// The same as what comes after `before`, whose ACL it keeps.
+    #[must_use]
+    pub fn succeeding(mut self, before: &Self) -> Self {
+        let TopicRules { check_permissions, translation, acl: _, acl_drops } = *self.rules;
+        let acl = before.rules.acl.clone();
+        self.rules = Arc::new(TopicRules { check_permissions, translation, acl, acl_drops });
+        self.revision = before.revision + 1;
+        self
     }
 
     /// The next snapshot, with this ACL in place of the one it had.
     #[must_use]
     pub fn with_acl(&self, acl: Arc<super::Acl>) -> Self {
-        let TopicRules { check_permissions, translation, acl: _ } = *self.rules;
-        let rules = Arc::new(TopicRules { check_permissions, translation, acl: Some(acl) });
+        let TopicRules { check_permissions, translation, acl: _, acl_drops } = *self.rules;
+        let acl = Some(acl);
+        let rules = Arc::new(TopicRules { check_permissions, translation, acl, acl_drops });
         Self { rules, revision: self.revision + 1, ..self.clone() }
     }
 
     /// Grows with every change.
     pub const fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// Whether [`Self::login`] takes too long for a shard, whoever it is: otherwise the time taken
+    /// would tell whose password is kept how.
+    pub const fn is_costly(&self) -> bool {
+        self.is_costly
     }
 
     /// How many users there are.
@@ -274,7 +306,10 @@ impl Users {
     /// `None` when the user is gone.
     pub fn renew(&self, identity: &Identity) -> Option<Identity> {
         match identity.login_name() {
-            None => self.nameless(),
+            None => match &identity.member.claimed {
+                Some(name) => self.nameless_as(name),
+                None => self.nameless(),
+            },
             Some(name) => self.by_name.get(name).map(|member| self.identity(member)),
         }
     }
@@ -282,6 +317,13 @@ impl Users {
     /// Who a client without a user name is; `None`: such clients are refused.
     pub fn nameless(&self) -> Option<Identity> {
         self.nameless.as_ref().map(|member| self.identity(member))
+    }
+
+    /// The same for one that gives a name which no user has: the ACL file may have lines for it.
+    pub fn nameless_as(&self, name: &str) -> Option<Identity> {
+        let member = self.nameless.as_ref()?;
+        let claimed = (!self.by_name.contains_key(name)).then(|| name.into());
+        Some(self.identity(&Arc::new(Member { claimed, ..Member::clone(member) })))
     }
 
     fn identity(&self, member: &Arc<Member>) -> Identity {
@@ -305,6 +347,9 @@ impl Users {
         let member = self.by_name.get(name);
         let hash = member.and_then(|m| m.user.password.as_ref());
         let is_right = hash.unwrap_or(&PasswordHash::NOBODY).verify(password);
+        if self.is_costly && !hash.is_some_and(PasswordHash::is_costly) {
+            PasswordHash::burn_costly(password);
+        }
         let own = hash.map_or(0, PasswordHash::iterations);
         PasswordHash::burn(self.iterations_max.saturating_sub(own), password);
         let refused = |reason| Err(LoginRefused { reason });

@@ -32,6 +32,7 @@ pub mod placement;
 mod post;
 mod publish;
 pub(crate) mod queue;
+mod quotas;
 mod receive;
 mod record;
 mod reply;
@@ -48,14 +49,17 @@ mod tests;
 pub(crate) mod topic_tree;
 mod topology;
 mod vhost;
+mod vhosts;
 
 pub use definitions::catalogue::Catalogue;
 pub use mail::Envelope;
+pub use quotas::Most;
 pub use storage::StorageSetup;
 pub(crate) use storage::entry;
 pub use storage::queues::ShardRemains;
 pub use storage::recovery::{Recovery, RecoveryReport};
 pub use storage::shelf::Sizes;
+pub use vhosts::Outside;
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -70,6 +74,7 @@ use self::pending::Pending;
 use self::placement::Placement;
 use self::post::Post;
 use self::queue::{Effect, QueueDefaults};
+use self::quotas::Quotas;
 use self::route::{RouteCache, Scratch};
 use self::slots::Slots;
 use self::subscriber::apart::check_groups;
@@ -87,7 +92,7 @@ use crate::ids::{
 };
 use crate::limits;
 use crate::message::PropertyReader;
-use crate::properties::Dots;
+use crate::properties::Crossing;
 use crate::subscriber::FILTERS;
 use crate::value::Value;
 
@@ -137,6 +142,8 @@ pub struct NodeLimits {
     pub retained_bytes_max: u64,
     /// Of a group, members of the publisher's shard come first.
     pub near_members_first: bool,
+    /// Of a group, members have their turns; otherwise they are drawn.
+    pub members_in_turn: bool,
 }
 
 /// The broker core of one shard.
@@ -167,7 +174,11 @@ pub struct Broker {
     connections: Slots<ConnectionId, Connection>,
     replies: HashMap<Box<str>, (ChannelRef, ConsumerKey), ahash::RandomState>,
 
+    quotas: Quotas,
     calls: Slots<CallId, Call>,
+    /// What was asked for from outside the shards: how often, and what has come to its end.
+    outside_seen: u64,
+    outside_done: Vec<Outside>,
     /// Open calls that told other shards something.
     telling: u32,
     pending: Slots<PendingId, Pending>,
@@ -206,9 +217,11 @@ pub struct Broker {
     spare_events: Vec<Vec<Event>>,
     expired: Vec<clockwork::Alarm>,
     scratch: Scratch,
+    /// The walk under way is a question: nobody's turn passes.
+    asks_only: bool,
     /// Walks over exchanges so far.
     walks: u64,
-    dots: Dots,
+    crossing: Crossing,
     no_name: Rc<str>,
     last_name: Rc<str>,
     seed: u64,
@@ -265,7 +278,10 @@ impl Broker {
             footprints: HashMap::default(),
             connections: Slots::default(),
             replies: HashMap::default(),
+            quotas: Quotas::default(),
             calls: Slots::default(),
+            outside_seen: 0,
+            outside_done: Vec::new(),
             telling: 0,
             pending: Slots::default(),
             post: Post::new(setup.shard, shards),
@@ -285,8 +301,9 @@ impl Broker {
             spare_events: Vec::new(),
             expired: Vec::new(),
             scratch: Scratch::default(),
+            asks_only: false,
             walks: 0,
-            dots: Dots::default(),
+            crossing: Crossing::default(),
             last_name: no_name.clone(),
             no_name,
             seed: u64::from_le_bytes(seed) | 1,
@@ -321,11 +338,16 @@ impl Broker {
         if let Command::OpenSession(open) = &command {
             self.know_client(connection, &open.client);
         }
+        let ends = matches!(command, Command::CloseChannel | Command::CloseConnection);
+        if !ends && self.is_leaving(entered.vhost) {
+            let refusal = Refusal::NotFound(Entity::Vhost, (&*entered.vhost_name).into());
+            return Some(Answer::Refused(refusal));
+        }
         let permitted = self.permit_command(&entered, &command);
         if let Err(refusal) = permitted.and_then(|()| check_groups(&command)) {
             return Some(Answer::Refused(refusal));
         }
-        if let Command::ReadRetained { filter, .. } = &command
+        if let Command::ReadRetained { filter, pattern: None, .. } = &command
             && let Err(refusal) = self.permit_filter(connection, filter)
         {
             return Some(Answer::Refused(refusal));
@@ -333,6 +355,7 @@ impl Broker {
         let owner = match &command {
             Command::CloseChannel => {
                 self.channel_closed(connection, channel);
+                self.count_closed_channel(connection);
                 return self.close(at, Some(channel), now);
             }
             Command::CloseConnection => return self.close(at, None, now),
@@ -373,7 +396,7 @@ impl Broker {
             | Command::UnbindQueue { queue, .. }
             | Command::Get { queue, .. } => self.placement.owner(&entered.vhost_name, queue),
             Command::Consume(consume) => {
-                self.consumer_starts(connection, channel, consume.key);
+                self.consumer_starts(connection, channel, consume.key, &consume.queue);
                 self.placement.owner(&entered.vhost_name, &consume.queue)
             }
         };

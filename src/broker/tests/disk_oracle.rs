@@ -74,6 +74,8 @@ struct Copy {
     /// Nothing takes it away any more.
     is_synced: bool,
     out: bool,
+    /// It was out when the queue was last purged, which is answered later.
+    out_at_purge: bool,
     /// Delivered since the start.
     delivered_now: bool,
     /// Done with since the start.
@@ -292,11 +294,11 @@ impl Oracle {
         for (id, sent) in self.sent.iter_mut().enumerate() {
             let copy = &mut sent.copies[queue];
             if !copy.out && matches!(copy.state, State::Perhaps | State::Owed) {
-                if id < before {
+                if id < before && !copy.out_at_purge {
                     copy.state = State::Ended;
                     copy.gone_now = true;
                 } else {
-                    // It may have come before the purge or after it.
+                    // It may have come, or come back, before the purge or after it.
                     copy.state = State::Perhaps;
                 }
             }
@@ -311,6 +313,7 @@ impl Oracle {
         }
         for sent in &mut self.sent {
             let copy = &mut sent.copies[queue];
+            copy.out_at_purge = copy.out;
             if copy.state == State::Owed {
                 copy.state = State::Perhaps;
             }
@@ -410,6 +413,27 @@ impl Oracle {
             self.either.clear();
         }
         self.hasty = [false; QUEUES];
+    }
+
+    /// Nothing is on its way to a client: has any message that went out passed by one of the same
+    /// publisher that has to come and never did?
+    pub(super) fn check_none_passed(&self) {
+        // The last that went out, from the back: by queue, publisher, priority.
+        let mut later: HashMap<(usize, usize, Option<u8>), usize> = HashMap::new();
+        for (id, sent) in self.sent.iter().enumerate().rev() {
+            for (queue, copy) in sent.copies.iter().enumerate().filter(|(queue, _)| *queue != DEAD)
+            {
+                let place = (queue, sent.publisher, sent.priority);
+                if copy.delivered_now {
+                    later.insert(place, id);
+                } else if copy.state == State::Owed
+                    && let Some(passed) = later.get(&place)
+                {
+                    let (name, boot) = (KINDS[queue].name, self.boot);
+                    panic!("{passed} went by {id} of {name} in boot {boot}: {copy:?}");
+                }
+            }
+        }
     }
 
     /// Everything was delivered and settled: what is missing?

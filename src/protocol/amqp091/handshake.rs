@@ -4,12 +4,12 @@
 use crate::auth::LoginRefused;
 use crate::limits::{FRAME_BYTES_BEFORE_TUNE, FRAME_BYTES_MIN, LOGIN_REFUSAL_DELAY_MS};
 use crate::protocol::octets::Decoded;
-use crate::protocol::{Context, looks_like};
+use crate::protocol::{Checking, Context, Login, looks_like};
 use crate::value::{Table, Value};
 
 use super::closing::put_on_connection;
-use super::link::Capabilities;
-use super::reply_code::{Fault, Place, ReplyCode, opening_fault};
+use super::link::{Capabilities, tell};
+use super::reply_code::{Fault, ReplyCode, opening_fault};
 use super::sasl::{self, MECHANISMS};
 use super::session::{Amqp, Phase, Step};
 use super::wire::method::{Connection, Method, connection};
@@ -32,12 +32,19 @@ const CAPABILITIES: [&str; 9] = [
 /// A client's name for itself in the log is cut at so many octets.
 const NAME_BYTES_SHOWN: usize = 255;
 
+/// As much of a name as is shown.
+fn shown(name: &str) -> &str {
+    let end = (0..=name.len().min(NAME_BYTES_SHOWN)).rev().find(|end| name.is_char_boundary(*end));
+    end.and_then(|end| name.get(..end)).unwrap_or_default()
+}
+
 impl Amqp {
     /// The largest frame the peer may send in this phase.
     pub(super) const fn incoming_bytes_max(&self) -> u32 {
         match self.phase {
             Phase::AwaitingHeader
             | Phase::AwaitingStartOk
+            | Phase::CheckingLogin(_)
             | Phase::Refusing { .. }
             | Phase::AwaitingTuneOk => FRAME_BYTES_BEFORE_TUNE,
             Phase::AwaitingOpen
@@ -85,7 +92,7 @@ impl Amqp {
         cx: &mut Context<'_>,
     ) -> Result<(), Fault> {
         match (&self.phase, method) {
-            (Phase::AwaitingStartOk, Connection::StartOk(ok)) => {
+            (Phase::AwaitingStartOk | Phase::CheckingLogin(_), Connection::StartOk(ok)) => {
                 self.on_start_ok(ok, cx);
                 Ok(())
             }
@@ -102,10 +109,11 @@ impl Amqp {
     fn on_start_ok(&mut self, ok: &connection::StartOk<'_>, cx: &mut Context<'_>) {
         self.link.capabilities = Capabilities::of(ok.client_properties);
         let name = ok.client_properties.get("connection_name").and_then(|v| v.as_text());
-        self.link.name =
-            name.and_then(|n| n.get(..n.len().min(NAME_BYTES_SHOWN))).unwrap_or_default().into();
+        self.link.name = name.map(|name| shown(name).into()).unwrap_or_default();
         match self.login(ok, cx.now.mono_ms) {
-            Ok(identity) => {
+            // The same method comes again.
+            None => {}
+            Some(Ok(identity)) => {
                 self.link.identity = Some(identity);
                 self.phase = Phase::AwaitingTuneOk;
                 let amqp = &self.link.peer.config.amqp;
@@ -116,7 +124,7 @@ impl Amqp {
                 };
                 put_on_connection(&Method::Connection(Connection::Tune(tune)), cx);
             }
-            Err(()) => {
+            Some(Err(())) => {
                 let detail = format!(
                     "Login was refused using authentication mechanism {}. For details see the \
                      broker logfile.",
@@ -136,28 +144,37 @@ impl Amqp {
         LOGIN_REFUSAL_DELAY_MS.saturating_add(port.wrapping_mul(31).wrapping_add(now_ms) % 256)
     }
 
-    /// Who this is. The reason of a refusal goes to the log only.
+    /// Who this is; `None`: that is checked elsewhere. The reason of a refusal goes to the log only.
     fn login(
-        &self,
+        &mut self,
         ok: &connection::StartOk<'_>,
         now_ms: u64,
-    ) -> Result<crate::auth::Identity, ()> {
+    ) -> Option<Result<crate::auth::Identity, ()>> {
+        let mut checking = Checking::No;
+        if let Phase::CheckingLogin(known) = &mut self.phase {
+            checking = std::mem::take(known);
+        }
         let peer = &self.link.peer.remote;
         let mut logins = self.link.peer.logins.borrow_mut();
         if let Err(error) = logins.limiter.admit(peer.ip(), now_ms) {
-            tracing::warn!(%peer, %error, "login refused");
-            return Err(());
+            tell!(warn, self.link, %error, "login refused");
+            return Some(Err(()));
         }
         let credentials = sasl::credentials(ok.mechanism, ok.response);
         let user = credentials.as_ref().map_or("", |c| &c.user);
         let password = credentials.as_ref().map_or(&[][..], |c| &c.password);
-        match logins.users.login(user, password, peer.ip()) {
-            Ok(identity) => Ok(identity),
-            Err(LoginRefused { reason }) => {
+        match logins.login(&mut checking, (user, password), &self.link.peer, now_ms) {
+            Login::Later => {
+                self.phase = Phase::CheckingLogin(checking);
+                None
+            }
+            Login::Checked(Ok(identity)) => Some(Ok(identity)),
+            Login::Checked(Err(LoginRefused { reason })) => {
                 logins.limiter.failed(peer.ip(), now_ms);
                 let reason = if credentials.is_none() { "not understood" } else { reason.name() };
-                tracing::warn!(%peer, user, mechanism = ok.mechanism, reason, "login refused");
-                Err(())
+                let name = &*self.link.name;
+                tracing::warn!(%peer, name, user, mechanism = ok.mechanism, reason, "login refused");
+                Some(Err(()))
             }
         }
     }
@@ -170,7 +187,7 @@ impl Amqp {
         };
         if self.link.capabilities.authentication_failure_close {
             self.phase = Phase::AwaitingStartOk;
-            self.close_connection(fault, (10, 11), cx);
+            self.close_told(fault, (10, 11), cx);
         }
     }
 
@@ -220,20 +237,14 @@ impl Amqp {
         let Some(identity) = self.link.identity.clone() else {
             return Err(Fault::new(ReplyCode::InternalError, ""));
         };
-        if let Err(refusal) = cx.broker.enter(self.link.id(), &identity, vhost) {
-            return Err(opening_fault(refusal, Place { vhost, user: self.link.user() }));
-        }
         self.link.vhost = vhost.into();
+        if let Err(refusal) = cx.broker.enter(self.link.id(), &identity, vhost) {
+            return Err(opening_fault(refusal, self.link.place()));
+        }
         self.phase = Phase::Running;
         let ok = connection::OpenOk { known_hosts: "" };
         put_on_connection(&Method::Connection(Connection::OpenOk(ok)), cx);
-        tracing::info!(
-            peer = %self.link.peer.remote,
-            name = &*self.link.name,
-            user = self.link.user(),
-            vhost,
-            "connection opened"
-        );
+        tell!(info, self.link, "connection opened");
         Ok(())
     }
 
@@ -244,7 +255,7 @@ impl Amqp {
         _secret: &connection::UpdateSecret<'_>,
         cx: &mut Context<'_>,
     ) {
-        tracing::debug!(peer = %self.link.peer.remote, "secret updated");
+        tell!(debug, self.link, "secret updated");
         put_on_connection(&Method::Connection(Connection::UpdateSecretOk), cx);
     }
 }
@@ -277,4 +288,17 @@ fn server_properties() -> TableBuffer {
     let buffer = TableBuffer::from_table(&properties);
     debug_assert!(buffer.is_ok(), "names are short and tables shallow");
     buffer.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_is_cut_between_characters() {
+        assert_eq!(shown("orders"), "orders");
+        assert_eq!(shown(""), "");
+        let long = "\u{1F600}".repeat(64);
+        assert_eq!(shown(&long).len(), 252);
+    }
 }

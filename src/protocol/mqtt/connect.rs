@@ -7,12 +7,13 @@ use crate::auth::{Identity, LoginReason, LoginRefused};
 use crate::command::{Answer, Command, Refusal};
 use crate::ids::ShardId;
 use crate::limits::LOGIN_REFUSAL_DELAY_MS;
-use crate::protocol::Context;
+use crate::protocol::{Checking, Context, Login};
 use crate::subscriber::{Lasts, OpenSession, OpenedSession};
 
 use super::alias::Outbound;
 use super::authenticate::Proof;
 use super::block::{assurance_of, publisher};
+use super::link::tell;
 use super::publish::check_topic;
 use super::reason::connect_code_of;
 use super::session::{Flow, Mqtt, Phase, SESSION};
@@ -119,15 +120,17 @@ impl Mqtt {
         // Who proves to be somebody says so there, if not here.
         let proof = connect.properties.auth_method.and(connect.properties.auth_data);
         let proof = proof.and_then(user_in);
-        let user_name = connect.user_name.or(proof.as_deref());
+        let certified = self.link.peer.certified.clone();
+        let user_name = match &certified {
+            // In place of whatever the client says (mqtt.md V-097).
+            Some(certified) => Some(&*certified.name),
+            None => connect.user_name.or(proof.as_deref()),
+        };
         match self.place(&connect, user_name, usual, cx) {
             Ok(place) if place.home != self.link.peer.id.shard && !self.link.peer.moved => {
                 Flow::Move(place.home)
             }
-            Ok(place) => {
-                self.let_in(raw.body, &connect, &place, cx);
-                Flow::Go
-            }
+            Ok(place) => self.let_in(raw.body, &connect, &place, cx),
             Err(code) => {
                 self.refuse(code, cx);
                 Flow::Go
@@ -165,15 +168,33 @@ impl Mqtt {
         if client.is_empty() && !may_be_empty {
             return Err(ReasonCode::ClientIdentifierNotValid);
         }
+        if client.is_empty() && !limits.allow_empty_client_id {
+            // The id is valid, only not welcome: version 5 has no code for that.
+            let is_v5 = version.is_v5();
+            return Err(if is_v5 {
+                ReasonCode::UnspecifiedError
+            } else {
+                ReasonCode::ClientIdentifierNotValid
+            });
+        }
+        let max_s = limits.keep_alive_s_max;
+        if !version.is_v5() && max_s > 0 && connect.keep_alive_s > max_s {
+            // Before version 5 a client cannot be told another one; Mosquitto says this.
+            return Err(ReasonCode::ClientIdentifierNotValid);
+        }
         if connect.properties.auth_method.is_some_and(|name| Mechanism::named(name).is_none()) {
             return Err(ReasonCode::BadAuthenticationMethod);
         }
         let (vhost, user) = match user_name.and_then(|name| name.rsplit_once(':')) {
             //
-            Some((vhost, name)) if limits.vhost_in_username => (vhost, Some(name)),
+            Some((vhost, name))
+                if limits.vhost_in_username && self.link.peer.certified.is_none() =>
+            {
+                (vhost, Some(name))
+            }
             Some(_) | None => (usual_vhost, user_name),
         };
-        let unknown = ReasonCode::BadUserNameOrPassword;
+        let unknown = limits.login_refusal;
         if !client.is_empty() {
             let home = cx.broker.session_home(vhost, &queue_name(client)).ok_or(unknown)?;
             let client = client.into();
@@ -203,17 +224,21 @@ impl Mqtt {
         connect: &Connect<'_>,
         place: &Place<'_>,
         cx: &mut Context<'_>,
-    ) {
+    ) -> Flow {
         self.link.vhost = place.vhost.into();
         self.link.client = place.client.clone();
         self.link.publisher = publisher(place.vhost, &place.client);
         if connect.properties.auth_method.is_some() {
-            return self.begin_proof(body, connect, place, cx);
+            self.begin_proof(body, connect, place, cx);
+            return Flow::Go;
         }
         match self.login(connect, place.user, cx.now.mono_ms) {
-            Ok(identity) => self.welcome(connect, place.is_assigned, &identity, cx),
-            Err(code) => self.put_off_refusal(code, cx.now.mono_ms),
+            // The same packet comes again.
+            None => return Flow::Hold,
+            Some(Ok(identity)) => self.welcome(connect, place.is_assigned, &identity, cx),
+            Some(Err(code)) => self.put_off_refusal(code, cx.now.mono_ms),
         }
+        Flow::Go
     }
 
     /// A client that is known.
@@ -224,24 +249,39 @@ impl Mqtt {
         identity: &Identity,
         cx: &mut Context<'_>,
     ) {
+        self.link.identity = Some(identity.clone());
         if let Err(refusal) = cx.broker.enter(self.link.id(), identity, &self.link.vhost) {
-            tracing::info!(peer = %self.link.peer.remote, user = identity.name(), ?refusal, "refused");
+            tell!(info, self.link, ?refusal, "no access to the virtual host");
             return self.refuse(connect_code_of(&refusal), cx);
         }
-        if let Some(will) = &connect.will {
-            let bytes_max = self.link.limits.message_bytes_max;
-            if bytes_max > 0 && will.payload.len() > bytes_max {
-                // Before version 5 there is no word for it; Mosquitto says this one.
-                let is_v5 = self.link.version.is_v5();
-                let code =
-                    if is_v5 { ReasonCode::PacketTooLarge } else { ReasonCode::NotAuthorized };
-                return self.refuse(code, cx);
-            }
-            if let Err(code) = check_topic(will.topic, &self.link) {
-                return self.refuse(code, cx);
-            }
+        if let Some(code) = connect.will.as_ref().and_then(|will| self.fault_of_will(will)) {
+            return self.refuse(code, cx);
         }
         self.open(connect, id_is_assigned, cx);
+    }
+
+    /// Why a will is not taken, if it is not. Before version 5 some reasons have no word; Mosquitto says
+    /// that the client is not authorized.
+    fn fault_of_will(&self, will: &Will<'_>) -> Option<ReasonCode> {
+        let limits = &self.link.limits;
+        let or_forbidden =
+            |code| if self.link.version.is_v5() { code } else { ReasonCode::NotAuthorized };
+        let bytes_max = limits.will_bytes_max();
+        if bytes_max > 0 && will.payload.len() > bytes_max {
+            return Some(or_forbidden(ReasonCode::PacketTooLarge));
+        }
+        if will.retain && !limits.retain_available {
+            // 3.2.2-13 of 5.0.
+            return Some(or_forbidden(ReasonCode::RetainNotSupported));
+        }
+        if will.qos > limits.qos_max {
+            // 3.2.2-12 of 5.0.
+            return Some(or_forbidden(ReasonCode::QosNotSupported));
+        }
+        if !limits.allows_levels(will.topic) {
+            return Some(ReasonCode::TopicNameInvalid);
+        }
+        check_topic(will.topic).err()
     }
 
     /// The refusal of a login, told after a while.
@@ -257,49 +297,74 @@ impl Mqtt {
         LOGIN_REFUSAL_DELAY_MS.saturating_add(port.wrapping_mul(31).wrapping_add(now_ms) % 256)
     }
 
-    /// Who this is. The reason of a refusal goes to the log only.
+    /// Who this is; `None`: that is checked elsewhere. The reason of a refusal goes to the log only.
     fn login(
-        &self,
+        &mut self,
         connect: &Connect<'_>,
         user: Option<&str>,
         now_ms: u64,
-    ) -> Result<Identity, ReasonCode> {
+    ) -> Option<Result<Identity, ReasonCode>> {
+        let mut checking = Checking::No;
+        if let Phase::Checking(known) = &mut self.phase {
+            checking = std::mem::take(&mut **known);
+        }
         let peer = &self.link.peer.remote;
         let mut logins = self.link.peer.logins.borrow_mut();
         if let Err(error) = logins.limiter.admit(peer.ip(), now_ms) {
-            tracing::warn!(%peer, %error, "login refused");
-            return Err(ReasonCode::BadUserNameOrPassword);
+            tell!(warn, self.link, %error, "login refused");
+            return Some(Err(self.link.limits.login_refusal));
+        }
+        if let Some(certified) = &self.link.peer.certified
+            && certified.is_proof
+            && connect.password.is_none()
+        {
+            // A password that comes all the same has to be right.
+            let proven = logins.users.proven(&certified.name, peer.ip());
+            return Some(proven.map_err(|refused| {
+                logins.limiter.failed(peer.ip(), now_ms);
+                let (user, reason) = (&certified.name, refused.reason.name());
+                tracing::warn!(%peer, %user, reason, "login refused: certificate");
+                self.link.limits.login_refusal
+            }));
         }
         let is_welcome = self.link.peer.listener.takes_nameless;
         // Clients that cannot leave the name out send an empty one (gmqtt).
-        let Some(user) = user.filter(|_| connect.user_name != Some("")) else {
+        let is_nobody = connect.user_name == Some("") && self.link.peer.certified.is_none();
+        let Some(user) = user.filter(|_| !is_nobody) else {
             let nameless = logins.users.nameless().filter(|_| is_welcome);
             if nameless.is_none() {
-                tracing::info!(%peer, "login refused: no user name");
+                tell!(info, self.link, "login refused: no user name");
             }
-            return nameless.ok_or(ReasonCode::NotAuthorized);
+            return Some(nameless.ok_or(ReasonCode::NotAuthorized));
         };
         let password = connect.password.unwrap_or_default();
-        // Where anybody is let in, a name that nobody has is worth no less than none (V-020). A
-        // password file means that names are checked. Not with a virtual host: one that is named
+        // Where anybody is let in, a name that nobody has is worth no less than none (V-020), and the
+        // ACL file may know it. A password file means that names are checked. Not with a virtual host: one that is named
         // has to be earned.
-        let anybody = logins.users.nameless().filter(|_| {
+        let anybody = logins.users.nameless_as(user).filter(|_| {
             is_welcome
                 && connect.user_name == Some(user)
                 && self.link.peer.config.mqtt.password_file.is_none()
         });
-        match (logins.users.login(user, password, peer.ip()), anybody) {
+        let login = logins.login(&mut checking, (user, password), &self.link.peer, now_ms);
+        let Login::Checked(checked) = login else {
+            self.phase = Phase::Checking(Box::new(checking));
+            return None;
+        };
+        Some(match (checked, anybody) {
             (Ok(identity), _) => Ok(identity),
             (Err(LoginRefused { reason: LoginReason::UnknownUser }), Some(nameless)) => {
-                tracing::info!(%peer, user, "no such user: let in as a client without a name");
+                let client = &*self.link.client;
+                tracing::info!(%peer, client, user, "no such user: let in as a client without a name");
                 Ok(nameless)
             }
             (Err(LoginRefused { reason }), _) => {
                 logins.limiter.failed(peer.ip(), now_ms);
-                tracing::warn!(%peer, user, reason = reason.name(), "login refused");
-                Err(ReasonCode::BadUserNameOrPassword)
+                let (client, reason) = (&*self.link.client, reason.name());
+                tracing::warn!(%peer, client, user, reason, "login refused");
+                Err(self.link.limits.login_refusal)
             }
-        }
+        })
     }
 
     /// Asks the broker for the session.
@@ -329,7 +394,7 @@ impl Mqtt {
         self.link.expiry_s = if is_v5 { asked_s } else { 0 };
         if let Some(will) = &connect.will {
             // CONNACK says that it is kept (3.1.2-8; in version 5 3.1.2-7), so it goes before.
-            let will = self.testament(will, expiry_s);
+            let will = self.testament(will, expiry_s, cx);
             cx.broker.set_will(self.link.id(), Some(&will.as_will()), cx.now);
         }
         let greeting = Greeting {
@@ -396,7 +461,7 @@ impl Mqtt {
         is_level.then(|| prefix.replace(CLIENT_ID, &self.link.client).into())
     }
 
-    fn testament(&self, will: &Will<'_>, expiry_s: u32) -> Testament {
+    fn testament(&self, will: &Will<'_>, expiry_s: u32, cx: &Context<'_>) -> Testament {
         let mut scratch = Vec::new();
         let properties = &will.properties.message;
         // The session's end is the latest time for it (3.1.3.2.2 of 5.0, H-13).
@@ -412,6 +477,7 @@ impl Mqtt {
                 .saturating_mul(1000)
                 .min(self.link.limits.will_delay_ms_max),
             publisher: self.link.publisher,
+            user: cx.broker.shown_user(self.link.id()),
         })
     }
 
@@ -423,7 +489,7 @@ impl Mqtt {
                 return self.open_further(cx);
             }
             Answer::Refused(refusal) => {
-                tracing::warn!(peer = %self.link.peer.remote, ?refusal, "no session");
+                tell!(warn, self.link, ?refusal, "no session");
                 let code = connect_code_of(&refusal);
                 if code == ReasonCode::QuotaExceeded {
                     // Whoever is refused comes again: not at once (abuse row 78).
@@ -432,6 +498,7 @@ impl Mqtt {
                 return self.refuse(code, cx);
             }
             Answer::Done
+            | Answer::Bound { .. }
             | Answer::QueueDeclared { .. }
             | Answer::Removed { .. }
             | Answer::Consuming { .. }
@@ -446,6 +513,7 @@ impl Mqtt {
             return;
         };
         let OpenedSession { resumed, subscriptions, receipts } = *opened;
+        self.link.is_resumed = resumed;
         for subscription in subscriptions {
             self.interest.insert(subscription);
         }
@@ -467,6 +535,8 @@ impl Mqtt {
         let properties = ConnackProperties {
             session_expiry_s: greeting.session_expiry_s,
             receive_max: limits.receive_max_in,
+            qos_max: limits.qos_max,
+            retain_available: limits.retain_available,
             packet_bytes_max: is_limited.then_some(limits.packet_bytes_max),
             assigned_client_id: greeting.id_is_assigned.then_some(&*self.link.client),
             topic_alias_max: limits.topic_alias_max_in,
@@ -479,17 +549,10 @@ impl Mqtt {
         let packet = Connack { session_present: resumed, code: ReasonCode::Success, properties };
         if self.link.put(&packet, cx).is_err() {
             // A client that takes not even this cannot be talked to.
-            tracing::info!(peer = %self.link.peer.remote, "the client takes no CONNACK");
+            tell!(info, self.link, "the client takes no CONNACK");
             self.phase = Phase::Closed;
             return;
         }
-        tracing::info!(
-            peer = %self.link.peer.remote,
-            client = &*self.link.client,
-            vhost = &*self.link.vhost,
-            version = self.link.version.level(),
-            resumed,
-            "connection opened"
-        );
+        tell!(info, self.link, version = self.link.version.level(), resumed, "connection opened");
     }
 }

@@ -21,6 +21,8 @@ mod hostile_patience;
 mod hostile_rights;
 mod hostile_topology;
 mod lifecycle;
+mod lines;
+mod logins;
 mod placement;
 mod process;
 mod shards;

@@ -4,6 +4,8 @@ mod bridge;
 mod listeners;
 #[cfg(feature = "mqtt")]
 mod mqtt;
+mod proxy;
+mod sockets;
 mod unix;
 pub(crate) mod web;
 mod websocket;

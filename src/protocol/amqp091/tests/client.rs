@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use ringmq_shards::{Buffers, Output};
 
+use crate::auth::Users;
 use crate::auth::password::PasswordHash;
 use crate::auth::permission::Permission;
 use crate::auth::user::User;
-use crate::auth::{LoginLimiter, Users};
 use crate::broker::placement::Placement;
 use crate::broker::{Broker, NodeLimits, Setup};
 use crate::command::{Event, Now};
@@ -74,6 +74,7 @@ pub(super) fn broker() -> Broker {
             retained_max: crate::limits::RETAINED_MAX,
             retained_bytes_max: crate::limits::RETAINED_BYTES_MAX,
             near_members_first: false,
+            members_in_turn: false,
         },
     })
 }
@@ -87,7 +88,7 @@ fn logins() -> Rc<RefCell<Logins>> {
     };
     guest.permit("/", Permission::all());
     let users = Arc::new(Users::new([guest], None));
-    Rc::new(RefCell::new(Logins { users, limiter: LoginLimiter::new() }))
+    Rc::new(RefCell::new(Logins { users, ..Logins::default() }))
 }
 
 impl Client {
@@ -102,6 +103,7 @@ impl Client {
         let peer = Peer {
             id: broker.attach().unwrap(),
             remote: remote.into(),
+            certified: None,
             listener: Rc::new(ListenerSettings::nowhere(&PROTOCOL)),
             accepted_ms: 0,
             moved: false,

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use ringmq_shards::{Buffers, Output};
 
+use crate::auth::Users;
 use crate::auth::password::PasswordHash;
 use crate::auth::permission::Permission;
 use crate::auth::scram::{Mechanism, client};
 use crate::auth::user::User;
-use crate::auth::{LoginLimiter, Users};
 use crate::broker::placement::Placement;
 use crate::broker::{Broker, Envelope, NodeLimits, Setup};
 use crate::command::Now;
@@ -93,6 +93,7 @@ fn broker(shard: u16, shards: u16) -> Broker {
             retained_max: u64::MAX,
             retained_bytes_max: u64::MAX,
             near_members_first: false,
+            members_in_turn: false,
             prefetch_default: 65_535,
             consumer_timeout_ms: None,
             durability: crate::durability::Durability::Sync,
@@ -116,7 +117,7 @@ fn logins() -> Rc<RefCell<Logins>> {
         ..guest.clone()
     });
     let users = Arc::new(Users::new([guest].into_iter().chain(provers), None));
-    Rc::new(RefCell::new(Logins { users, limiter: LoginLimiter::new() }))
+    Rc::new(RefCell::new(Logins { users, ..Logins::default() }))
 }
 
 /// A CONNECT that is let in.
@@ -194,6 +195,7 @@ impl Rig {
         Peer {
             id,
             remote: remote.into(),
+            certified: None,
             accepted_ms: self.now.mono_ms,
             moved,
             listener: Rc::new(ListenerSettings {

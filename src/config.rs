@@ -18,10 +18,12 @@ mod mqtt;
 mod mqtt_settings;
 mod setting;
 mod settings;
+mod tls;
 mod value;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::durability::Durability;
 
@@ -32,6 +34,7 @@ pub use load::{CheckRequest, ConfigError, Loaded, Start, load};
 pub use mqtt::{DeliverMode, Mqtt, QueueOrder, SharedPolicy, TopicTranslation, Versions};
 pub use setting::{Change, Field, Setting, Unit};
 pub use settings::SETTINGS;
+pub use tls::{CertificateLogin, LoginFrom, Tls, TlsListener};
 pub use value::{KeepAlive, LogFormat, LogLevel, MemoryLimit, Placement};
 
 /// All settings, checked.
@@ -50,6 +53,9 @@ pub struct Config {
 #[expect(missing_docs, reason = "each is described once, by its declaration in SETTINGS")]
 pub struct Main {
     pub data_dir: PathBuf,
+    /// Of all listeners with TLS, unless they or the host that clients ask for say more.
+    pub tls: Tls,
+    pub certificate_login: CertificateLogin,
     pub log_level: LogLevel,
     pub log_format: LogFormat,
     /// 0 = every core.
@@ -103,6 +109,12 @@ pub struct Amqp {
     pub bind: IpAddr,
     /// 0 = a free one.
     pub port: u16,
+    /// `None` = no such listener; 0 = a free one.
+    pub tls_port: Option<u16>,
+    /// `None` = `bind`.
+    pub tls_bind: Option<IpAddr>,
+    /// What the listener of `tls_port` has; `None` = there is no certificate, so there is none.
+    pub tls: Option<Arc<TlsListener>>,
     /// 0 = none.
     pub heartbeat_s: u16,
     pub frame_max_bytes: u32,
@@ -147,6 +159,8 @@ impl Config {
         Self {
             main: Main {
                 data_dir: PathBuf::new(),
+                tls: Tls::default(),
+                certificate_login: CertificateLogin::default(),
                 log_level: LogLevel::Off,
                 log_format: LogFormat::Text,
                 shards: 0,
@@ -185,6 +199,9 @@ impl Config {
             amqp: Amqp {
                 bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
                 port: 0,
+                tls_port: None,
+                tls_bind: None,
+                tls: None,
                 heartbeat_s: 0,
                 frame_max_bytes: 0,
                 channel_max: 0,

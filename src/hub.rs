@@ -11,6 +11,7 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use ringmq_shards::log::{Done, Driver};
+use ringmq_shards::tls::TlsServer;
 use ringmq_shards::{Bound, Origin, Shard, Socket, Timers};
 
 use crate::auth::Users;
@@ -20,7 +21,7 @@ use crate::config::Config;
 use crate::ids::{ConnectionId, ShardId};
 use crate::loads::{ListenerId, Loads};
 use crate::protocol::{ListenerSettings, Logins};
-use crate::transport::Incoming;
+use crate::transport::{Incoming, SecuredParts};
 
 /// What crosses a lane.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub(crate) enum Crossing {
     Go,
     /// Who may log in from now on, and do what.
     Users(Arc<Users>),
+    /// Certificates have changed: what listeners have from now on, by [`ListenerId`].
+    Tls(Vec<Option<TlsServer>>),
     /// Stop: close everything.
     Stop,
 }
@@ -65,6 +68,8 @@ pub(crate) struct Luggage {
     pub(crate) unsent: Vec<u8>,
     /// Of its WebSocket, if it has one.
     pub(crate) web: Option<Incoming>,
+    /// Of its TLS, if it has any.
+    pub(crate) secured: Option<SecuredParts>,
 }
 
 /// One per shard.
@@ -79,6 +84,8 @@ pub(crate) struct Hub {
     pub(crate) logins: Rc<RefCell<Logins>>,
     /// Where connections come from.
     listeners: Vec<Rc<ListenerSettings>>,
+    /// What they are secured with.
+    tls: RefCell<Vec<Option<TlsServer>>>,
     /// How many there are, here and elsewhere.
     loads: RefCell<Loads>,
     /// Connections and listeners sent here that wait to be started.
@@ -113,6 +120,8 @@ pub(crate) struct Settings {
     pub(crate) logins: Logins,
     /// Where connections come from, by [`ListenerId`].
     pub(crate) listeners: Vec<Rc<ListenerSettings>>,
+    /// What they are secured with.
+    pub(crate) tls: Vec<Option<TlsServer>>,
 }
 
 /// How a connection's task is reached.
@@ -140,7 +149,7 @@ impl Hub {
         driver: Driver,
         restored: mpsc::Sender<()>,
     ) -> Rc<Self> {
-        let Settings { config, logins, listeners } = settings;
+        let Settings { config, logins, listeners, tls } = settings;
         let loads = Loads::new(shard.id(), shard.count(), listeners.len());
         Rc::new(Self {
             shard,
@@ -148,6 +157,7 @@ impl Hub {
             config,
             logins: Rc::new(RefCell::new(logins)),
             listeners,
+            tls: RefCell::new(tls),
             loads: RefCell::new(loads),
             arrivals: RefCell::new(Vec::new()),
             stopping: Cell::new(false),
@@ -249,6 +259,7 @@ impl Hub {
                 broker.renew_users(&users);
                 self.logins.borrow_mut().users = users;
             }
+            Crossing::Tls(tls) => *self.tls.borrow_mut() = tls,
             Crossing::Stop => {
                 self.stopping.set(true);
                 self.stop_wakers.take().into_iter().for_each(Waker::wake);
@@ -331,6 +342,11 @@ impl Hub {
     /// A listener of this node.
     pub(crate) fn listener(&self, listener: ListenerId) -> Option<&Rc<ListenerSettings>> {
         self.listeners.get(listener.index())
+    }
+
+    /// What a listener is secured with.
+    pub(crate) fn tls(&self, listener: ListenerId) -> Option<TlsServer> {
+        self.tls.borrow().get(listener.index())?.clone()
     }
 
     /// A connection begins here.

@@ -136,6 +136,7 @@ pub(crate) async fn read_lanes(hub: Rc<Hub>) {
                 | Crossing::Restore(..)
                 | Crossing::Go
                 | Crossing::Users(_)
+                | Crossing::Tls(_)
                 | Crossing::Stop => {}
             }
         }

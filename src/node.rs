@@ -3,6 +3,7 @@
 //!
 //! May import everything but the insides of `broker` and of the protocols.
 
+mod certificates;
 mod doors;
 mod restart;
 mod users;
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
 use ringmq_shards::log::{DataDir, DataDirError, Driver};
+use ringmq_shards::tls::{TlsFileError, TlsServer};
 use ringmq_shards::{
     Options, Running, Shard, ShardId, Signal, Signals, StartError, check_io_uring,
     limits as machine_limits, raise_nofile,
@@ -44,6 +46,14 @@ pub enum NodeError {
     /// The shards.
     #[error("{0}")]
     Start(#[from] StartError),
+    /// A certificate, its key, or what belongs to them.
+    #[error("TLS of {listener}: {cause}")]
+    Tls {
+        /// Which listener.
+        listener: Box<str>,
+        /// Which file, and why.
+        cause: TlsFileError,
+    },
     /// A listener.
     #[error("cannot listen for {protocol} on {at}: {cause}")]
     Listen {
@@ -93,6 +103,8 @@ pub enum NodeError {
 struct Plan {
     config: Config,
     listeners: Vec<ListenerSettings>,
+    /// What they are secured with.
+    tls: Vec<Option<TlsServer>>,
     users: Arc<Users>,
     vhosts: Vec<Box<str>>,
     placement: Placement,
@@ -139,6 +151,7 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
         cause: std::io::Error::other(error.to_string()),
     })?;
     let mut listeners = doors::listeners(&config);
+    let tls = certificates::read(&listeners)?;
     let doors = doors::open(&mut listeners, &config, placement.shards())?;
     let memory_bytes_max = config.main.max_memory.bytes(memory_bytes());
     let recovered = restart::recover(&data_dir, placement)?;
@@ -150,6 +163,7 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
         root: data_dir.root.clone(),
         config,
         listeners,
+        tls,
         placement,
         memory_bytes_max,
         secret,
@@ -158,7 +172,7 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     });
     let shared = plan.clone();
     let running = ringmq_shards::start(&options, move |shard| run_shard(shard, shared.clone()))?;
-    stop_on_signals(signals, &running)?;
+    act_on_signals(signals, &running, plan.clone())?;
     recovered.hand_out(&running, &shards_restored);
     users::watch(user_files, running.remote())?;
     let mut files = Vec::new();
@@ -259,7 +273,7 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
         }
     };
     let listeners = plan.listeners.iter().cloned().map(Rc::new).collect();
-    let settings = Settings { config, logins, listeners };
+    let settings = Settings { config, logins, listeners, tls: plan.tls.clone() };
     let hub = Hub::new(shard.clone(), broker, settings, driver, plan.restored.clone());
     shard.spawn(listener::read_lanes(hub.clone()));
     shard.spawn(hub.clone().watch_clock());
@@ -312,12 +326,16 @@ fn readers() -> Vec<crate::message::PropertyReader> {
     readers
 }
 
-/// The first signal stops in order, the second at once.
-fn stop_on_signals(signals: Signals, running: &Running<Crossing>) -> Result<(), NodeError> {
+/// SIGHUP reads certificates again. The first signal to stop does so in order, the second at once.
+fn act_on_signals(
+    signals: Signals,
+    running: &Running<Crossing>,
+    plan: Arc<Plan>,
+) -> Result<(), NodeError> {
     let remote = running.remote();
     let asked = AtomicBool::new(false);
     let act = move |signal| match signal {
-        Signal::HangUp => tracing::info!("settings are read at the start only; nothing changed"),
+        Signal::HangUp => certificates::renew(&plan.listeners, &remote),
         Signal::Terminate | Signal::Interrupt => {
             if asked.swap(true, Ordering::Relaxed) {
                 leave_at_once();

@@ -7,6 +7,7 @@
 //! broker.
 
 pub mod acl;
+pub mod certificate;
 pub mod definitions;
 pub mod files;
 pub mod limiter;

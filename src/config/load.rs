@@ -2,10 +2,12 @@
 //! not. May import the rest of `config`, clap's help through `command_line`, and reads one file.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::command_line::{self, Asked, CheckArguments, CommandLine};
-use super::listeners::{Drafts, Taken};
+use super::listeners::{Drafts, Listener, ListenerAddress, Taken, Transport};
+use super::tls::{For, Hosts, Tls};
 use super::{Config, SETTINGS, Setting, foreign, ini};
 
 /// Why the start stops: one line each.
@@ -188,6 +190,7 @@ impl Environment {
 struct Loading {
     config: Config,
     listeners: Drafts,
+    hosts: Hosts,
     not_used: Vec<String>,
     notes: Vec<String>,
 }
@@ -227,6 +230,14 @@ impl Loading {
         if self.apply(section, key, entry.value, &place).map_err(|e| format!("{place}: {e}"))? {
             return Ok(());
         }
+        if let Some(host) = section.strip_prefix("sni:") {
+            match self.hosts.take(host, key, entry.value).map_err(|e| format!("{place}: {e}"))? {
+                Some(For::Http) => self.not_used.push(place),
+                Some(For::All | For::Amqp | For::Mqtt) => {}
+                None => return Err(format!("there is no setting '{key}' in [{section}]")),
+            }
+            return Ok(());
+        }
         if section == "mqtt" {
             match self.listeners.take(key, entry.value).map_err(|e| format!("{place}: {e}"))? {
                 Taken::Yes => return Ok(()),
@@ -246,9 +257,33 @@ impl Loading {
 
     /// Puts the named listeners where they belong, once everything that they inherit is known.
     fn listeners(&mut self) -> Result<(), ConfigError> {
-        let named = self.listeners.resolve(&self.config.mqtt);
-        self.config.mqtt.named_listeners =
-            named.map_err(|reason| ConfigError::Relation { reason })?;
+        self.resolve_listeners().map_err(|reason| ConfigError::Relation { reason })
+    }
+
+    fn resolve_listeners(&mut self) -> Result<(), String> {
+        let Self { config, listeners, hosts, .. } = self;
+        let (main, login) = (&config.main.tls, config.main.certificate_login);
+        let tls_of = |own: Tls, whom| hosts.listener(own, main, login, whom);
+        config.amqp.tls = tls_of(Tls::default(), For::Amqp)?;
+        let mqtt = &mut config.mqtt;
+        mqtt.named_listeners = listeners.resolve(mqtt, |own| tls_of(own, For::Mqtt))?;
+        let names_user = Some(mqtt.use_identity_as_username);
+        let tls = tls_of(Tls { names_user, ..Tls::default() }, For::Mqtt)?;
+        if let Some(port) = mqtt.tls_port.filter(|port| tls.is_some() && !mqtt.is_taken(*port)) {
+            let at = SocketAddr::new(mqtt.tls_bind.unwrap_or(mqtt.bind), port);
+            mqtt.named_listeners.push(Listener {
+                name: "mqtts".into(),
+                transport: Transport::Ssl,
+                address: ListenerAddress::Ip(at),
+                max_connections: mqtt.max_connections,
+                max_connection_rate: None,
+                max_connection_lifetime_s: None,
+                allow_anonymous: None,
+                mountpoint: mqtt.mountpoint.clone(),
+                allowed_protocol_versions: mqtt.allowed_protocol_versions,
+                tls,
+            });
+        }
         Ok(())
     }
 

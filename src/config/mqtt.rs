@@ -16,6 +16,13 @@ pub struct Mqtt {
     pub bind: IpAddr,
     /// `None` = no such listener; 0 = a free port.
     pub port: Option<u16>,
+    /// `None` = no such listener; 0 = a free port. Needs a certificate; then it is one of
+    /// `named_listeners`.
+    pub tls_port: Option<u16>,
+    /// `None` = `bind`.
+    pub tls_bind: Option<IpAddr>,
+    /// Of the listener of `tls_port`: who shows a certificate is its user.
+    pub use_identity_as_username: bool,
     /// `None` = no such listener.
     pub unix_path: Option<PathBuf>,
     /// `None` = no such listener; 0 = a free port.
@@ -144,6 +151,7 @@ impl Mqtt {
                 allow_anonymous: None,
                 mountpoint: self.mountpoint.clone(),
                 allowed_protocol_versions: self.allowed_protocol_versions,
+                tls: None,
             });
         };
         let at = |port| SocketAddr::new(self.bind, port);
@@ -168,7 +176,7 @@ impl Mqtt {
 
     /// Whether a named listener has this port on our address, or on an address that includes it or
     /// is included by it: then it is what the operator means.
-    fn is_taken(&self, port: u16) -> bool {
+    pub(super) fn is_taken(&self, port: u16) -> bool {
         port != 0
             && self.named_listeners.iter().any(|listener| match &listener.address {
                 ListenerAddress::Ip(at) => {
@@ -186,6 +194,9 @@ impl Mqtt {
         Self {
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: None,
+            tls_port: None,
+            tls_bind: None,
+            use_identity_as_username: false,
             unix_path: None,
             ws_port: None,
             ws_path: String::new(),

@@ -191,6 +191,11 @@ fn range(unit: Unit, min: u64, max: u64) -> String {
     }
 }
 
+/// An address to listen on, or nothing.
+pub(super) fn parse_bind(text: &str) -> Result<Option<IpAddr>, String> {
+    if text.is_empty() { Ok(None) } else { parse_address(text).map(Some) }
+}
+
 /// An address, in brackets or not, or the one name that needs no resolver.
 fn parse_address(text: &str) -> Result<IpAddr, String> {
     let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);

@@ -152,6 +152,9 @@ pub struct Peer {
     pub listener: Rc<ListenerSettings>,
     /// When it was accepted, monotonic milliseconds.
     pub accepted_ms: u64,
+    /// The user that a certificate of the client names, checked; the listener decides what part of
+    /// it that is.
+    pub certified: Option<Rc<str>>,
     /// It has been moved here by [`Next::Move`].
     pub moved: bool,
     /// The settings.

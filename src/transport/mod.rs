@@ -1,15 +1,17 @@
-//! What stands between a socket and a session: nothing, or a WebSocket. Octets in, octets out; the
-//! socket itself is the connection's.
+//! What stands between a socket and a session: TLS or nothing, and on top of that a WebSocket or
+//! nothing. Octets in, octets out; the socket itself is the connection's.
 //!
 //! May import `protocol`, `loads`, `ringmq_shards` (buffers).
 
 mod front;
 mod http_upgrade;
+mod secured;
 mod websocket;
 
 use ringmq_shards::{Buffers, Output, ReadBuffer};
 
 pub(crate) use front::{Chosen, Front};
+pub(crate) use secured::{Handshake, Secured, SecuredParts};
 
 use crate::protocol::Peer;
 use websocket::{Decoder, Ended};

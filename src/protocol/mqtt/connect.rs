@@ -2,6 +2,8 @@
 //! H-17, X-01, X-06; abuse rows 56 to 62, 75 to 79). May import the files of this folder, `auth`,
 //! `broker`, `limits`.
 
+use std::rc::Rc;
+
 use crate::auth::scram::{Mechanism, user_in};
 use crate::auth::{Identity, LoginReason, LoginRefused};
 use crate::command::{Answer, Command, Refusal};
@@ -119,8 +121,12 @@ impl Mqtt {
         // Who proves to be somebody says so there, if not here.
         let proof = connect.properties.auth_method.and(connect.properties.auth_data);
         let proof = proof.and_then(user_in);
+        let certified = self.certified();
         let user_name = connect.user_name.or(proof.as_deref());
-        match self.place(&connect, user_name, usual, cx) {
+        match self
+            .place(&connect, user_name, usual, cx)
+            .map(|place| Place { user: certified.as_deref().or(place.user), ..place })
+        {
             Ok(place) if place.home != self.link.peer.id.shard && !self.link.peer.moved => {
                 Flow::Move(place.home)
             }
@@ -133,6 +139,13 @@ impl Mqtt {
                 Flow::Go
             }
         }
+    }
+
+    /// Whom the client's certificate names, where that decides (V-100).
+    fn certified(&self) -> Option<Rc<str>> {
+        let peer = &self.link.peer;
+        let counts = peer.listener.tls.as_ref().is_some_and(|tls| tls.names_user);
+        peer.certified.clone().filter(|_| counts)
     }
 
     /// Where the client belongs, as far as can be told before it has proved who it is.
@@ -269,6 +282,14 @@ impl Mqtt {
         if let Err(error) = logins.limiter.admit(peer.ip(), now_ms) {
             tracing::warn!(%peer, %error, "login refused");
             return Err(ReasonCode::BadUserNameOrPassword);
+        }
+        if let Some(user) = self.certified() {
+            return logins.users.proven(&user, peer.ip()).map_err(|refused| {
+                logins.limiter.failed(peer.ip(), now_ms);
+                let reason = refused.reason.name();
+                tracing::warn!(%peer, %user, reason, "login refused: the certificate's user");
+                ReasonCode::NotAuthorized
+            });
         }
         let is_welcome = self.link.peer.listener.takes_nameless;
         // Clients that cannot leave the name out send an empty one (gmqtt).

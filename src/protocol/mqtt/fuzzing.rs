@@ -199,6 +199,7 @@ impl Rig {
             id,
             remote: remote.into(),
             listener: Rc::new(ListenerSettings::nowhere(&PROTOCOL)),
+            certified: None,
             accepted_ms: self.now.mono_ms,
             moved: false,
             config: self.config.clone(),

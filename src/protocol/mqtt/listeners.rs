@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::config::{Config, Transport};
+use crate::config::Config;
 use crate::protocol::{ListenerSettings, Protocol};
 
 /// See [`Protocol::listeners`].
@@ -12,10 +12,8 @@ pub(super) fn listeners(protocol: &'static Protocol, config: &Config) -> Vec<Lis
         name: listener.name,
         protocol,
         at: listener.address.into(),
-        web_path: match listener.transport {
-            Transport::Tcp => None,
-            Transport::Ws => Some((*mqtt.ws_path).into()),
-        },
+        web_path: listener.transport.is_web().then(|| (*mqtt.ws_path).into()),
+        tls: listener.tls,
         max_connections: listener.max_connections,
         connection_rate_max: listener.max_connection_rate.unwrap_or(0),
         mountpoint: listener.mountpoint,

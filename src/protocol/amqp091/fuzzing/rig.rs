@@ -83,6 +83,7 @@ impl Rig {
             id,
             remote: remote.into(),
             listener: Rc::new(ListenerSettings::nowhere(&PROTOCOL)),
+            certified: None,
             accepted_ms: 0,
             moved: false,
             config,

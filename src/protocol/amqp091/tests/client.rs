@@ -103,6 +103,7 @@ impl Client {
             id: broker.attach().unwrap(),
             remote: remote.into(),
             listener: Rc::new(ListenerSettings::nowhere(&PROTOCOL)),
+            certified: None,
             accepted_ms: 0,
             moved: false,
             config: Rc::new(config),

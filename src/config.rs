@@ -35,7 +35,7 @@ pub use mqtt::{DeliverMode, Mqtt, QueueOrder, SharedPolicy, TopicTranslation, Ve
 pub use setting::{Change, Field, Setting, Unit};
 pub use settings::SETTINGS;
 pub use tls::{CertificateLogin, LoginFrom, Tls, TlsListener};
-pub use value::{KeepAlive, LogFormat, LogLevel, MemoryLimit, Placement};
+pub use value::{KeepAlive, LogFormat, LogLevel, LogTopic, MemoryLimit, Placement};
 
 /// All settings, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub struct Main {
     pub tls: Tls,
     pub certificate_login: CertificateLogin,
     pub log_level: LogLevel,
+    /// Topics with a level of their own.
+    pub log_levels: Vec<(LogTopic, LogLevel)>,
     pub log_format: LogFormat,
     /// 0 = every core.
     pub shards: u16,
@@ -162,6 +164,7 @@ impl Config {
                 tls: Tls::default(),
                 certificate_login: CertificateLogin::default(),
                 log_level: LogLevel::Off,
+                log_levels: Vec::new(),
                 log_format: LogFormat::Text,
                 shards: 0,
                 pin: false,

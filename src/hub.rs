@@ -14,10 +14,10 @@ use ringmq_shards::log::{Done, Driver};
 use ringmq_shards::tls::TlsServer;
 use ringmq_shards::{Bound, Origin, Shard, Socket, Timers};
 
-use crate::auth::Users;
 use crate::broker::{Broker, Catalogue, Envelope, ShardRemains};
 use crate::command::Now;
 use crate::config::Config;
+use crate::control::{Answer, Asked, Question};
 use crate::ids::{ConnectionId, ShardId};
 use crate::loads::{ListenerId, Loads};
 use crate::protocol::{ListenerSettings, Logins};
@@ -38,10 +38,10 @@ pub(crate) enum Crossing {
     Restore(Arc<Catalogue>, Box<ShardRemains>),
     /// All shards have what the last run left: what is due may be done.
     Go,
-    /// Who may log in from now on, and do what.
-    Users(Arc<Users>),
     /// Certificates have changed: what listeners have from now on, by [`ListenerId`].
     Tls(Vec<Option<TlsServer>>),
+    /// What the control thread wants to know or to have done here.
+    Question(Question),
     /// Stop: close everything.
     Stop,
 }
@@ -101,6 +101,8 @@ pub(crate) struct Hub {
     /// Scratch, reused.
     ready: RefCell<Vec<ConnectionId>>,
     finished: RefCell<Vec<Done>>,
+    /// For the control thread, at the end of this turn.
+    answers: RefCell<Vec<Answer>>,
     /// Wakes the task that reads the lanes, the one that watches the clock, those that wait for the
     /// stop.
     lanes_waker: Cell<Option<Waker>>,
@@ -168,6 +170,7 @@ impl Hub {
             driver,
             ready: RefCell::new(Vec::new()),
             finished: RefCell::new(Vec::new()),
+            answers: RefCell::new(Vec::new()),
             lanes_waker: Cell::new(None),
             clock_waker: Cell::new(None),
             look_waker: Cell::new(None),
@@ -203,6 +206,8 @@ impl Hub {
         broker.flush_storage(now);
         broker.collect_jobs(|job| self.driver.begin(job));
         broker.collect(|to, envelope| mesh.send(to, Crossing::Broker(envelope)));
+        // Behind what the questions made this shard say to the others.
+        self.answers.borrow_mut().drain(..).for_each(Answer::send);
         let deadline = broker.next_deadline().filter(|_| self.going.get());
         let mut ready = self.ready.borrow_mut();
         broker.take_ready(&mut ready);
@@ -255,9 +260,10 @@ impl Hub {
                 self.going.set(true);
                 self.watch_until(now.mono_ms);
             }
-            Crossing::Users(users) => {
-                broker.renew_users(&users);
-                self.logins.borrow_mut().users = users;
+            Crossing::Question(question) => {
+                let mut asked = Asked { broker, hub: self, now };
+                let answer = question.put(&mut asked);
+                self.answers.borrow_mut().push(answer);
             }
             Crossing::Tls(tls) => *self.tls.borrow_mut() = tls,
             Crossing::Stop => {

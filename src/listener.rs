@@ -135,8 +135,8 @@ pub(crate) async fn read_lanes(hub: Rc<Hub>) {
                 | Crossing::Load(..)
                 | Crossing::Restore(..)
                 | Crossing::Go
-                | Crossing::Users(_)
                 | Crossing::Tls(_)
+                | Crossing::Question(_)
                 | Crossing::Stop => {}
             }
         }

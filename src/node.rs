@@ -4,9 +4,10 @@
 //! May import everything but the insides of `broker` and of the protocols.
 
 mod certificates;
+mod directory;
 mod doors;
+mod reload;
 mod restart;
-mod users;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -22,13 +23,16 @@ use ringmq_shards::{
 };
 
 use self::doors::Door;
-use crate::auth::{self, Directory, LoginLimiter, Users};
+use self::reload::Reload;
+use crate::auth::{self, LoginLimiter, Users};
 use crate::broker::placement::Placement;
 use crate::broker::{Broker, NodeLimits, Setup, StorageSetup};
 use crate::config::{self, Config, SharedPolicy};
+use crate::control;
 use crate::hub::{Crossing, Hub, Settings};
 use crate::limits;
 use crate::listener;
+use crate::logging::Switch;
 use crate::protocol::{ListenAt, ListenerSettings, Logins, PROTOCOLS};
 
 /// Why the node did not start. Each text is one line with the remedy.
@@ -36,7 +40,7 @@ use crate::protocol::{ListenAt, ListenerSettings, Logins, PROTOCOLS};
 pub enum NodeError {
     /// Users or definitions.
     #[error("{0}")]
-    Definitions(#[from] auth::DefinitionsError),
+    Definitions(#[from] control::DefinitionsError),
     /// A password or ACL file.
     #[error("{0}")]
     UserFile(#[from] auth::FileError),
@@ -122,21 +126,18 @@ struct Plan {
 ///
 /// # Errors
 /// What keeps it from starting, in one line.
-pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
+pub fn run(config: Config, notes: &[String], levels: Switch) -> Result<(), NodeError> {
     let signals = Signals::block()
         .map_err(|cause| NodeError::System { what: "cannot block signals", cause })?;
     set_slice(config.main.scheduler_slice_us);
+    let reload = Reload::new(config.clone(), levels);
     check_io_uring()?;
     check_congestion(&config.main.tcp_congestion)?;
     let mut data_dir = open_data_dir(&config)?;
-    let Directory { users, vhosts, not_loaded } = auth::load(&config)?;
+    let mut directory = directory::open(&config, &data_dir.root)?;
     for note in notes {
         tracing::info!("{note}");
     }
-    for (kind, count) in &not_loaded {
-        tracing::warn!(count, "definitions file: {kind} are not loaded");
-    }
-    let user_files = auth::Files::load(&config.mqtt, users)?;
     let nofile = raise_nofile();
     let defaults = Options::default();
     let shards =
@@ -157,8 +158,8 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     let recovered = restart::recover(&data_dir, placement)?;
     let (restored, shards_restored) = mpsc::channel();
     let plan = Arc::new(Plan {
-        users: user_files.users(),
-        vhosts: recovered.with_vhosts(vhosts.iter().map(|name| Box::from(&**name)).collect()),
+        users: directory.files.users(),
+        vhosts: directory.vhosts(recovered.vhosts()),
         storage: restart::storage_setup(&config, &data_dir),
         root: data_dir.root.clone(),
         config,
@@ -172,9 +173,10 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     });
     let shared = plan.clone();
     let running = ringmq_shards::start(&options, move |shard| run_shard(shard, shared.clone()))?;
-    act_on_signals(signals, &running, plan.clone())?;
+    heed_signals(signals, &running, reload, plan.clone())?;
     recovered.hand_out(&running, &shards_restored);
-    users::watch(user_files, running.remote())?;
+    control::run(directory.store(), running.remote(), |_control| std::future::ready(()))
+        .map_err(|cause| NodeError::System { what: "no control thread", cause })?;
     let mut files = Vec::new();
     for Door { listener, sockets, file } in doors {
         let remote = running.remote();
@@ -262,7 +264,12 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
         storage: Some(plan.storage.clone()),
         durabilities: main.durability_vhosts.clone(),
     });
-    broker.set_dots(config.mqtt.topic_translation.dots());
+    broker.set_crossing(config.mqtt.crossing());
+    let dead_letter = (&*config.mqtt.dead_letter_exchange, &*config.mqtt.dead_letter_routing_key);
+    if !dead_letter.0.is_empty() {
+        broker
+            .set_session_dead_letter(dead_letter.0, Some(dead_letter.1).filter(|k| !k.is_empty()));
+    }
     let logins = Logins { users: plan.users.clone(), limiter: LoginLimiter::new() };
     let driver = match Driver::start(&shard, u32::from(shard.id().0), &plan.root) {
         Ok(driver) => driver,
@@ -326,16 +333,21 @@ fn readers() -> Vec<crate::message::PropertyReader> {
     readers
 }
 
-/// SIGHUP reads certificates again. The first signal to stop does so in order, the second at once.
-fn act_on_signals(
+/// SIGHUP reads the settings and the certificates again. The first of the others stops in order, the
+/// second at once.
+fn heed_signals(
     signals: Signals,
     running: &Running<Crossing>,
+    mut reload: Reload,
     plan: Arc<Plan>,
 ) -> Result<(), NodeError> {
     let remote = running.remote();
     let asked = AtomicBool::new(false);
     let act = move |signal| match signal {
-        Signal::HangUp => certificates::renew(&plan.listeners, &remote),
+        Signal::HangUp => {
+            reload.read_again();
+            certificates::renew(&plan.listeners, &remote);
+        }
         Signal::Terminate | Signal::Interrupt => {
             if asked.swap(true, Ordering::Relaxed) {
                 leave_at_once();

@@ -86,7 +86,7 @@ use crate::ids::{
 };
 use crate::limits;
 use crate::message::PropertyReader;
-use crate::properties::Dots;
+use crate::properties::Crossing;
 use crate::subscriber::FILTERS;
 use crate::value::Value;
 
@@ -207,7 +207,7 @@ pub struct Broker {
     scratch: Scratch,
     /// Walks over exchanges so far.
     walks: u64,
-    dots: Dots,
+    crossing: Crossing,
     no_name: Rc<str>,
     last_name: Rc<str>,
     seed: u64,
@@ -285,7 +285,7 @@ impl Broker {
             expired: Vec::new(),
             scratch: Scratch::default(),
             walks: 0,
-            dots: Dots::default(),
+            crossing: Crossing::default(),
             last_name: no_name.clone(),
             no_name,
             seed: u64::from_le_bytes(seed) | 1,

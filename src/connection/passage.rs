@@ -134,7 +134,7 @@ impl Connection {
             session,
             secured,
             wire,
-            stream: Stream::from_socket(socket),
+            stream: Stream::from_socket(socket, hub.shard.quiet()),
             input,
             output,
             events: VecDeque::new(),

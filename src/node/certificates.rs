@@ -42,7 +42,6 @@ pub(super) fn read(listeners: &[ListenerSettings]) -> Result<Vec<Option<TlsServe
 /// Gives every shard what the files say by now; what is wrong with one of them leaves all as it was.
 pub(super) fn renew(listeners: &[ListenerSettings], remote: &Remote<Crossing>) {
     if listeners.iter().all(|listener| listener.tls.is_none()) {
-        tracing::info!("no certificates to read again; settings are read at the start only");
         return;
     }
     match read(listeners) {
@@ -50,9 +49,7 @@ pub(super) fn renew(listeners: &[ListenerSettings], remote: &Remote<Crossing>) {
             for shard in (0..remote.shards()).filter_map(ShardId::from_index) {
                 remote.send(shard, Crossing::Tls(servers.clone()));
             }
-            tracing::info!(
-                "certificates are read again; other settings are read at the start only"
-            );
+            tracing::info!("certificates are read again");
         }
         Err(error) => {
             tracing::error!("{error}; the certificates that were read before stay in use");

@@ -8,8 +8,8 @@ use crate::protocol::{Context, looks_like};
 use crate::value::{Table, Value};
 
 use super::closing::put_on_connection;
-use super::link::Capabilities;
-use super::reply_code::{Fault, Place, ReplyCode, opening_fault};
+use super::link::{Capabilities, tell};
+use super::reply_code::{Fault, ReplyCode, opening_fault};
 use super::sasl::{self, EXTERNAL, MECHANISMS, MECHANISMS_CERTIFIED};
 use super::session::{Amqp, Phase, Step};
 use super::wire::method::{Connection, Method, connection};
@@ -31,6 +31,12 @@ const CAPABILITIES: [&str; 9] = [
 
 /// A client's name for itself in the log is cut at so many octets.
 const NAME_BYTES_SHOWN: usize = 255;
+
+/// As much of a name as is shown.
+fn shown(name: &str) -> &str {
+    let end = (0..=name.len().min(NAME_BYTES_SHOWN)).rev().find(|end| name.is_char_boundary(*end));
+    end.and_then(|end| name.get(..end)).unwrap_or_default()
+}
 
 impl Amqp {
     /// The largest frame the peer may send in this phase.
@@ -103,8 +109,7 @@ impl Amqp {
     fn on_start_ok(&mut self, ok: &connection::StartOk<'_>, cx: &mut Context<'_>) {
         self.link.capabilities = Capabilities::of(ok.client_properties);
         let name = ok.client_properties.get("connection_name").and_then(|v| v.as_text());
-        self.link.name =
-            name.and_then(|n| n.get(..n.len().min(NAME_BYTES_SHOWN))).unwrap_or_default().into();
+        self.link.name = name.map(|name| shown(name).into()).unwrap_or_default();
         match self.login(ok, cx.now.mono_ms) {
             Ok(identity) => {
                 self.link.identity = Some(identity);
@@ -146,15 +151,16 @@ impl Amqp {
         let peer = &self.link.peer.remote;
         let mut logins = self.link.peer.logins.borrow_mut();
         if let Err(error) = logins.limiter.admit(peer.ip(), now_ms) {
-            tracing::warn!(%peer, %error, "login refused");
+            tell!(warn, self.link, %error, "login refused");
             return Err(());
         }
         if let Some(user) = self.link.peer.certified.as_deref().filter(|_| ok.mechanism == EXTERNAL)
         {
             return logins.users.proven(user, peer.ip()).map_err(|LoginRefused { reason }| {
                 logins.limiter.failed(peer.ip(), now_ms);
-                let (mechanism, reason) = (ok.mechanism, reason.name());
-                tracing::warn!(%peer, user, mechanism, reason, "login refused");
+                let (name, mechanism) = (&*self.link.name, ok.mechanism);
+                let reason = reason.name();
+                tracing::warn!(%peer, name, user, mechanism, reason, "login refused");
             });
         }
         let credentials = sasl::credentials(ok.mechanism, ok.response);
@@ -165,7 +171,8 @@ impl Amqp {
             Err(LoginRefused { reason }) => {
                 logins.limiter.failed(peer.ip(), now_ms);
                 let reason = if credentials.is_none() { "not understood" } else { reason.name() };
-                tracing::warn!(%peer, user, mechanism = ok.mechanism, reason, "login refused");
+                let name = &*self.link.name;
+                tracing::warn!(%peer, name, user, mechanism = ok.mechanism, reason, "login refused");
                 Err(())
             }
         }
@@ -179,7 +186,7 @@ impl Amqp {
         };
         if self.link.capabilities.authentication_failure_close {
             self.phase = Phase::AwaitingStartOk;
-            self.close_connection(fault, (10, 11), cx);
+            self.close_told(fault, (10, 11), cx);
         }
     }
 
@@ -229,20 +236,14 @@ impl Amqp {
         let Some(identity) = self.link.identity.clone() else {
             return Err(Fault::new(ReplyCode::InternalError, ""));
         };
-        if let Err(refusal) = cx.broker.enter(self.link.id(), &identity, vhost) {
-            return Err(opening_fault(refusal, Place { vhost, user: self.link.user() }));
-        }
         self.link.vhost = vhost.into();
+        if let Err(refusal) = cx.broker.enter(self.link.id(), &identity, vhost) {
+            return Err(opening_fault(refusal, self.link.place()));
+        }
         self.phase = Phase::Running;
         let ok = connection::OpenOk { known_hosts: "" };
         put_on_connection(&Method::Connection(Connection::OpenOk(ok)), cx);
-        tracing::info!(
-            peer = %self.link.peer.remote,
-            name = &*self.link.name,
-            user = self.link.user(),
-            vhost,
-            "connection opened"
-        );
+        tell!(info, self.link, "connection opened");
         Ok(())
     }
 
@@ -253,7 +254,7 @@ impl Amqp {
         _secret: &connection::UpdateSecret<'_>,
         cx: &mut Context<'_>,
     ) {
-        tracing::debug!(peer = %self.link.peer.remote, "secret updated");
+        tell!(debug, self.link, "secret updated");
         put_on_connection(&Method::Connection(Connection::UpdateSecretOk), cx);
     }
 }
@@ -286,4 +287,17 @@ fn server_properties() -> TableBuffer {
     let buffer = TableBuffer::from_table(&properties);
     debug_assert!(buffer.is_ok(), "names are short and tables shallow");
     buffer.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_is_cut_between_characters() {
+        assert_eq!(shown("orders"), "orders");
+        assert_eq!(shown(""), "");
+        let long = "\u{1F600}".repeat(64);
+        assert_eq!(shown(&long).len(), 252);
+    }
 }

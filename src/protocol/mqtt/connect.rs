@@ -15,6 +15,7 @@ use crate::subscriber::{Lasts, OpenSession, OpenedSession};
 use super::alias::Outbound;
 use super::authenticate::Proof;
 use super::block::{assurance_of, publisher};
+use super::link::tell;
 use super::publish::check_topic;
 use super::reason::connect_code_of;
 use super::session::{Flow, Mqtt, Phase, SESSION};
@@ -237,8 +238,9 @@ impl Mqtt {
         identity: &Identity,
         cx: &mut Context<'_>,
     ) {
+        self.link.identity = Some(identity.clone());
         if let Err(refusal) = cx.broker.enter(self.link.id(), identity, &self.link.vhost) {
-            tracing::info!(peer = %self.link.peer.remote, user = identity.name(), ?refusal, "refused");
+            tell!(info, self.link, ?refusal, "no access to the virtual host");
             return self.refuse(connect_code_of(&refusal), cx);
         }
         if let Some(will) = &connect.will {
@@ -280,14 +282,15 @@ impl Mqtt {
         let peer = &self.link.peer.remote;
         let mut logins = self.link.peer.logins.borrow_mut();
         if let Err(error) = logins.limiter.admit(peer.ip(), now_ms) {
-            tracing::warn!(%peer, %error, "login refused");
+            tell!(warn, self.link, %error, "login refused");
             return Err(ReasonCode::BadUserNameOrPassword);
         }
         if let Some(user) = self.certified() {
             return logins.users.proven(&user, peer.ip()).map_err(|refused| {
                 logins.limiter.failed(peer.ip(), now_ms);
                 let reason = refused.reason.name();
-                tracing::warn!(%peer, %user, reason, "login refused: the certificate's user");
+                let client = &*self.link.client;
+                tracing::warn!(%peer, client, %user, reason, "login refused: the certificate's user");
                 ReasonCode::NotAuthorized
             });
         }
@@ -296,7 +299,7 @@ impl Mqtt {
         let Some(user) = user.filter(|_| connect.user_name != Some("")) else {
             let nameless = logins.users.nameless().filter(|_| is_welcome);
             if nameless.is_none() {
-                tracing::info!(%peer, "login refused: no user name");
+                tell!(info, self.link, "login refused: no user name");
             }
             return nameless.ok_or(ReasonCode::NotAuthorized);
         };
@@ -312,12 +315,14 @@ impl Mqtt {
         match (logins.users.login(user, password, peer.ip()), anybody) {
             (Ok(identity), _) => Ok(identity),
             (Err(LoginRefused { reason: LoginReason::UnknownUser }), Some(nameless)) => {
-                tracing::info!(%peer, user, "no such user: let in as a client without a name");
+                let client = &*self.link.client;
+                tracing::info!(%peer, client, user, "no such user: let in as a client without a name");
                 Ok(nameless)
             }
             (Err(LoginRefused { reason }), _) => {
                 logins.limiter.failed(peer.ip(), now_ms);
-                tracing::warn!(%peer, user, reason = reason.name(), "login refused");
+                let (client, reason) = (&*self.link.client, reason.name());
+                tracing::warn!(%peer, client, user, reason, "login refused");
                 Err(ReasonCode::BadUserNameOrPassword)
             }
         }
@@ -350,7 +355,7 @@ impl Mqtt {
         self.link.expiry_s = if is_v5 { asked_s } else { 0 };
         if let Some(will) = &connect.will {
             // CONNACK says that it is kept (3.1.2-8; in version 5 3.1.2-7), so it goes before.
-            let will = self.testament(will, expiry_s);
+            let will = self.testament(will, expiry_s, cx);
             cx.broker.set_will(self.link.id(), Some(&will.as_will()), cx.now);
         }
         let greeting = Greeting {
@@ -417,7 +422,7 @@ impl Mqtt {
         is_level.then(|| prefix.replace(CLIENT_ID, &self.link.client).into())
     }
 
-    fn testament(&self, will: &Will<'_>, expiry_s: u32) -> Testament {
+    fn testament(&self, will: &Will<'_>, expiry_s: u32, cx: &Context<'_>) -> Testament {
         let mut scratch = Vec::new();
         let properties = &will.properties.message;
         // The session's end is the latest time for it (3.1.3.2.2 of 5.0, H-13).
@@ -433,6 +438,7 @@ impl Mqtt {
                 .saturating_mul(1000)
                 .min(self.link.limits.will_delay_ms_max),
             publisher: self.link.publisher,
+            user: cx.broker.shown_user(self.link.id()),
         })
     }
 
@@ -444,7 +450,7 @@ impl Mqtt {
                 return self.open_further(cx);
             }
             Answer::Refused(refusal) => {
-                tracing::warn!(peer = %self.link.peer.remote, ?refusal, "no session");
+                tell!(warn, self.link, ?refusal, "no session");
                 let code = connect_code_of(&refusal);
                 if code == ReasonCode::QuotaExceeded {
                     // Whoever is refused comes again: not at once (abuse row 78).
@@ -500,17 +506,10 @@ impl Mqtt {
         let packet = Connack { session_present: resumed, code: ReasonCode::Success, properties };
         if self.link.put(&packet, cx).is_err() {
             // A client that takes not even this cannot be talked to.
-            tracing::info!(peer = %self.link.peer.remote, "the client takes no CONNACK");
+            tell!(info, self.link, "the client takes no CONNACK");
             self.phase = Phase::Closed;
             return;
         }
-        tracing::info!(
-            peer = %self.link.peer.remote,
-            client = &*self.link.client,
-            vhost = &*self.link.vhost,
-            version = self.link.version.level(),
-            resumed,
-            "connection opened"
-        );
+        tell!(info, self.link, version = self.link.version.level(), resumed, "connection opened");
     }
 }

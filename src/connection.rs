@@ -512,7 +512,7 @@ mod tests {
         };
         #[cfg(feature = "mqtt")]
         const {
-            assert!(crate::protocol::mqtt::SESSION_BYTES <= 448);
+            assert!(crate::protocol::mqtt::SESSION_BYTES <= 464);
         };
     }
 }

@@ -101,7 +101,7 @@ fn a_certificate_is_a_login_of_mqtt_where_the_listener_says_so() {
     let authority = Authority::new();
     let listener = format!(
         "use_identity_as_username = on\nlistener.ssl.b = 127.0.0.1:0\n\
-         listener.ssl.b.require_certificate = on\nlistener.ssl.b.depth = 1\nlistener.ssl.b.crlfile = {}\n\
+         listener.ssl.b.require_certificate = on\nlistener.ssl.b.depth = 0\nlistener.ssl.b.crlfile = {}\n\
          listener.ssl.b.use_identity_as_username = off\n",
         authority.revoked(&["gone"]).display()
     );
@@ -113,7 +113,10 @@ fn a_certificate_is_a_login_of_mqtt_where_the_listener_says_so() {
         .filter_map(|line| line.strip_prefix("listening mqtts ")?.trim().parse().ok())
         .collect();
     let [strict, usual] = ports[..] else { panic!("two ports: {ports:?}") };
-    let guest = authority.client("guest", "guest", 1);
+    let guest = authority.client("guest", "guest", 0);
+    let far = authority.client("far", "guest", 2);
+    Mqtt::connect(through(usual, &authority.trusted("1.2", Some(&far))), &Hello::new(V4, "far"))
+        .ping();
     for (number, version) in [V4, V5, V4, V5].into_iter().enumerate() {
         let id = format!("c{number}");
         // No password, and another name than the certificate's.
@@ -135,7 +138,7 @@ fn a_certificate_is_a_login_of_mqtt_where_the_listener_says_so() {
     let (_, connack) = Mqtt::try_connect(through(usual, &config), &Hello::new(V5, "n"));
     assert_eq!(connack.code, 0x87);
     for (name, user, between, reason) in
-        [("gone", "gone", 0, "Revoked"), ("deep", "guest", 2, "UnknownCA")]
+        [("gone", "gone", 0, "Revoked"), ("deep", "guest", 1, "UnknownCA")]
     {
         let paper = authority.client(name, user, between);
         let said = refusal(strict, &authority.trusted("1.3", Some(&paper)));

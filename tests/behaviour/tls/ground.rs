@@ -176,13 +176,16 @@ impl Authority {
     }
 }
 
-/// Where the broker listens with this name of a protocol, such as `amqps` or `mqtt wss:`.
+/// Where the broker listens with this name of a protocol, such as `amqps` or `amqp wss`.
 pub(crate) fn port_of(broker: &Broker, protocol: &str) -> SocketAddr {
     let log = broker.log();
-    let words = format!("listening {protocol} ");
-    let line = log.lines().find_map(|line| line.strip_prefix(&words)).expect("a line of its own");
-    let line = line.strip_prefix("wss://").map_or(line, |l| l.split_once('/').unwrap().0);
-    line.trim().parse().expect("an address")
+    let words = format!("listening {protocol}");
+    let line = log.lines().find_map(|line| {
+        let rest = line.strip_prefix(&words)?;
+        rest.strip_prefix("://").or_else(|| rest.strip_prefix(' '))
+    });
+    let addr = line.and_then(|line| line.split('/').next()).expect("a line of its own");
+    addr.trim().parse().expect("an address")
 }
 
 /// One connection, to write to and read from in turn.

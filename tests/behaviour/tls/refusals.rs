@@ -71,12 +71,17 @@ fn tls_on_a_port_without_it_is_named_in_the_log() {
     broker.terminate();
 }
 
-/// A hello of TLS 1.0 to 1.2 without any extension.
+/// A hello of TLS 1.0 to 1.2, with the extensions that a client of today has.
 fn hello(version: u8) -> Vec<u8> {
     let mut body = vec![3, version];
     body.extend([7; 32]);
     // No session; two suites, the second of them any TLS 1.2 server's; no compression.
     body.extend([0, 0, 4, 0x00, 0x2F, 0xC0, 0x2F, 1, 0]);
+    let extensions =
+        [&[0, 10, 0, 4, 0, 2, 0, 23][..], &[0, 11, 0, 2, 1, 0], &[0, 13, 0, 6, 0, 4, 4, 3, 8, 4]]
+            .concat();
+    body.extend([0, u8::try_from(extensions.len()).unwrap()]);
+    body.extend(extensions);
     let length = u8::try_from(body.len()).unwrap();
     [&[0x16, 3, 1, 0, length + 4, 1, 0, 0, length][..], &body].concat()
 }

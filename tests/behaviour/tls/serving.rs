@@ -104,9 +104,8 @@ fn a_websocket_may_be_inside_of_tls() {
     let broker = authority.broker(2, "", "listener.wss.web = 127.0.0.1:0\n");
     for version in BOTH {
         let config = authority.trusted(version, None);
-        let port = port_of(&broker, "mqtt");
-        assert_eq!(port, broker.mqtt_addr(), "the plain one is listed as well");
-        let port = port_of(&broker, "amqp wss:");
+        let port = port_of(&broker, "amqp wss");
+        assert_eq!(port, port_of(&broker, "mqtt wss"), "told apart by their paths");
         let mut amqp = Web::open(through(port, &config));
         amqp.say(&frame(0x82, PROTOCOL_HEADER));
         assert!(matches!(amqp.next(), Frame::Binary(start) if start.starts_with(&[1, 0, 0])));

@@ -18,10 +18,11 @@ mod mqtt;
 mod mqtt_settings;
 mod setting;
 mod settings;
+mod sources;
 mod tls;
 mod value;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -29,11 +30,12 @@ use crate::durability::Durability;
 
 pub use command_line::asks_for_check;
 pub use document::{sample_ini, settings_table};
-pub use listeners::{Listener, ListenerAddress, Transport};
+pub use listeners::{Listener, ListenerAddress, ProxyHeader, Transport};
 pub use load::{CheckRequest, ConfigError, Loaded, Start, load};
 pub use mqtt::{DeliverMode, Mqtt, QueueOrder, SharedPolicy, TopicTranslation, Versions};
 pub use setting::{Change, Field, Setting, Unit};
 pub use settings::SETTINGS;
+pub use sources::Sources;
 pub use tls::{CertificateLogin, LoginFrom, Tls, TlsListener};
 pub use value::{KeepAlive, LogFormat, LogLevel, LogTopic, MemoryLimit, Placement};
 
@@ -108,13 +110,14 @@ pub struct Main {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is described once, by its declaration in SETTINGS")]
 pub struct Amqp {
-    pub bind: IpAddr,
+    /// At least one.
+    pub bind: Vec<IpAddr>,
     /// 0 = a free one.
     pub port: u16,
     /// `None` = no such listener; 0 = a free one.
     pub tls_port: Option<u16>,
-    /// `None` = `bind`.
-    pub tls_bind: Option<IpAddr>,
+    /// None = `bind`.
+    pub tls_bind: Vec<IpAddr>,
     /// What the listener of `tls_port` has; `None` = there is no certificate, so there is none.
     pub tls: Option<Arc<TlsListener>>,
     /// 0 = none.
@@ -128,6 +131,12 @@ pub struct Amqp {
     pub unix_path: Option<PathBuf>,
     /// On the WebSocket listener; begins with a slash.
     pub ws_path: String,
+    /// Proxies may say whose connections they pass on, through every TCP listener.
+    pub tcp_proxy_protocol: bool,
+    /// Whom that is believed.
+    pub proxy_protocol_trusted_sources: Sources,
+    /// Name of a socket that systemd has opened.
+    pub systemd_socket_name: String,
 }
 
 impl Default for Config {
@@ -200,10 +209,10 @@ impl Config {
                 free_disk_warn_bytes: 0,
             },
             amqp: Amqp {
-                bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+                bind: Vec::new(),
                 port: 0,
                 tls_port: None,
-                tls_bind: None,
+                tls_bind: Vec::new(),
                 tls: None,
                 heartbeat_s: 0,
                 frame_max_bytes: 0,
@@ -212,6 +221,9 @@ impl Config {
                 consumers_per_channel_max: 0,
                 unix_path: None,
                 ws_path: String::new(),
+                tcp_proxy_protocol: false,
+                proxy_protocol_trusted_sources: Sources::default(),
+                systemd_socket_name: String::new(),
             },
             mqtt: Mqtt::blank(),
         }

@@ -21,7 +21,7 @@ use crate::control::{Answer, Asked, Question};
 use crate::ids::{ConnectionId, ShardId};
 use crate::loads::{ListenerId, Loads};
 use crate::protocol::{ListenerSettings, Logins};
-use crate::transport::{Incoming, SecuredParts};
+use crate::transport::{Incoming, Introduced, SecuredParts};
 
 /// What crosses a lane.
 #[derive(Debug)]
@@ -55,6 +55,11 @@ pub(crate) struct Arrival {
     pub(crate) listener: ListenerId,
     /// When it was accepted, monotonic milliseconds.
     pub(crate) accepted_ms: u64,
+    /// What a proxy has said of it.
+    pub(crate) introduced: Option<Box<Introduced>>,
+    /// Octets that came behind what the proxy has said: to be read before those of the socket, by
+    /// whatever comes first in the connection.
+    pub(crate) early: Vec<u8>,
     /// What its first shard has read and written already, if it lived on one before.
     pub(crate) moved: Option<Luggage>,
 }

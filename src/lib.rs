@@ -112,6 +112,7 @@ pub mod command;
 pub mod config;
 mod connection;
 pub mod control;
+mod doorstep;
 pub mod durability;
 mod hub;
 pub mod ids;
@@ -126,3 +127,6 @@ pub mod protocol;
 pub mod subscriber;
 mod transport;
 pub mod value;
+
+#[doc(hidden)]
+pub use transport::proxy_protocol::fuzz as fuzz_proxy_header;

@@ -154,6 +154,7 @@ pub fn run(config: Config, notes: &[String], levels: Switch) -> Result<(), NodeE
     let mut listeners = doors::listeners(&config);
     let tls = certificates::read(&listeners)?;
     let doors = doors::open(&mut listeners, &config, placement.shards())?;
+    warn_of_trust(&listeners, &config);
     let memory_bytes_max = config.main.max_memory.bytes(memory_bytes());
     let recovered = restart::recover(&data_dir, placement)?;
     let (restored, shards_restored) = mpsc::channel();
@@ -192,6 +193,16 @@ pub fn run(config: Config, notes: &[String], levels: Switch) -> Result<(), NodeE
         data_dir.mark_clean(placement.shards())?;
     }
     Ok(())
+}
+
+/// Whoever may say where a client is may pretend to be anywhere (S13).
+fn warn_of_trust(listeners: &[ListenerSettings], config: &Config) {
+    let reads = |l: &ListenerSettings| l.reads_proxy_header && matches!(l.at, ListenAt::Tcp(_));
+    if config.amqp.proxy_protocol_trusted_sources.is_empty() && listeners.iter().any(reads) {
+        tracing::warn!(
+            "PROXY headers are taken from everybody: amqp.proxy_protocol_trusted_sources is empty"
+        );
+    }
 }
 
 /// For all threads that are made afterwards. The broker works without it, only later on busy cores.

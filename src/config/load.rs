@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::command_line::{self, Asked, CheckArguments, CommandLine};
-use super::listeners::{Drafts, Listener, ListenerAddress, Taken, Transport};
+use super::listeners::{Drafts, Listener, ListenerAddress, ProxyHeader, Taken, Transport};
 use super::tls::{For, Hosts, Tls};
 use super::{Config, SETTINGS, Setting, foreign, ini};
 
@@ -269,21 +269,25 @@ impl Loading {
         mqtt.named_listeners = listeners.resolve(mqtt, |own| tls_of(own, For::Mqtt))?;
         let names_user = Some(mqtt.use_identity_as_username);
         let tls = tls_of(Tls { names_user, ..Tls::default() }, For::Mqtt)?;
-        if let Some(port) = mqtt.tls_port.filter(|port| tls.is_some() && !mqtt.is_taken(*port)) {
-            let at = SocketAddr::new(mqtt.tls_bind.unwrap_or(mqtt.bind), port);
-            mqtt.named_listeners.push(Listener {
-                name: "mqtts".into(),
-                transport: Transport::Ssl,
-                address: ListenerAddress::Ip(at),
-                max_connections: mqtt.max_connections,
-                max_connection_rate: None,
-                max_connection_lifetime_s: None,
-                allow_anonymous: None,
-                mountpoint: mqtt.mountpoint.clone(),
-                allowed_protocol_versions: mqtt.allowed_protocol_versions,
-                tls,
-            });
-        }
+        let Some(port) = mqtt.tls_port.filter(|_| tls.is_some()) else { return Ok(()) };
+        let bind = if mqtt.tls_bind.is_empty() { &mqtt.bind } else { &mqtt.tls_bind };
+        let all = bind.iter().map(|ip| SocketAddr::new(*ip, port));
+        let usual = all.filter(|at| !mqtt.is_taken(*at)).map(|at| Listener {
+            name: "mqtts".into(),
+            transport: Transport::Ssl,
+            address: ListenerAddress::Ip(at),
+            max_connections: mqtt.max_connections,
+            max_connection_rate: None,
+            max_connection_lifetime_s: None,
+            allow_anonymous: None,
+            mountpoint: mqtt.mountpoint.clone(),
+            allowed_protocol_versions: mqtt.allowed_protocol_versions,
+            tls: tls.clone(),
+            proxy: ProxyHeader::default(),
+        });
+        let mut named = mqtt.named_listeners.clone();
+        named.extend(usual);
+        mqtt.named_listeners = named;
         Ok(())
     }
 

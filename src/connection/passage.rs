@@ -13,8 +13,10 @@ use super::{Connection, Phase};
 use crate::command::Now;
 use crate::config::Main;
 use crate::hub::{Arrival, Hub, Luggage};
-use crate::protocol::{Context, Endpoint, ListenAt, Next, Peer, Session};
-use crate::transport::{Chosen, Front, Handshake, Request, Secured, WebSocket, Wire};
+use crate::protocol::{
+    Certified, Context, Endpoint, ListenAt, ListenerSettings, Next, Peer, Session,
+};
+use crate::transport::{Chosen, Front, Handshake, Introduced, Request, Secured, WebSocket, Wire};
 
 /// Serves a connection until it is over, or lives on another shard.
 pub(crate) fn serve(hub: &Rc<Hub>, arrival: Arrival) {
@@ -58,6 +60,12 @@ fn other_end(socket: &Socket, listens_at: &ListenAt) -> Option<Endpoint> {
     }
 }
 
+/// Whom a proxy says that the client is.
+fn certified(said: &Introduced, listener: &ListenerSettings) -> Option<Certified> {
+    let name = said.common_name.as_deref().filter(|_| listener.proxy_names_user)?;
+    Some(Certified { name: name.into(), is_proof: said.is_vouched_for })
+}
+
 /// Options that the kernel refuses leave its defaults; the connection works without them.
 fn set_options(socket: &Socket, main: &Main) {
     let _ = socket.set_nodelay(main.tcp_nodelay);
@@ -86,9 +94,10 @@ pub(super) fn first_session(hub: &Hub, peer: Peer) -> (Wire, Box<dyn Session>) {
 impl Connection {
     /// `None`: it is gone already, or there is no place for it.
     fn begin(hub: Rc<Hub>, arrival: Arrival) -> Option<Self> {
-        let Arrival { socket, listener, accepted_ms, moved } = arrival;
+        let Arrival { socket, listener, accepted_ms, introduced, early, moved } = arrival;
         let settings = hub.listener(listener)?.clone();
-        let remote = other_end(&socket, &settings.at)?;
+        let source = introduced.as_ref().and_then(|said| said.source);
+        let remote = source.map(Into::into).or_else(|| other_end(&socket, &settings.at))?;
         if moved.is_none() {
             set_options(&socket, &hub.config.main);
         }
@@ -103,12 +112,13 @@ impl Connection {
         let mut output = Output::new(hub.shard.buffers());
         input.put(&unread);
         let mut secured = secured.map(|parts| Secured::arrived(parts, hub.shard.buffers()));
+        let said = introduced.as_deref().and_then(|said| certified(said, &settings)).map(Rc::new);
         let peer = Peer {
             id,
             remote,
+            certified: secured.as_ref().and_then(|secured| secured.certified()).or(said),
             listener: settings.clone(),
             accepted_ms,
-            certified: secured.as_ref().and_then(|secured| secured.certified()),
             moved: is_moved,
             config: hub.config.clone(),
             logins: hub.logins.clone(),
@@ -116,10 +126,17 @@ impl Connection {
         let (mut wire, session) = match (web, server) {
             (None, Some((server, tls))) => {
                 let session: Box<dyn Session> = Box::new(Handshake::new(&peer));
-                secured = Some(Secured::new(&server, tls, peer, hub.shard.buffers()));
+                let mut begun = Secured::new(&server, tls, peer, hub.shard.buffers());
+                // Nobody will tell of what has been read already, behind what a proxy said.
+                begun.tls.raw().put(&early);
+                begun.open(&mut input);
+                secured = Some(begun);
                 (Wire::Plain, session)
             }
-            (None, _) => first_session(&hub, peer),
+            (None, _) => {
+                input.put(&early);
+                first_session(&hub, peer)
+            }
             (Some(incoming), _) => {
                 let web = WebSocket::new(incoming, hub.shard.buffers());
                 (Wire::WebSocket(web), (settings.protocol.start)(peer))
@@ -142,6 +159,7 @@ impl Connection {
             id,
             listener,
             accepted_ms,
+            introduced,
             moved: is_moved,
             phase: Phase::Open { next: Next::Read { bytes_min: 1 } },
             unwritten: false,
@@ -199,7 +217,9 @@ impl Connection {
         match self.stream.into_socket() {
             Ok(socket) => {
                 let (listener, accepted_ms) = (self.listener, self.accepted_ms);
-                self.hub.send_connection(to, Arrival { socket, listener, accepted_ms, moved });
+                let (introduced, early) = (self.introduced, Vec::new());
+                let arrival = Arrival { socket, listener, accepted_ms, introduced, early, moved };
+                self.hub.send_connection(to, arrival);
             }
             Err(error) => tracing::warn!(%error, "a connection that was to move is closed"),
         }

@@ -1,12 +1,15 @@
-//! What stands between a socket and a session: TLS or nothing, and on top of that a WebSocket or
-//! nothing. Octets in, octets out; the socket itself is the connection's.
+//! What stands between a socket and a session: what a proxy says first, then TLS or nothing, and on
+//! top of that a WebSocket or nothing. Octets in, octets out; the socket itself is the connection's.
 //!
 //! May import `protocol`, `loads`, `ringmq_shards` (buffers).
 
 mod front;
 mod http_upgrade;
+pub(crate) mod proxy_protocol;
 mod secured;
 mod websocket;
+
+use std::net::SocketAddr;
 
 use ringmq_shards::{Buffers, Output, ReadBuffer};
 
@@ -15,6 +18,17 @@ pub(crate) use secured::{Handshake, Secured, SecuredParts};
 
 use crate::protocol::Peer;
 use websocket::{Decoder, Ended};
+
+/// What a proxy that may say so has said of a connection. Moves with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Introduced {
+    /// Where the client is; `None`: where the socket's other end is.
+    pub(crate) source: Option<SocketAddr>,
+    /// Whom the certificate names that the proxy has verified.
+    pub(crate) common_name: Option<Box<str>>,
+    /// The proxy is one that the operator has named.
+    pub(crate) is_vouched_for: bool,
+}
 
 /// What a connection's octets are wrapped in.
 #[derive(Debug)]

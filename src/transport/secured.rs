@@ -14,7 +14,7 @@ use crate::auth::certificate::name_in;
 use crate::command::Event;
 use crate::config::TlsListener;
 use crate::limits::HANDSHAKE_MS_MAX;
-use crate::protocol::{Context, Endpoint, Next, Peer, Session, looks_like};
+use crate::protocol::{Certified, Context, Endpoint, Next, Peer, Session, looks_like};
 
 /// One per connection that has it.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) struct Secured {
     waiting: Option<Box<Waiting>>,
     /// Nothing more comes. Told when what came before it has been shown.
     ended: Option<TlsEnded>,
-    certified: Option<Rc<str>>,
+    certified: Option<Rc<Certified>>,
 }
 
 #[derive(Debug)]
@@ -39,7 +39,7 @@ struct Waiting {
 pub(crate) struct SecuredParts {
     tls: TlsParts,
     ended: Option<TlsEnded>,
-    certified: Option<Box<str>>,
+    certified: Option<Certified>,
 }
 
 impl Secured {
@@ -56,7 +56,7 @@ impl Secured {
 
     /// One that has come from another shard.
     pub(crate) fn arrived(parts: SecuredParts, buffers: &Buffers) -> Box<Self> {
-        let certified = parts.certified.as_deref().map(Into::into);
+        let certified = parts.certified.map(Rc::new);
         let tls = Tls::from_parts(parts.tls, buffers);
         Box::new(Self { tls, waiting: None, ended: parts.ended, certified })
     }
@@ -64,12 +64,12 @@ impl Secured {
     /// For another shard, with what is to be written.
     pub(crate) fn into_parts(self) -> (SecuredParts, Output) {
         let (tls, sealed) = self.tls.into_parts();
-        let certified = self.certified.as_deref().map(Into::into);
+        let certified = self.certified.as_deref().cloned();
         (SecuredParts { tls, ended: self.ended, certified }, sealed)
     }
 
     /// Whom the client's certificate names.
-    pub(crate) fn certified(&self) -> Option<Rc<str>> {
+    pub(crate) fn certified(&self) -> Option<Rc<Certified>> {
         self.certified.clone()
     }
 
@@ -79,9 +79,9 @@ impl Secured {
             return;
         }
         if let Some(waiting) = &mut self.waiting
+            && !self.tls.raw().is_empty()
             && std::mem::take(&mut waiting.is_first_read)
             && let octets = self.tls.raw().filled()
-            && !octets.is_empty()
             && octets.first() != Some(&HANDSHAKE)
         {
             // Abuse row 102: whoever forgot TLS finds the reason in the log.
@@ -109,8 +109,10 @@ impl Secured {
         if certificate.is_some() && name.is_none() {
             tracing::info!(peer = %peer.remote, "the certificate names nobody");
         }
-        self.certified = name.as_deref().map(Into::into);
-        peer.certified = self.certified();
+        let certified = |name: &str| Certified { name: name.into(), is_proof: true };
+        self.certified = name.as_deref().map(certified).map(Rc::new);
+        // What a proxy in front has said of another certificate stands if there is none here.
+        peer.certified = self.certified().or(peer.certified);
         let (version, cipher) = self.tls.agreed().unwrap_or_default();
         tracing::debug!(peer = %peer.remote, version, cipher, certified = name, "TLS");
         Some(peer)

@@ -66,7 +66,7 @@ impl Amqp {
         match opening {
             Opening::Amqp091 | Opening::Amqp09 => {
                 self.phase = Phase::AwaitingStartOk;
-                let is_certified = self.link.peer.certified.is_some();
+                let is_certified = self.link.peer.certified.as_ref().is_some_and(|c| c.is_proof);
                 put_start(if is_certified { MECHANISMS_CERTIFIED } else { MECHANISMS }, cx);
                 Step::Took(taken)
             }
@@ -154,8 +154,9 @@ impl Amqp {
             tell!(warn, self.link, %error, "login refused");
             return Err(());
         }
-        if let Some(user) = self.link.peer.certified.as_deref().filter(|_| ok.mechanism == EXTERNAL)
-        {
+        let certified = self.link.peer.certified.as_deref().filter(|certified| certified.is_proof);
+        if let Some(certified) = certified.filter(|_| ok.mechanism == EXTERNAL) {
+            let user = &*certified.name;
             return logins.users.proven(user, peer.ip()).map_err(|LoginRefused { reason }| {
                 logins.limiter.failed(peer.ip(), now_ms);
                 let (name, mechanism) = (&*self.link.name, ok.mechanism);

@@ -7,27 +7,40 @@ use crate::protocol::{ListenAt, ListenerSettings, Protocol};
 
 /// See [`Protocol::listeners`].
 pub(super) fn listeners(protocol: &'static Protocol, config: &Config) -> Vec<ListenerSettings> {
-    let address = SocketAddr::new(config.amqp.bind, config.amqp.port);
-    let plain = ListenerSettings::new(protocol.name, protocol, ListenAt::Tcp(address));
+    let plain = config.amqp.bind.iter().map(|ip| ListenerSettings {
+        reads_proxy_header: config.amqp.tcp_proxy_protocol,
+        ..ListenerSettings::new(
+            protocol.name,
+            protocol,
+            ListenAt::Tcp(SocketAddr::new(*ip, config.amqp.port)),
+        )
+    });
     let unix = config.amqp.unix_path.clone().map(|path| {
         ListenerSettings::new("amqp-unix", protocol, ListenerAddress::Unix(path).into())
     });
     // Wherever there is a server for WebSockets, this path is another of its paths.
     let servers = config.mqtt.listeners().into_iter().filter(|l| l.transport.is_web());
     let web = servers.map(|server| ListenerSettings {
+        reads_proxy_header: server.proxy.is_read.unwrap_or(config.amqp.tcp_proxy_protocol),
+        proxy_names_user: server.proxy.names_user,
         web_path: Some((*config.amqp.ws_path).into()),
         max_connections: server.max_connections,
         connection_rate_max: server.max_connection_rate.unwrap_or(0),
         tls: server.tls,
         ..ListenerSettings::new("amqp-ws", protocol, server.address.into())
     });
-    [plain].into_iter().chain(secured(protocol, config)).chain(unix).chain(web).collect()
+    plain.chain(secured(protocol, config)).chain(unix).chain(web).collect()
 }
 
-/// The listener with TLS; none without a certificate.
-fn secured(protocol: &'static Protocol, config: &Config) -> Option<ListenerSettings> {
-    let (tls, port) = (config.amqp.tls.clone()?, config.amqp.tls_port?);
-    let at = SocketAddr::new(config.amqp.tls_bind.unwrap_or(config.amqp.bind), port);
-    let plain = ListenerSettings::new("amqps", protocol, ListenAt::Tcp(at));
-    Some(ListenerSettings { tls: Some(tls), ..plain })
+/// The listeners with TLS; none without a certificate.
+fn secured(protocol: &'static Protocol, config: &Config) -> Vec<ListenerSettings> {
+    let amqp = &config.amqp;
+    let (Some(tls), Some(port)) = (&amqp.tls, amqp.tls_port) else { return Vec::new() };
+    let bind = if amqp.tls_bind.is_empty() { &amqp.bind } else { &amqp.tls_bind };
+    let all = bind.iter().map(|ip| ListenerSettings {
+        reads_proxy_header: amqp.tcp_proxy_protocol,
+        tls: Some(tls.clone()),
+        ..ListenerSettings::new("amqps", protocol, ListenAt::Tcp(SocketAddr::new(*ip, port)))
+    });
+    all.collect()
 }

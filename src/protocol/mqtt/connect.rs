@@ -9,7 +9,7 @@ use crate::auth::{Identity, LoginReason, LoginRefused};
 use crate::command::{Answer, Command, Refusal};
 use crate::ids::ShardId;
 use crate::limits::LOGIN_REFUSAL_DELAY_MS;
-use crate::protocol::Context;
+use crate::protocol::{Certified, Context};
 use crate::subscriber::{Lasts, OpenSession, OpenedSession};
 
 use super::alias::Outbound;
@@ -123,11 +123,12 @@ impl Mqtt {
         let proof = connect.properties.auth_method.and(connect.properties.auth_data);
         let proof = proof.and_then(user_in);
         let certified = self.certified();
-        let user_name = connect.user_name.or(proof.as_deref());
-        match self
-            .place(&connect, user_name, usual, cx)
-            .map(|place| Place { user: certified.as_deref().or(place.user), ..place })
-        {
+        let user_name = match &certified {
+            // In place of whatever the client says (mqtt.md V-097, V-100).
+            Some(certified) => Some(&*certified.name),
+            None => connect.user_name.or(proof.as_deref()),
+        };
+        match self.place(&connect, user_name, usual, cx) {
             Ok(place) if place.home != self.link.peer.id.shard && !self.link.peer.moved => {
                 Flow::Move(place.home)
             }
@@ -142,10 +143,10 @@ impl Mqtt {
         }
     }
 
-    /// Whom the client's certificate names, where that decides (V-100).
-    fn certified(&self) -> Option<Rc<str>> {
+    /// Whom the client's certificate names, where that decides (V-097, V-100).
+    fn certified(&self) -> Option<Rc<Certified>> {
         let peer = &self.link.peer;
-        let counts = peer.listener.tls.as_ref().is_some_and(|tls| tls.names_user);
+        let counts = peer.listener.tls.as_ref().is_none_or(|tls| tls.names_user);
         peer.certified.clone().filter(|_| counts)
     }
 
@@ -184,7 +185,9 @@ impl Mqtt {
         }
         let (vhost, user) = match user_name.and_then(|name| name.rsplit_once(':')) {
             //
-            Some((vhost, name)) if limits.vhost_in_username => (vhost, Some(name)),
+            Some((vhost, name)) if limits.vhost_in_username && self.certified().is_none() => {
+                (vhost, Some(name))
+            }
             Some(_) | None => (usual_vhost, user_name),
         };
         let unknown = ReasonCode::BadUserNameOrPassword;
@@ -285,18 +288,25 @@ impl Mqtt {
             tell!(warn, self.link, %error, "login refused");
             return Err(ReasonCode::BadUserNameOrPassword);
         }
-        if let Some(user) = self.certified() {
-            return logins.users.proven(&user, peer.ip()).map_err(|refused| {
+        let is_secured = self.link.peer.listener.tls.is_some();
+        if let Some(certified) = self.certified()
+            && certified.is_proof
+            && (is_secured || connect.password.is_none())
+        {
+            // A password that comes all the same has to be right, unless the broker itself has seen
+            // the certificate: many clients cannot leave it out.
+            return logins.users.proven(&certified.name, peer.ip()).map_err(|refused| {
                 logins.limiter.failed(peer.ip(), now_ms);
-                let reason = refused.reason.name();
+                let (user, reason) = (&certified.name, refused.reason.name());
                 let client = &*self.link.client;
-                tracing::warn!(%peer, client, %user, reason, "login refused: the certificate's user");
-                ReasonCode::NotAuthorized
+                tracing::warn!(%peer, client, %user, reason, "login refused: certificate");
+                ReasonCode::BadUserNameOrPassword
             });
         }
         let is_welcome = self.link.peer.listener.takes_nameless;
         // Clients that cannot leave the name out send an empty one (gmqtt).
-        let Some(user) = user.filter(|_| connect.user_name != Some("")) else {
+        let is_nobody = connect.user_name == Some("") && self.certified().is_none();
+        let Some(user) = user.filter(|_| !is_nobody) else {
             let nameless = logins.users.nameless().filter(|_| is_welcome);
             if nameless.is_none() {
                 tell!(info, self.link, "login refused: no user name");

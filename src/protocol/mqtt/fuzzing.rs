@@ -198,8 +198,8 @@ impl Rig {
         let session = Mqtt::new(Peer {
             id,
             remote: remote.into(),
-            listener: Rc::new(ListenerSettings::nowhere(&PROTOCOL)),
             certified: None,
+            listener: Rc::new(ListenerSettings::nowhere(&PROTOCOL)),
             accepted_ms: self.now.mono_ms,
             moved: false,
             config: self.config.clone(),

@@ -136,7 +136,7 @@ fn a_certificate_is_a_login_of_mqtt_where_the_listener_says_so() {
     let nobody = authority.client("nobody", "nobody", 0);
     let config = authority.trusted("1.3", Some(&nobody));
     let (_, connack) = Mqtt::try_connect(through(usual, &config), &Hello::new(V5, "n"));
-    assert_eq!(connack.code, 0x87);
+    assert_eq!(connack.code, 0x86);
     for (name, user, between, reason) in
         [("gone", "gone", 0, "Revoked"), ("deep", "guest", 1, "UnknownCA")]
     {

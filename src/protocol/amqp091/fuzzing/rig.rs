@@ -82,8 +82,8 @@ impl Rig {
         let peer = Peer {
             id,
             remote: remote.into(),
-            listener: Rc::new(ListenerSettings::nowhere(&PROTOCOL)),
             certified: None,
+            listener: Rc::new(ListenerSettings::nowhere(&PROTOCOL)),
             accepted_ms: 0,
             moved: false,
             config,

@@ -102,8 +102,8 @@ impl Client {
         let peer = Peer {
             id: broker.attach().unwrap(),
             remote: remote.into(),
-            listener: Rc::new(ListenerSettings::nowhere(&PROTOCOL)),
             certified: None,
+            listener: Rc::new(ListenerSettings::nowhere(&PROTOCOL)),
             accepted_ms: 0,
             moved: false,
             config: Rc::new(config),

@@ -27,6 +27,7 @@ pub(super) const NOT_USED: &[(&str, &[&str])] = &[
             "sync",
         ],
     ),
+    ("amqp", &[]),
     (
         "mqtt",
         &[

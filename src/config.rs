@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use crate::durability::Durability;
 
-pub use command_line::asks_for_check;
+pub use command_line::{PasswdArguments, asks_for_check};
 pub use document::{sample_ini, settings_table};
 pub use listeners::{Listener, ListenerAddress, ProxyHeader, Transport};
 pub use load::{CheckRequest, ConfigError, Loaded, Start, load};
@@ -135,8 +135,10 @@ pub struct Amqp {
     pub tcp_proxy_protocol: bool,
     /// Whom that is believed.
     pub proxy_protocol_trusted_sources: Sources,
-    /// Name of a socket that systemd has opened.
+    /// Name of sockets that systemd has opened.
     pub systemd_socket_name: String,
+    /// Where those are; no setting.
+    pub inherited: Vec<ListenerAddress>,
 }
 
 impl Default for Config {
@@ -224,6 +226,7 @@ impl Config {
                 tcp_proxy_protocol: false,
                 proxy_protocol_trusted_sources: Sources::default(),
                 systemd_socket_name: String::new(),
+                inherited: Vec::new(),
             },
             mqtt: Mqtt::blank(),
         }

@@ -513,7 +513,7 @@ mod tests {
         };
         #[cfg(feature = "mqtt")]
         const {
-            assert!(crate::protocol::mqtt::SESSION_BYTES <= 464);
+            assert!(crate::protocol::mqtt::SESSION_BYTES <= 472);
         };
     }
 }

@@ -87,6 +87,7 @@
 //!                                       \           \------> command, message, value, ids
 //!                                        \------> transport -> protocol (the trait)
 //! main -> check -> broker (what it stores)
+//! main -> passwd -> auth
 //! ```
 //!
 //! - `ringmq_shards` knows no protocol, exchange or queue. All `unsafe` and all of glommio are there.
@@ -122,6 +123,7 @@ mod loads;
 pub mod logging;
 pub mod message;
 pub mod node;
+pub mod passwd;
 pub mod properties;
 pub mod protocol;
 pub mod subscriber;

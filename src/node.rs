@@ -24,7 +24,8 @@ use ringmq_shards::{
 
 use self::doors::Door;
 use self::reload::Reload;
-use crate::auth::{self, LoginLimiter, Users};
+use crate::auth::slow::Hashing;
+use crate::auth::{self, Users};
 use crate::broker::placement::Placement;
 use crate::broker::{Broker, NodeLimits, Setup, StorageSetup};
 use crate::config::{self, Config, SharedPolicy};
@@ -47,6 +48,9 @@ pub enum NodeError {
     /// No io_uring.
     #[error("{0}")]
     Ring(#[from] ringmq_shards::ProbeError),
+    /// Sockets that somebody else has opened.
+    #[error("{0}")]
+    Inherit(#[from] ringmq_shards::InheritError),
     /// The shards.
     #[error("{0}")]
     Start(#[from] StartError),
@@ -114,6 +118,7 @@ struct Plan {
     placement: Placement,
     memory_bytes_max: u64,
     secret: [u8; 32],
+    hasher: control::Hasher,
     storage: StorageSetup,
     root: PathBuf,
     /// Told by each shard that has what the last run left.
@@ -126,7 +131,10 @@ struct Plan {
 ///
 /// # Errors
 /// What keeps it from starting, in one line.
-pub fn run(config: Config, notes: &[String], levels: Switch) -> Result<(), NodeError> {
+pub fn run(mut config: Config, notes: &[String], levels: Switch) -> Result<(), NodeError> {
+    // Before anything else opens a descriptor.
+    let inherited = ringmq_shards::inherited()?;
+    doors::adopt(&mut config, &inherited);
     let signals = Signals::block()
         .map_err(|cause| NodeError::System { what: "cannot block signals", cause })?;
     set_slice(config.main.scheduler_slice_us);
@@ -153,11 +161,12 @@ pub fn run(config: Config, notes: &[String], levels: Switch) -> Result<(), NodeE
     })?;
     let mut listeners = doors::listeners(&config);
     let tls = certificates::read(&listeners)?;
-    let doors = doors::open(&mut listeners, &config, placement.shards())?;
+    let doors = doors::open(&mut listeners, &config, placement.shards(), inherited)?;
     warn_of_trust(&listeners, &config);
     let memory_bytes_max = config.main.max_memory.bytes(memory_bytes());
     let recovered = restart::recover(&data_dir, placement)?;
     let (restored, shards_restored) = mpsc::channel();
+    let (hasher, jobs) = control::hasher();
     let plan = Arc::new(Plan {
         users: directory.files.users(),
         vhosts: directory.vhosts(recovered.vhosts()),
@@ -169,6 +178,7 @@ pub fn run(config: Config, notes: &[String], levels: Switch) -> Result<(), NodeE
         placement,
         memory_bytes_max,
         secret,
+        hasher,
         restored,
         closed: AtomicUsize::new(0),
     });
@@ -176,7 +186,7 @@ pub fn run(config: Config, notes: &[String], levels: Switch) -> Result<(), NodeE
     let running = ringmq_shards::start(&options, move |shard| run_shard(shard, shared.clone()))?;
     heed_signals(signals, &running, reload, plan.clone())?;
     recovered.hand_out(&running, &shards_restored);
-    control::run(directory.store(), running.remote(), |_control| std::future::ready(()))
+    control::run(directory.store(), running.remote(), jobs, |_control| std::future::ready(()))
         .map_err(|cause| NodeError::System { what: "no control thread", cause })?;
     let mut files = Vec::new();
     for Door { listener, sockets, file } in doors {
@@ -281,7 +291,10 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
         broker
             .set_session_dead_letter(dead_letter.0, Some(dead_letter.1).filter(|k| !k.is_empty()));
     }
-    let logins = Logins { users: plan.users.clone(), limiter: LoginLimiter::new() };
+    let elsewhere: Rc<dyn Hashing> = Rc::new(plan.hasher.clone());
+    let logins =
+        Logins { users: plan.users.clone(), elsewhere: Some(elsewhere), ..Logins::default() };
+    shard.buffers().set_read_block(usize::try_from(main.socket_buffer_bytes).unwrap_or(0));
     let driver = match Driver::start(&shard, u32::from(shard.id().0), &plan.root) {
         Ok(driver) => driver,
         Err(error) => {

@@ -11,7 +11,7 @@ use super::route::RouteCache;
 use super::shared_credit::ChannelCredit;
 use super::subscriber::session::SessionId;
 use super::subscriber::wills::Words;
-use crate::auth::{self, Identity, TopicRights};
+use crate::auth::{self, Identity, LoginRefused, TopicRights};
 use crate::command::{Answer, Delivery, Entity, Event, Now, Outcome, Refusal};
 use crate::ids::{ChannelId, ChannelRef, ConnectionId, ConnectionRef, QueueId, ShardId, VhostId};
 use crate::limits;
@@ -64,6 +64,8 @@ pub(super) struct Connection {
     pub(super) session: Option<SessionId>,
     /// What it leaves behind, before it has opened one.
     pub(super) will: Option<Box<Words>>,
+    /// How many channels it has opened.
+    pub(super) channels: u32,
 }
 
 /// Lists of events that are kept for connections that hear something (arbitrary, with the next: at
@@ -90,6 +92,7 @@ impl Connection {
             credits: Vec::new(),
             session: None,
             will: None,
+            channels: 0,
         }
     }
 
@@ -135,6 +138,7 @@ fn backlog_bytes(event: &Event) -> u64 {
         | Event::PublishResumed
         | Event::TakenOver
         | Event::Alarm(_)
+        | Event::LoginChecked(_)
         | Event::Close { .. } => own,
     }
 }
@@ -149,25 +153,27 @@ impl Broker {
     /// The session has logged in and names its virtual host; everything else requires this.
     ///
     /// # Errors
-    /// `NotFound(Vhost)`, `VhostRefused`.
+    /// `NotFound(Vhost)`, `VhostRefused`, `LimitReached`.
     pub fn enter(
         &mut self,
         connection: ConnectionId,
         identity: &Identity,
         vhost: &str,
     ) -> Result<(), Refusal> {
-        let found = self.vhosts.iter().position(|v| &*v.name == vhost);
-        let Some((index, name)) = found.and_then(|i| Some((i, self.vhosts.get(i)?.name.clone())))
-        else {
+        let found = self.vhost_named(vhost).filter(|id| !self.is_leaving(*id));
+        let found = found.and_then(|id| Some((id, self.vhosts.get(id.0 as usize)?.name.clone())));
+        let Some((id, name)) = found else {
             return Err(Refusal::NotFound(Entity::Vhost, vhost.into()));
         };
         if auth::enter(identity, vhost).is_err() {
             return Err(Refusal::VhostRefused(vhost.into()));
         }
-        let id = VhostId(u32::try_from(index).unwrap_or(u32::MAX));
+        let identity = identity.clone();
+        let entered = Entered { identity, vhost: id, vhost_name: name, topics: None };
+        self.check_connections(&entered)?;
         if let Some(entry) = self.connections.get_mut(connection) {
-            let identity = identity.clone();
-            entry.entered = Some(Entered { identity, vhost: id, vhost_name: name, topics: None });
+            entry.entered = Some(entered.clone());
+            self.count_connection(&entered, 0, true);
         }
         Ok(())
     }
@@ -177,6 +183,9 @@ impl Broker {
     pub fn detach(&mut self, connection: ConnectionId, now: Now) {
         let Some(mut gone) = self.connections.remove(connection) else { return };
         let reference = ConnectionRef { shard: self.shard, connection };
+        if let Some(entered) = &gone.entered {
+            self.count_connection(entered, gone.channels, false);
+        }
         if let Some(session) = gone.session {
             self.leave_session(session, None, now);
         }
@@ -212,6 +221,7 @@ impl Broker {
             | Event::Retained { .. }
             | Event::TakenOver
             | Event::Alarm(_)
+            | Event::LoginChecked(_)
             | Event::Close { .. } => {}
         }
     }
@@ -248,6 +258,15 @@ impl Broker {
         }
         self.release(call, true);
         None
+    }
+
+    /// A login that the session of this connection waits for is checked.
+    pub fn login_checked(
+        &mut self,
+        connection: ConnectionId,
+        verdict: Result<Identity, LoginRefused>,
+    ) {
+        self.tell(connection, Event::LoginChecked(verdict));
     }
 
     /// Puts an event where the session finds it.

@@ -27,13 +27,14 @@ use ringmq_shards::log::planted::{Bug, is_planted};
 use self::part::{Hold, Part, Totals};
 use super::Broker;
 use super::mail::{Mail, PendingId, Reported};
+use super::pending::Report;
 use super::placement::Placement;
 use super::queue::{QueueSpec, arguments, latest};
 use super::storage::waits::{Put, Waiter};
 use crate::command::{Event, Now, Publish, Published, Refusal};
-use crate::ids::{ChannelId, ConnectionId, QueueId, ShardId, VhostId};
+use crate::ids::{ChannelId, ConnectionId, PublishSeq, QueueId, ShardId, VhostId};
 use crate::message::Message;
-use crate::subscriber::{Keep, RETAINED};
+use crate::subscriber::{FILTERS, Keep, RETAINED};
 use crate::value::{Table, Value};
 
 /// Parts of the retained messages of a virtual host. The names of topics decide which, on disk as
@@ -114,6 +115,11 @@ impl Retained {
             timer_ms: None,
             sweep_ms: None,
         }
+    }
+
+    /// A virtual host has come.
+    fn add(&mut self, parts: Parts) {
+        self.vhosts.push(parts);
     }
 
     fn of(&self, vhost: VhostId) -> Option<&Parts> {
@@ -397,6 +403,62 @@ impl Broker {
         let Some(copy) = replayed(message, name, now) else { return };
         // Whether it is too much for the session is between the two.
         let _put = self.enqueue(queue, copy, now);
+    }
+
+    /// Puts a retained message into a queue that was just bound; [`Event::Stored`] follows with this
+    /// number, whether the queue has taken it or not (mqtt.md X-11).
+    pub fn show_to_queue(
+        &mut self,
+        (connection, channel): (ConnectionId, ChannelId),
+        queue: &str,
+        message: &Message,
+        seq: PublishSeq,
+        now: Now,
+    ) -> bool {
+        let entered = self.connections.get(connection).and_then(|c| c.entered.clone());
+        let report = Report::Publisher(Reported { connection, channel, seq });
+        let copy = replayed(message, Rc::from(FILTERS), now);
+        let (Some(entered), Some(copy)) = (entered, copy) else { return false };
+        let Some(pending) = self.await_stored(report) else { return false };
+        let owner = self.placement.owner(&entered.vhost_name, queue);
+        let mut put = Put::DONE;
+        if owner == self.shard {
+            if let Some(id) = self.addressed(entered.vhost, queue) {
+                put = self.enqueue(id, copy, now);
+            }
+        } else {
+            let vhost = entered.vhost;
+            self.one_more_place(pending);
+            self.post.send_message(owner, &copy, |parcel| Mail::PublishByName {
+                vhost,
+                queue: Some(queue.into()),
+                parcel,
+                mandatory: None,
+                wanted: Some(pending),
+            });
+        }
+        self.stored_as(pending, put);
+        true
+    }
+
+    /// A virtual host has come; it is the last one.
+    pub(super) fn retained_in_new_vhost(&mut self, name: &str) {
+        let max = (self.limits.retained_max, self.limits.retained_bytes_max);
+        self.retained.add(Parts::new(name, self.placement, self.shard, max));
+    }
+
+    /// The parts of a virtual host are deleted.
+    pub(super) fn forget_retained_of(&mut self, vhost: VhostId) {
+        let gone = |parts: &HashMap<QueueId, (VhostId, Part), _>, id: &QueueId| {
+            parts.get(id).is_some_and(|(of, _)| *of == vhost)
+        };
+        let Retained { parts, awake, settling, .. } = &mut self.retained;
+        awake.retain(|id| !gone(parts, id));
+        settling.retain(|id| !gone(parts, id));
+        parts.retain(|_, (of, _)| *of != vhost);
+        if let Some(of) = self.retained.vhosts.get_mut(vhost.0 as usize) {
+            of.queues.fill(None);
+        }
     }
 
     #[cfg(test)]

@@ -25,8 +25,10 @@ pub struct Mqtt {
     pub use_identity_as_username: bool,
     /// `None` = no such listener.
     pub unix_path: Option<PathBuf>,
-    /// Name of a socket that systemd has opened.
+    /// Name of sockets that systemd has opened.
     pub systemd_socket_name: String,
+    /// Where those are; no setting.
+    pub inherited: Vec<ListenerAddress>,
     /// `None` = no such listener; 0 = a free port.
     pub ws_port: Option<u16>,
     /// Begins with a slash.
@@ -142,8 +144,9 @@ pub struct Mqtt {
 }
 
 impl Mqtt {
-    /// The name of the listener that `port` asks for; of one with a WebSocket; of a unix socket.
-    const DEFAULT_NAMES: [&'static str; 3] = ["mqtt", "mqtt-ws", "mqtt-unix"];
+    /// The name of the listener that `port` asks for; of one with a WebSocket; of a unix socket; of
+    /// one that systemd has opened.
+    const DEFAULT_NAMES: [&'static str; 4] = ["mqtt", "mqtt-ws", "mqtt-unix", "mqtt-systemd"];
 
     /// How messages cross to other protocols and back.
     pub const fn crossing(&self) -> Crossing {
@@ -157,7 +160,7 @@ impl Mqtt {
     /// Everything to listen on: what `port`, `ws_port` and `unix_path` ask for, then the named
     /// ones. A named listener that has taken the same address replaces the one of `port`.
     pub fn listeners(&self) -> Vec<Listener> {
-        let [tcp, ws, unix] = Self::DEFAULT_NAMES;
+        let [tcp, ws, unix, systemd] = Self::DEFAULT_NAMES;
         let mut all = Vec::new();
         let mut add = |name: &str, transport, address| {
             all.push(Listener {
@@ -183,7 +186,15 @@ impl Mqtt {
             }
         }
         if let Some(path) = &self.unix_path {
-            add(unix, Transport::Tcp, ListenerAddress::Unix(path.clone()));
+            let address = ListenerAddress::Unix(path.clone());
+            if !self.inherited.contains(&address) {
+                add(unix, Transport::Tcp, address);
+            }
+        }
+        let is_named =
+            |at: &ListenerAddress| self.named_listeners.iter().any(|named| named.address == *at);
+        for address in self.inherited.iter().filter(|at| !is_named(at)) {
+            add(systemd, Transport::Tcp, address.clone());
         }
         all.extend(self.named_listeners.iter().cloned());
         all
@@ -195,19 +206,11 @@ impl Mqtt {
         self.allow_anonymous || named()
     }
 
-    /// Whether a named listener has this address, or one with the same port that includes it or
-    /// is included by it: then it is what the operator means.
+    /// Whether a listener that is named, or that systemd has opened, has this address or one that
+    /// overlaps: then it is what the operator means.
     pub(super) fn is_taken(&self, address: SocketAddr) -> bool {
-        address.port() != 0
-            && self.named_listeners.iter().any(|listener| match &listener.address {
-                ListenerAddress::Ip(at) => {
-                    at.port() == address.port()
-                        && (at.ip() == address.ip()
-                            || at.ip().is_unspecified()
-                            || address.ip().is_unspecified())
-                }
-                ListenerAddress::Unix(_) => false,
-            })
+        let named = self.named_listeners.iter().map(|listener| &listener.address);
+        named.chain(&self.inherited).any(|other| other.overlaps(address))
     }
 
     /// Holds the places until the declared defaults are in them.
@@ -220,6 +223,7 @@ impl Mqtt {
             use_identity_as_username: false,
             unix_path: None,
             systemd_socket_name: String::new(),
+            inherited: Vec::new(),
             ws_port: None,
             ws_path: String::new(),
             max_connections: 0,

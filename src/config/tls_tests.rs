@@ -12,7 +12,7 @@ fn read(name: &str, text: &str) -> Result<Box<crate::config::Loaded>, String> {
     std::fs::remove_file(&path).map_err(|e| e.to_string())?;
     match start? {
         Start::Run(loaded) => Ok(loaded),
-        Start::Check(_) | Start::Print(_) => panic!("no start"),
+        Start::Check(_) | Start::Passwd(_) | Start::Print(_) => panic!("no start"),
     }
 }
 

@@ -150,7 +150,8 @@ fn a_will_becomes_the_retained_message_of_its_topic_if_it_says_so() {
         c.pass(10);
         let client = c.connect(0);
         let from = RetainedCursor::default();
-        let read = Command::ReadRetained { filter: TOPIC.into(), from, bytes_max: 1_000 };
+        let read =
+            Command::ReadRetained { filter: TOPIC.into(), pattern: None, from, bytes_max: 1_000 };
         c.start(client, ZERO, read);
         c.finish(client, ZERO);
         let found: Vec<_> = c
@@ -184,7 +185,8 @@ fn a_will_ends_with_the_right_to_publish_it() {
             c.start(client, ZERO, Command::OpenSession(Box::new(open)));
             c.finish(client, ZERO);
             c.set_will(client, Some(&will("last words", 0)));
-            c.broker_of(client).renew_users(&later);
+            let now = c.now;
+            c.broker_of(client).renew_users(&later, now);
             c.drop_connection(client);
             assert_eq!(c.got(mourner).len(), usize::from(comes));
             c.forget_sessions();

@@ -153,6 +153,7 @@ impl Amqp {
             // Nothing is spoken yet that the client would understand.
             Phase::AwaitingHeader | Phase::Refusing { .. } => self.phase = Phase::Closed,
             Phase::AwaitingStartOk
+            | Phase::CheckingLogin(_)
             | Phase::AwaitingTuneOk
             | Phase::AwaitingOpen
             | Phase::Running => self.end(Farewell::Close { fault, method }, cx),
@@ -232,6 +233,7 @@ impl Amqp {
             }
             Phase::AwaitingHeader
             | Phase::AwaitingStartOk
+            | Phase::CheckingLogin(_)
             | Phase::Refusing { .. }
             | Phase::AwaitingTuneOk
             | Phase::AwaitingOpen
@@ -251,6 +253,7 @@ impl Amqp {
             }
             Phase::AwaitingHeader
             | Phase::AwaitingStartOk
+            | Phase::CheckingLogin(_)
             | Phase::Refusing { .. }
             | Phase::AwaitingTuneOk
             | Phase::AwaitingOpen

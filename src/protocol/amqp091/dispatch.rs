@@ -2,12 +2,12 @@
 //! rows 11 to 16, 27, 28, 47). May import the files of this folder, `broker`, `command`.
 
 use crate::command::AlarmReason;
-use crate::protocol::Context;
+use crate::protocol::{Checking, Context};
 
 use super::channel::{Channel, Flow, Phase as ChannelPhase, unexpected};
 use super::closing::put_on_connection;
 use super::publish::Content;
-use super::reply_code::{Fault, ReplyCode};
+use super::reply_code::{Fault, Place, ReplyCode, opening_fault};
 use super::session::{Amqp, Phase, Slot, Step, Waiting};
 use super::wire::frame::{self, Frame};
 use super::wire::method::{self, Basic, Connection, Method, MethodError, basic, connection};
@@ -38,7 +38,12 @@ impl Amqp {
             return self.on_frame_while_closing(frame, taken, cx);
         }
         match frame {
-            Frame::Method { channel: 0, payload } => self.on_connection_method(payload, cx),
+            Frame::Method { channel: 0, payload } => {
+                self.on_connection_method(payload, cx);
+                if matches!(self.phase, Phase::CheckingLogin(Checking::Asked)) {
+                    return Step::Hold;
+                }
+            }
             Frame::Heartbeat { channel } => self.on_heartbeat(channel, cx),
             Frame::Header { channel: 0, .. } | Frame::Body { channel: 0, .. } => {
                 let fault = Fault::new(ReplyCode::UnexpectedFrame, "content on channel 0");
@@ -266,6 +271,10 @@ impl Amqp {
 
     fn open_channel(&mut self, number: u16, cx: &mut Context<'_>) -> Result<(), Fault> {
         let Some(index) = usize::from(number).checked_sub(1) else { return Ok(()) };
+        cx.broker.open_channel(self.link.id()).map_err(|refusal| {
+            let place = Place { vhost: &self.link.vhost, user: self.link.user() };
+            opening_fault(refusal, place)
+        })?;
         if self.slots.len() <= index {
             self.slots.resize_with(index.saturating_add(1), || Slot::Fresh);
         }

@@ -135,7 +135,7 @@ fn logins_are_refused_by_what_is_missing_or_wrong() {
     ground.lift();
 }
 
-/// MQTT-3.1.3-5 (v3.1.1 and v5); MQTT-3.1.4-4 (v3.1.1), MQTT-3.1.4-5 (v5)
+/// S3, MQTT-3.1.3-5 (v3.1.1 and v5); MQTT-3.1.4-4 (v3.1.1), MQTT-3.1.4-5 (v5)
 fn short_plain_client_ids_are_accepted(stage: &Stage) {
     let ground = Ground::shared(stage);
     let letters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";

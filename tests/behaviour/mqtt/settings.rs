@@ -199,7 +199,7 @@ fn a_connection_lasts_as_long_as_a_setting_says() {
     ground.broker().signal("TERM");
 }
 
-/// V-020: where anybody is let in, an empty user name and one that nobody has are as good as none;
+/// S45, V-020: where anybody is let in, an empty user name and one that nobody has are as good as none;
 /// a user's password is looked at all the same. Mosquitto does so too.
 #[test]
 fn a_name_that_nobody_has_is_none_where_anybody_is_let_in() {

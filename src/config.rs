@@ -19,10 +19,12 @@ mod mqtt_settings;
 mod setting;
 mod settings;
 mod sources;
+mod tls;
 mod value;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::durability::Durability;
 
@@ -36,6 +38,7 @@ pub use mqtt::{
 pub use setting::{Change, Field, Setting, Unit};
 pub use settings::SETTINGS;
 pub use sources::Sources;
+pub use tls::{CertificateLogin, LoginFrom, Tls, TlsListener};
 pub use value::{KeepAlive, LogFormat, LogLevel, LogTopic, MemoryLimit, Placement};
 
 /// All settings, checked.
@@ -54,6 +57,9 @@ pub struct Config {
 #[expect(missing_docs, reason = "each is described once, by its declaration in SETTINGS")]
 pub struct Main {
     pub data_dir: PathBuf,
+    /// Of all listeners with TLS, unless they or the host that clients ask for say more.
+    pub tls: Tls,
+    pub certificate_login: CertificateLogin,
     pub log_level: LogLevel,
     /// Topics with a level of their own.
     pub log_levels: Vec<(LogTopic, LogLevel)>,
@@ -110,6 +116,12 @@ pub struct Amqp {
     pub bind: Vec<IpAddr>,
     /// 0 = a free one.
     pub port: u16,
+    /// `None` = no such listener; 0 = a free one.
+    pub tls_port: Option<u16>,
+    /// None = `bind`.
+    pub tls_bind: Vec<IpAddr>,
+    /// What the listener of `tls_port` has; `None` = there is no certificate, so there is none.
+    pub tls: Option<Arc<TlsListener>>,
     /// 0 = none.
     pub heartbeat_s: u16,
     pub frame_max_bytes: u32,
@@ -162,6 +174,8 @@ impl Config {
         Self {
             main: Main {
                 data_dir: PathBuf::new(),
+                tls: Tls::default(),
+                certificate_login: CertificateLogin::default(),
                 log_level: LogLevel::Off,
                 log_levels: Vec::new(),
                 log_format: LogFormat::Text,
@@ -201,6 +215,9 @@ impl Config {
             amqp: Amqp {
                 bind: Vec::new(),
                 port: 0,
+                tls_port: None,
+                tls_bind: Vec::new(),
+                tls: None,
                 heartbeat_s: 0,
                 frame_max_bytes: 0,
                 channel_max: 0,

@@ -10,6 +10,7 @@ use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
+use ringmq_shards::tls::TlsEnded;
 use ringmq_shards::{Output, ReadBuffer, ShardId, Stream};
 
 use crate::command::{Event, Now};
@@ -18,7 +19,7 @@ use crate::ids::ConnectionRef;
 use crate::limits;
 use crate::loads::ListenerId;
 use crate::protocol::{Context, Next, Peer, Session};
-use crate::transport::{Incoming, Introduced, WebSocket, Wire};
+use crate::transport::{Incoming, Introduced, Secured, WebSocket, Wire};
 
 mod passage;
 
@@ -81,10 +82,12 @@ struct Connection {
     moved: bool,
     session: Box<dyn Session>,
     stream: Stream,
+    /// Under everything else.
+    secured: Option<Box<Secured>>,
     wire: Wire,
     /// For the session: unwrapped already.
     input: ReadBuffer,
-    /// Of the session: not wrapped yet.
+    /// Of the session: neither wrapped nor sealed yet.
     output: Output,
     /// Taken from the broker, not shown to the session yet: the output was full.
     events: VecDeque<Event>,
@@ -243,6 +246,9 @@ impl Connection {
         let mut more = false;
         if self.input.len() < bytes_min {
             more = self.fill(task, bytes_min, now);
+            if self.begin_inside() {
+                return true;
+            }
             if !more || self.input.is_empty() {
                 return more;
             }
@@ -272,23 +278,39 @@ impl Connection {
 
     /// Reads what is there. False: there is nothing now, or no more.
     fn fill(&mut self, task: &mut TaskContext<'_>, bytes_min: usize, now: Now) -> bool {
-        let read = match &mut self.wire {
+        let Self { wire, secured, stream, input, .. } = self;
+        if let Wire::WebSocket(web) = wire
+            && let Some(why) = web.ended()
+        {
+            self.phase = begin_farewell(now, Some(why.into()));
+            return false;
+        }
+        if let Some(ended) = secured.as_ref().and_then(|secured| secured.ended()) {
+            let lost = Some(ended.to_string().into());
+            let is_gone = *ended == TlsEnded::ByPeer;
+            self.phase = if is_gone { Phase::Over { lost } } else { begin_farewell(now, lost) };
+            return false;
+        }
+        let inside = match wire {
             Wire::Plain | Wire::Request(_) => {
-                self.input.reserve(bytes_min.saturating_sub(self.input.len()));
-                self.stream.poll_fill(task, &mut self.input)
+                input.reserve(bytes_min.saturating_sub(input.len()));
+                &mut *input
             }
-            Wire::WebSocket(web) => {
-                if let Some(why) = web.ended() {
-                    self.phase = begin_farewell(now, Some(why.into()));
-                    return false;
-                }
-                let read = self.stream.poll_fill(task, &mut web.raw);
+            Wire::WebSocket(web) => &mut web.raw,
+        };
+        let read = match secured {
+            None => stream.poll_fill(task, inside),
+            Some(secured) => {
+                let read = stream.poll_fill(task, secured.tls.raw());
                 if let Poll::Ready(Ok(1..)) = read {
-                    web.unwrap_input(&mut self.input);
+                    secured.open(inside);
                 }
                 read
             }
         };
+        if let (Wire::WebSocket(web), Poll::Ready(Ok(1..))) = (wire, &read) {
+            web.unwrap_input(&mut self.input);
+        }
         let why = match read {
             Poll::Pending => return false,
             Poll::Ready(Ok(1..)) => return true,
@@ -297,6 +319,16 @@ impl Connection {
         };
         self.phase = Phase::Over { lost: Some(why) };
         false
+    }
+
+    /// If the handshake of TLS is done, what is inside of it begins.
+    fn begin_inside(&mut self) -> bool {
+        let Some(peer) = self.secured.as_mut().and_then(|secured| secured.ready()) else {
+            return false;
+        };
+        (self.wire, self.session) = passage::first_session(&self.hub, peer);
+        self.phase = Phase::Open { next: Next::Read { bytes_min: 1 } };
+        true
     }
 
     /// If the request for a WebSocket is answered, a session of the protocol that was asked for
@@ -334,14 +366,27 @@ impl Connection {
                 web.close();
             }
         }
+        let Some(secured) = &mut self.secured else { return };
+        let out = match &mut self.wire {
+            Wire::Plain | Wire::Request(_) => &mut self.output,
+            Wire::WebSocket(web) => &mut web.framed,
+        };
+        if let Err(ended) = secured.tls.seal(out) {
+            self.phase = Phase::Over { lost: Some(ended.to_string().into()) };
+        } else if let Phase::Farewell { .. } = self.phase {
+            // What was said before the handshake was done is not for the wire.
+            out.clear();
+            secured.tls.close();
+        }
     }
 
-    /// Octets that are wrapped and not written.
+    /// Octets that are wrapped or sealed and not written.
     fn framed(&self) -> usize {
-        match &self.wire {
+        let framed = match &self.wire {
             Wire::Plain | Wire::Request(_) => 0,
             Wire::WebSocket(web) => web.framed.len(),
-        }
+        };
+        framed + self.secured.as_ref().map_or(0, |secured| secured.tls.sealed_len())
     }
 
     /// Octets for the peer that are not written.
@@ -350,9 +395,10 @@ impl Connection {
     }
 
     fn poll_flush(&mut self, task: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        let out = match &mut self.wire {
-            Wire::Plain | Wire::Request(_) => &mut self.output,
-            Wire::WebSocket(web) => &mut web.framed,
+        let out = match (&mut self.secured, &mut self.wire) {
+            (Some(secured), _) => secured.tls.sealed(),
+            (None, Wire::Plain | Wire::Request(_)) => &mut self.output,
+            (None, Wire::WebSocket(web)) => &mut web.framed,
         };
         self.stream.poll_flush(task, out)
     }
@@ -439,6 +485,9 @@ impl Connection {
     fn rest(&mut self) {
         self.input.release();
         self.output.rest();
+        if let Some(secured) = &mut self.secured {
+            secured.tls.rest();
+        }
         if self.events.is_empty() && self.events.capacity() > 0 {
             let spare = Vec::from(std::mem::take(&mut self.events));
             self.hub.broker.borrow_mut().spare_events(spare);

@@ -11,6 +11,7 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use ringmq_shards::log::{Done, Driver};
+use ringmq_shards::tls::TlsServer;
 use ringmq_shards::{Bound, Chunks, Origin, Shard, Socket, Timers};
 
 use crate::broker::{Broker, Catalogue, Envelope, Outside, ShardRemains};
@@ -20,7 +21,7 @@ use crate::control::{Answer, Asked, Question};
 use crate::ids::{ConnectionId, ShardId};
 use crate::loads::{ListenerId, Loads};
 use crate::protocol::{ListenerSettings, Logins};
-use crate::transport::{Incoming, Introduced};
+use crate::transport::{Incoming, Introduced, SecuredParts};
 
 /// What crosses a lane.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(crate) enum Crossing {
     Restore(Arc<Catalogue>, Box<ShardRemains>),
     /// All shards have what the last run left: what is due may be done.
     Go,
+    /// Certificates have changed: what listeners have from now on, by [`ListenerId`].
+    Tls(Vec<Option<TlsServer>>),
     /// What the control thread wants to know or to have done here.
     Question(Question),
     /// Stop: close everything.
@@ -70,6 +73,8 @@ pub(crate) struct Luggage {
     pub(crate) unsent: Vec<u8>,
     /// Of its WebSocket, if it has one.
     pub(crate) web: Option<Incoming>,
+    /// Of its TLS, if it has any.
+    pub(crate) secured: Option<SecuredParts>,
 }
 
 /// One per shard.
@@ -84,6 +89,8 @@ pub(crate) struct Hub {
     pub(crate) logins: Rc<RefCell<Logins>>,
     /// Where connections come from.
     listeners: Vec<Rc<ListenerSettings>>,
+    /// What they are secured with.
+    tls: RefCell<Vec<Option<TlsServer>>>,
     /// How many there are, here and elsewhere.
     loads: RefCell<Loads>,
     /// Connections and listeners sent here that wait to be started.
@@ -122,6 +129,8 @@ pub(crate) struct Settings {
     pub(crate) logins: Logins,
     /// Where connections come from, by [`ListenerId`].
     pub(crate) listeners: Vec<Rc<ListenerSettings>>,
+    /// What they are secured with.
+    pub(crate) tls: Vec<Option<TlsServer>>,
 }
 
 /// How a connection's task is reached.
@@ -149,7 +158,7 @@ impl Hub {
         driver: Driver,
         restored: mpsc::Sender<()>,
     ) -> Rc<Self> {
-        let Settings { config, logins, listeners } = settings;
+        let Settings { config, logins, listeners, tls } = settings;
         let loads = Loads::new(shard.id(), shard.count(), listeners.len());
         Rc::new(Self {
             shard,
@@ -157,6 +166,7 @@ impl Hub {
             config,
             logins: Rc::new(RefCell::new(logins)),
             listeners,
+            tls: RefCell::new(tls),
             loads: RefCell::new(loads),
             arrivals: RefCell::new(Vec::new()),
             stopping: Cell::new(false),
@@ -271,6 +281,7 @@ impl Hub {
                     (answer, Some(end)) => self.asked.borrow_mut().push((end, answer)),
                 }
             }
+            Crossing::Tls(tls) => *self.tls.borrow_mut() = tls,
             Crossing::Stop => {
                 self.stopping.set(true);
                 self.stop_wakers.take().into_iter().for_each(Waker::wake);
@@ -353,6 +364,11 @@ impl Hub {
     /// A listener of this node.
     pub(crate) fn listener(&self, listener: ListenerId) -> Option<&Rc<ListenerSettings>> {
         self.listeners.get(listener.index())
+    }
+
+    /// What a listener is secured with.
+    pub(crate) fn tls(&self, listener: ListenerId) -> Option<TlsServer> {
+        self.tls.borrow().get(listener.index())?.clone()
     }
 
     /// A connection begins here.

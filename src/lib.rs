@@ -9,8 +9,8 @@
 //!
 //! # The way of a message
 //!
-//! `shards` fills a pooled buffer from the socket; `connection` feeds it to the session, out of its
-//! WebSocket if it has one; the codec (`protocol::amqp091::wire`, `protocol::mqtt::wire`) makes frames
+//! `shards` fills a pooled buffer from the socket; `connection` feeds it to the session, out of
+//! TLS and its WebSocket if it has them; the codec (`protocol::amqp091::wire`, `protocol::mqtt::wire`) makes frames
 //! or packets of it; the session makes one call of [`broker::Broker::publish`] or
 //! [`broker::Broker::publish_topic`]; the exchange gives local queues and shards with an interest; local
 //! queues append, other shards get one entry of this turn's batch and route once more to their own

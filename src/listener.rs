@@ -274,6 +274,7 @@ pub(crate) async fn read_lanes(hub: Rc<Hub>) {
                 | Crossing::Load(..)
                 | Crossing::Restore(..)
                 | Crossing::Go
+                | Crossing::Tls(_)
                 | Crossing::Question(_)
                 | Crossing::Stop => {}
             }

@@ -3,6 +3,7 @@
 //!
 //! May import everything but the insides of `broker` and of the protocols.
 
+mod certificates;
 mod directory;
 mod doors;
 mod reload;
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
 use ringmq_shards::log::{DataDir, DataDirError, Driver};
+use ringmq_shards::tls::{TlsFileError, TlsServer};
 use ringmq_shards::{
     Options, Running, Shard, ShardId, Signal, Signals, StartError, check_io_uring,
     limits as machine_limits, raise_nofile,
@@ -52,6 +54,14 @@ pub enum NodeError {
     /// The shards.
     #[error("{0}")]
     Start(#[from] StartError),
+    /// A certificate, its key, or what belongs to them.
+    #[error("TLS of {listener}: {cause}")]
+    Tls {
+        /// Which listener.
+        listener: Box<str>,
+        /// Which file, and why.
+        cause: TlsFileError,
+    },
     /// A listener.
     #[error("cannot listen for {protocol} on {at}: {cause}")]
     Listen {
@@ -101,6 +111,8 @@ pub enum NodeError {
 struct Plan {
     config: Config,
     listeners: Vec<ListenerSettings>,
+    /// What they are secured with.
+    tls: Vec<Option<TlsServer>>,
     users: Arc<Users>,
     vhosts: Vec<Box<str>>,
     placement: Placement,
@@ -148,6 +160,7 @@ pub fn run(mut config: Config, notes: &[String], levels: Switch) -> Result<(), N
         cause: std::io::Error::other(error.to_string()),
     })?;
     let mut listeners = doors::listeners(&config);
+    let tls = certificates::read(&listeners)?;
     let doors = doors::open(&mut listeners, &config, placement.shards(), inherited)?;
     warn_of_trust(&listeners, &config);
     let memory_bytes_max = config.main.max_memory.bytes(memory_bytes());
@@ -161,6 +174,7 @@ pub fn run(mut config: Config, notes: &[String], levels: Switch) -> Result<(), N
         root: data_dir.root.clone(),
         config,
         listeners,
+        tls,
         placement,
         memory_bytes_max,
         secret,
@@ -171,7 +185,7 @@ pub fn run(mut config: Config, notes: &[String], levels: Switch) -> Result<(), N
     let shared = plan.clone();
     let running = ringmq_shards::start(&options, move |shard| run_shard(shard, shared.clone()))?;
     let look_now = LookNow::default();
-    heed_signals(signals, &running, reload, look_now.clone())?;
+    heed_signals(signals, &running, reload, (look_now.clone(), plan.clone()))?;
     recovered.hand_out(&running, &shards_restored);
     let store = directory.store(look_now);
     control::run(store, running.remote(), jobs, |_control| std::future::ready(()))
@@ -293,7 +307,7 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
         }
     };
     let listeners = plan.listeners.iter().cloned().map(Rc::new).collect();
-    let settings = Settings { config, logins, listeners };
+    let settings = Settings { config, logins, listeners, tls: plan.tls.clone() };
     let hub = Hub::new(shard.clone(), broker, settings, driver, plan.restored.clone());
     shard.spawn(listener::read_lanes(hub.clone()));
     shard.spawn(hub.clone().watch_clock());
@@ -346,12 +360,13 @@ fn readers() -> Vec<crate::message::PropertyReader> {
     readers
 }
 
-/// SIGHUP reads the settings again, and the files of users and rules. The first of the others stops in order, the second at once.
+/// SIGHUP reads the settings, the certificates and the files of users and rules again. The first of
+/// the others stops in order, the second at once.
 fn heed_signals(
     signals: Signals,
     running: &Running<Crossing>,
     mut reload: Reload,
-    look_now: LookNow,
+    (look_now, plan): (LookNow, Arc<Plan>),
 ) -> Result<(), NodeError> {
     let remote = running.remote();
     let asked = AtomicBool::new(false);
@@ -359,6 +374,7 @@ fn heed_signals(
         Signal::HangUp => {
             reload.read_again();
             look_now.ask();
+            certificates::renew(&plan.listeners, &remote);
         }
         Signal::Terminate | Signal::Interrupt => {
             if asked.swap(true, Ordering::Relaxed) {

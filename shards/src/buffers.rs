@@ -131,6 +131,11 @@ impl ReadBuffer {
         self.block.get(self.start..self.end).unwrap_or_default()
     }
 
+    /// The bytes that are there, for whoever decrypts them in place.
+    pub fn filled_mut(&mut self) -> &mut [u8] {
+        self.block.get_mut(self.start..self.end).unwrap_or_default()
+    }
+
     /// How many bytes are there.
     #[must_use]
     pub fn len(&self) -> usize {

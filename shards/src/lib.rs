@@ -54,6 +54,7 @@ mod start;
 mod stream;
 mod tasks;
 mod timers;
+pub mod tls;
 mod turn;
 
 pub use buffers::{Buffers, READ_BLOCK_BYTES, ReadBuffer};

@@ -63,6 +63,15 @@ impl Output {
         self.buffer().extend_from_slice(bytes);
     }
 
+    /// Appends what `write` puts into room for `bytes_max` bytes; it says how many those are.
+    pub fn put_with(&mut self, bytes_max: usize, write: impl FnOnce(&mut [u8]) -> usize) {
+        let tail = self.buffer();
+        let start = tail.len();
+        tail.resize(start.saturating_add(bytes_max), 0);
+        let written = write(tail.get_mut(start..).unwrap_or_default());
+        tail.truncate(start.saturating_add(written));
+    }
+
     /// The buffer to append to in place. Append only: what stands before its present length belongs to others, though
     /// positions from that length on may be patched until the next call of any method.
     pub fn buffer(&mut self) -> &mut Vec<u8> {
@@ -124,6 +133,27 @@ impl Output {
     pub(crate) fn chunk_count(&mut self) -> usize {
         self.offer_tail();
         self.chunks.len()
+    }
+
+    /// A copy of the first bytes, `bytes_max` at most, in a buffer that wants [`Output::give_back`].
+    pub(crate) fn gather(&mut self, bytes_max: usize) -> Vec<u8> {
+        self.offer_tail();
+        let (mut gathered, mut skip) = (self.buffers.take_write(), self.sent);
+        for chunk in &self.chunks {
+            let bytes = chunk.bytes().get(skip..).unwrap_or_default();
+            let room = bytes_max.saturating_sub(gathered.len());
+            gathered.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+            skip = 0;
+            if gathered.len() >= bytes_max {
+                break;
+            }
+        }
+        gathered
+    }
+
+    /// Takes back what [`Output::gather`] has given.
+    pub(crate) fn give_back(&self, gathered: Vec<u8>) {
+        self.buffers.give_write(gathered);
     }
 
     /// Fills `slices` with the first chunks up to about `bytes_max`; how many, and their bytes. [`Output::chunk_count`] comes

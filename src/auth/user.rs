@@ -374,7 +374,7 @@ impl Users {
             .unwrap_or_else(|| Verifier::of_nobody(mechanism, name, &self.secret))
     }
 
-    /// Who has proved to have this user's password.
+    /// Who has proved to have this user's password, or a certificate that names the user.
     ///
     /// # Errors
     /// The reason, for the log.

@@ -77,7 +77,9 @@ pub fn sample_ini() -> String {
         if *section == "mqtt" {
             text.push_str(LISTENERS);
         }
-        let _ = write!(text, "\n; Accepted, not used yet:\n");
+        if !not_used.is_empty() {
+            text.push_str("\n; Accepted, not used yet:\n");
+        }
         for key in *not_used {
             let _ = writeln!(text, ";   {key}");
         }

@@ -12,11 +12,6 @@ pub(super) const NOT_USED: &[(&str, &[&str])] = &[
             "log_file",
             "pidfile",
             "control_unix_path",
-            "tls_cert",
-            "tls_key",
-            "tls_ciphers",
-            "tls_min_version",
-            "tls_keylog_file",
             "tls_ktls",
             "stats_interval",
             "stats_log_size",
@@ -32,11 +27,10 @@ pub(super) const NOT_USED: &[(&str, &[&str])] = &[
             "sync",
         ],
     ),
-    ("amqp", &["tls_port"]),
+    ("amqp", &[]),
     (
         "mqtt",
         &[
-            "tls_port",
             "client_id_validation",
             // Of VerneMQ.
             "allow_register_during_netsplit",
@@ -103,19 +97,6 @@ pub(super) const NOT_USED: &[(&str, &[&str])] = &[
     ("experimental", &["yield_each_received_bytes", "yield_each_delivered_bytes"]),
 ];
 
-/// Keys of every `[sni:host]` section; each also with one of [`SNI_PREFIXES`].
-const SNI_KEYS: &[&str] = &[
-    "tls_cert",
-    "tls_key",
-    "tls_min_version",
-    "tls_ciphers",
-    "tls_verify_peer",
-    "tls_ca_cert",
-    "tls_keylog_file",
-];
-
-const SNI_PREFIXES: &[&str] = &["amqp_", "mqtt_", "http_"];
-
 /// Old names of sections.
 const OLD_SECTIONS: &[(&str, &str)] = &[("http", "mgmt"), ("replication", "clustering")];
 
@@ -136,12 +117,7 @@ const OLD_KEYS: &[(&str, &str, &str, &str)] = &[
 /// Variables of LavinMQ that nothing acts on yet.
 pub(super) const NOT_USED_ENV: &[&str] = &[
     "LAVINMQ_CONTROL_UNIX_PATH",
-    "LAVINMQ_TLS_CERT_PATH",
-    "LAVINMQ_TLS_KEY_PATH",
-    "LAVINMQ_TLS_CIPHERS",
-    "LAVINMQ_TLS_MIN_VERSION",
     "LAVINMQ_SYNC",
-    "LAVINMQ_AMQPS_PORT",
     "LAVINMQ_HTTP_BIND",
     "LAVINMQ_HTTP_PORT",
     "LAVINMQ_HTTPS_PORT",
@@ -171,9 +147,5 @@ pub(super) fn is_section(section: &str) -> bool {
 
 /// Whether a key is one of LavinMQ's that nothing acts on yet.
 pub(super) fn is_not_used(section: &str, key: &str) -> bool {
-    if section.starts_with("sni:") {
-        let bare = SNI_PREFIXES.iter().find_map(|p| key.strip_prefix(p)).unwrap_or(key);
-        return SNI_KEYS.contains(&bare);
-    }
     NOT_USED.iter().any(|(s, keys)| *s == section && keys.contains(&key))
 }

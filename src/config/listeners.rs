@@ -1,12 +1,14 @@
 //! Listeners with names, as VerneMQ writes them: `listener.tcp.NAME = ip:port` and their options on
 //! three levels, of which the most specific holds (mqtt.md V-090, V-091).
 //!
-//! May import `config::mqtt` and `config::value`.
+//! May import `config::mqtt`, `config::tls` and `config::value`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::mqtt::{Mqtt, Versions};
+use super::tls::{Tls, TlsListener};
 use super::value::{parse_bool, parse_max_connections, parse_mountpoint, parse_number, parse_rate};
 
 /// How many listeners may have a name: a mistake in a generated file, not a need.
@@ -19,6 +21,10 @@ pub enum Transport {
     Tcp,
     /// A WebSocket on `ws_path`.
     Ws,
+    /// TLS.
+    Ssl,
+    /// A WebSocket on `ws_path` inside of TLS.
+    Wss,
 }
 
 impl Transport {
@@ -26,7 +32,18 @@ impl Transport {
         match self {
             Self::Tcp => "tcp",
             Self::Ws => "ws",
+            Self::Ssl => "ssl",
+            Self::Wss => "wss",
         }
+    }
+
+    /// Whether HTTP is in front.
+    pub const fn is_web(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
+    }
+
+    const fn is_secured(self) -> bool {
+        matches!(self, Self::Ssl | Self::Wss)
     }
 }
 
@@ -85,30 +102,22 @@ pub struct Listener {
     pub mountpoint: Option<Box<str>>,
     /// What it speaks.
     pub allowed_protocol_versions: Versions,
+    /// What it is secured with, for `Ssl` and `Wss`.
+    pub tls: Option<Arc<TlsListener>>,
     /// What proxies in front of it may say.
     pub proxy: ProxyHeader,
 }
 
 /// Transports of VerneMQ that are to come.
-const TRANSPORTS_NOT_USED: &[&str] = &["ssl", "wss", "vmq", "vmqs", "http", "https"];
+const TRANSPORTS_NOT_USED: &[&str] = &["vmq", "vmqs", "http", "https"];
 
 /// Options of VerneMQ's listeners that nothing acts on.
 const OPTIONS_NOT_USED: &[&str] = &[
     "nr_of_acceptors",
     "buffer_sizes",
     "active_n",
-    "use_identity_as_username",
-    "require_certificate",
-    "cafile",
-    "certfile",
-    "keyfile",
-    "keypasswd",
-    "crlfile",
-    "depth",
-    "ciphers",
-    "eccs",
-    "tls_version",
     "tls_handshake_timeout",
+    "crl_refresh_interval",
     "psk_support",
     "pskfile",
     "pskfile_separator",
@@ -125,6 +134,18 @@ const OPTIONS: &[&str] = &[
     "mountpoint",
     "allowed_protocol_versions",
     "allow_anonymous_override",
+    "cafile",
+    "certfile",
+    "keyfile",
+    "keypasswd",
+    "crlfile",
+    "depth",
+    "ciphers",
+    "eccs",
+    "tls_version",
+    "require_certificate",
+    "use_identity_as_username",
+    "use_cn_as_username",
     "proxy_protocol",
     "proxy_protocol_use_cn_as_username",
 ];
@@ -139,6 +160,7 @@ struct Options {
     /// The inner `None`: said to be off.
     mountpoint: Option<Option<Box<str>>>,
     allowed_protocol_versions: Option<Versions>,
+    tls: Tls,
     proxy_protocol: Option<bool>,
     proxy_names_user: Option<bool>,
 }
@@ -161,6 +183,12 @@ impl Options {
             "allowed_protocol_versions" => {
                 self.allowed_protocol_versions = Some(Versions::parse(value)?);
             }
+            "keypasswd" => {
+                return Err(
+                    "keys with a password are not read; take it away with 'openssl pkey'".into()
+                );
+            }
+            _ if self.tls.set_of_listener(option, value)? => {}
             _ => return Err(format!("listeners have no option '{option}'")),
         }
         Ok(())
@@ -181,6 +209,8 @@ pub(super) struct Drafts {
     all: Options,
     tcp: Options,
     ws: Options,
+    ssl: Options,
+    wss: Options,
     named: Vec<Draft>,
 }
 
@@ -213,6 +243,8 @@ impl Drafts {
                 let transport = match *word {
                     "tcp" => Transport::Tcp,
                     "ws" => Transport::Ws,
+                    "ssl" => Transport::Ssl,
+                    "wss" => Transport::Wss,
                     _ => return Err(format!("there is no kind of listener '{word}'")),
                 };
                 self.take_of(transport, rest, value).map(|()| Taken::Yes)
@@ -238,6 +270,8 @@ impl Drafts {
         match transport {
             Transport::Tcp => &mut self.tcp,
             Transport::Ws => &mut self.ws,
+            Transport::Ssl => &mut self.ssl,
+            Transport::Wss => &mut self.wss,
         }
     }
 
@@ -261,7 +295,11 @@ impl Drafts {
     ///
     /// # Errors
     /// A listener has options and no address, or the address of another.
-    pub(super) fn resolve(&self, mqtt: &Mqtt) -> Result<Vec<Listener>, String> {
+    pub(super) fn resolve(
+        &self,
+        mqtt: &Mqtt,
+        tls_of: impl Fn(Tls) -> Result<Option<Arc<TlsListener>>, String>,
+    ) -> Result<Vec<Listener>, String> {
         let mut all: Vec<Listener> = Vec::new();
         for draft in &self.named {
             let name = format!("listener.{}.{}", draft.transport.word(), draft.name);
@@ -275,8 +313,15 @@ impl Drafts {
             let kind = match draft.transport {
                 Transport::Tcp => &self.tcp,
                 Transport::Ws => &self.ws,
+                Transport::Ssl => &self.ssl,
+                Transport::Wss => &self.wss,
             };
             let levels = [&draft.options, kind, &self.all];
+            let own = levels.iter().fold(Tls::default(), |tls, level| tls.or(&level.tls));
+            let tls = if draft.transport.is_secured() { tls_of(own)? } else { None };
+            if draft.transport.is_secured() && tls.is_none() {
+                return Err(format!("mqtt.{name} has no certfile, and there is no main.tls_cert"));
+            }
             let mountpoint = levels.iter().find_map(|o| o.mountpoint.clone());
             all.push(Listener {
                 name: name.into(),
@@ -294,6 +339,7 @@ impl Drafts {
                     .iter()
                     .find_map(|o| o.allowed_protocol_versions)
                     .unwrap_or(mqtt.allowed_protocol_versions),
+                tls,
                 proxy: ProxyHeader {
                     is_read: levels.iter().find_map(|o| o.proxy_protocol),
                     names_user: levels.iter().find_map(|o| o.proxy_names_user).unwrap_or(false),
@@ -331,7 +377,7 @@ mod tests {
         for (key, value) in lines {
             assert_eq!(drafts.take(key, value)?, Taken::Yes, "{key}");
         }
-        drafts.resolve(&crate::config::Config::default().mqtt)
+        drafts.resolve(&crate::config::Config::default().mqtt, |_| Ok(None))
     }
 
     fn ip(text: &str) -> ListenerAddress {
@@ -428,11 +474,10 @@ mod tests {
     }
 
     #[test]
-    fn encrypted_listeners_and_options_of_vernemq_are_known_and_not_used() {
+    fn listeners_and_options_of_vernemq_that_are_to_come_are_known_and_not_used() {
         let mut drafts = Drafts::default();
         for key in [
-            "listener.ssl.default",
-            "listener.ssl.require_certificate",
+            "listener.ssl.tls_handshake_timeout",
             "listener.vmq.clustering",
             "listener.nr_of_acceptors",
         ] {

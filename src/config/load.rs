@@ -2,10 +2,12 @@
 //! not. May import the rest of `config`, clap's help through `command_line`, and reads one file.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::command_line::{self, Asked, CheckArguments, CommandLine, PasswdArguments};
-use super::listeners::{Drafts, Taken};
+use super::listeners::{Drafts, Listener, ListenerAddress, ProxyHeader, Taken, Transport};
+use super::tls::{For, Hosts, Tls};
 use super::{Config, SETTINGS, Setting, foreign, ini};
 
 /// Why the start stops: one line each.
@@ -191,6 +193,7 @@ impl Environment {
 struct Loading {
     config: Config,
     listeners: Drafts,
+    hosts: Hosts,
     not_used: Vec<String>,
     notes: Vec<String>,
 }
@@ -230,6 +233,14 @@ impl Loading {
         if self.apply(section, key, entry.value, &place).map_err(|e| format!("{place}: {e}"))? {
             return Ok(());
         }
+        if let Some(host) = section.strip_prefix("sni:") {
+            match self.hosts.take(host, key, entry.value).map_err(|e| format!("{place}: {e}"))? {
+                Some(For::Http) => self.not_used.push(place),
+                Some(For::All | For::Amqp | For::Mqtt) => {}
+                None => return Err(format!("there is no setting '{key}' in [{section}]")),
+            }
+            return Ok(());
+        }
         if section == "mqtt" {
             match self.listeners.take(key, entry.value).map_err(|e| format!("{place}: {e}"))? {
                 Taken::Yes => return Ok(()),
@@ -249,9 +260,37 @@ impl Loading {
 
     /// Puts the named listeners where they belong, once everything that they inherit is known.
     fn listeners(&mut self) -> Result<(), ConfigError> {
-        let named = self.listeners.resolve(&self.config.mqtt);
-        self.config.mqtt.named_listeners =
-            named.map_err(|reason| ConfigError::Relation { reason })?;
+        self.resolve_listeners().map_err(|reason| ConfigError::Relation { reason })
+    }
+
+    fn resolve_listeners(&mut self) -> Result<(), String> {
+        let Self { config, listeners, hosts, .. } = self;
+        let (main, login) = (&config.main.tls, config.main.certificate_login);
+        let tls_of = |own: Tls, whom| hosts.listener(own, main, login, whom);
+        config.amqp.tls = tls_of(Tls::default(), For::Amqp)?;
+        let mqtt = &mut config.mqtt;
+        mqtt.named_listeners = listeners.resolve(mqtt, |own| tls_of(own, For::Mqtt))?;
+        let names_user = Some(mqtt.use_identity_as_username);
+        let tls = tls_of(Tls { names_user, ..Tls::default() }, For::Mqtt)?;
+        let Some(port) = mqtt.tls_port.filter(|_| tls.is_some()) else { return Ok(()) };
+        let bind = if mqtt.tls_bind.is_empty() { &mqtt.bind } else { &mqtt.tls_bind };
+        let all = bind.iter().map(|ip| SocketAddr::new(*ip, port));
+        let usual = all.filter(|at| !mqtt.is_taken(*at)).map(|at| Listener {
+            name: "mqtts".into(),
+            transport: Transport::Ssl,
+            address: ListenerAddress::Ip(at),
+            max_connections: mqtt.max_connections,
+            max_connection_rate: None,
+            max_connection_lifetime_s: None,
+            allow_anonymous: None,
+            mountpoint: mqtt.mountpoint.clone(),
+            allowed_protocol_versions: mqtt.allowed_protocol_versions,
+            tls: tls.clone(),
+            proxy: ProxyHeader::default(),
+        });
+        let mut named = mqtt.named_listeners.clone();
+        named.extend(usual);
+        mqtt.named_listeners = named;
         Ok(())
     }
 

@@ -16,6 +16,13 @@ pub struct Mqtt {
     pub bind: Vec<IpAddr>,
     /// `None` = no such listener; 0 = a free port.
     pub port: Option<u16>,
+    /// `None` = no such listener; 0 = a free port. Needs a certificate; then it is one of
+    /// `named_listeners`.
+    pub tls_port: Option<u16>,
+    /// None = `bind`.
+    pub tls_bind: Vec<IpAddr>,
+    /// Of the listener of `tls_port`: who shows a certificate is its user.
+    pub use_identity_as_username: bool,
     /// `None` = no such listener.
     pub unix_path: Option<PathBuf>,
     /// Name of sockets that systemd has opened.
@@ -179,6 +186,7 @@ impl Mqtt {
                 allow_anonymous: None,
                 mountpoint: self.mountpoint.clone(),
                 allowed_protocol_versions: self.allowed_protocol_versions,
+                tls: None,
             });
         };
         let ports = [(tcp, Transport::Tcp, self.port), (ws, Transport::Ws, self.ws_port)];
@@ -212,7 +220,7 @@ impl Mqtt {
 
     /// Whether a listener that is named, or that systemd has opened, has this address or one that
     /// overlaps: then it is what the operator means.
-    fn is_taken(&self, address: SocketAddr) -> bool {
+    pub(super) fn is_taken(&self, address: SocketAddr) -> bool {
         let named = self.named_listeners.iter().map(|listener| &listener.address);
         named.chain(&self.inherited).any(|other| other.overlaps(address))
     }
@@ -222,6 +230,9 @@ impl Mqtt {
         Self {
             bind: Vec::new(),
             port: None,
+            tls_port: None,
+            tls_bind: Vec::new(),
+            use_identity_as_username: false,
             unix_path: None,
             systemd_socket_name: String::new(),
             inherited: Vec::new(),

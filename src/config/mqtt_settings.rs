@@ -45,6 +45,30 @@ pub(super) const MQTT: &[Setting] = &[
     ),
     Setting::new(
         "mqtt",
+        "tls_port",
+        "8883",
+        Field::Other(|c, text| parse_port(text).map(|port| c.mqtt.tls_port = port), PORT),
+        "Port for TLS, once there is main.tls_cert.",
+    ),
+    Setting::new(
+        "mqtt",
+        "tls_bind",
+        "",
+        Field::Other(
+            |c, text| super::setting::parse_bind(text).map(|at| c.mqtt.tls_bind = at),
+            "IPv4 or IPv6 addresses, separated by commas, or nothing",
+        ),
+        "Addresses of that port; none = as bind.",
+    ),
+    Setting::new(
+        "mqtt",
+        "use_identity_as_username",
+        "off",
+        Field::Switch(|c| &mut c.mqtt.use_identity_as_username),
+        "Of that port: who shows a certificate is the user that it names, whatever name it says and without a password.",
+    ),
+    Setting::new(
+        "mqtt",
         "unix_path",
         "",
         Field::PathOrNone(|c| &mut c.mqtt.unix_path),

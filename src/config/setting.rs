@@ -200,6 +200,14 @@ fn range(unit: Unit, min: u64, max: u64) -> String {
     }
 }
 
+/// Addresses to listen on, or nothing.
+pub(super) fn parse_bind(text: &str) -> Result<Vec<IpAddr>, String> {
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    text.split(',').map(str::trim).map(parse_address).collect()
+}
+
 /// An address, in brackets or not, or the one name that needs no resolver.
 fn parse_address(text: &str) -> Result<IpAddr, String> {
     let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);

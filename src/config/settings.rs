@@ -4,12 +4,15 @@
 //!
 //! May import `config`, `durability`, `limits` and the check of a password hash.
 
+use ringmq_shards::tls::{TlsCiphers, TlsVersions};
+
 use super::mqtt_settings::MQTT;
-use super::setting::{Field, Setting, Unit};
+use super::setting::{Field, Setting, Unit, parse_bind};
 use super::sources::Sources;
+use super::tls::{LoginFrom, parse_alternative, parse_clients};
 use super::value::{
     KeepAlive, LogFormat, MemoryLimit, Placement, parse_bool, parse_durabilities, parse_durability,
-    parse_level, parse_levels, parse_url_path,
+    parse_level, parse_levels, parse_port, parse_url_path,
 };
 use crate::auth::password::PasswordHash;
 use crate::durability::Durability;
@@ -264,6 +267,96 @@ const GENERAL: &[Setting] = &[
     ),
     Setting::new(
         "main",
+        "tls_cert",
+        "",
+        Field::PathOrNone(|c| &mut c.main.tls.certificate),
+        "Certificate (PEM), those between it and the root behind it; turns the TLS ports on, read again on SIGHUP.",
+    )
+    .or_env(&["LAVINMQ_TLS_CERT_PATH"]),
+    Setting::new(
+        "main",
+        "tls_key",
+        "",
+        Field::PathOrNone(|c| &mut c.main.tls.key),
+        "Its key (PEM, without a password: PKCS#8, PKCS#1 or SEC1); none = in the file of the certificate.",
+    )
+    .or_env(&["LAVINMQ_TLS_KEY_PATH"]),
+    Setting::new(
+        "main",
+        "tls_min_version",
+        "1.2",
+        Field::Other(
+            |c, text| TlsVersions::parse_min(text).map(|v| c.main.tls.versions = Some(v)),
+            "1.2 or 1.3; 1.0 and 1.1 mean 1.2",
+        ),
+        "Lowest version of TLS.",
+    )
+    .or_env(&["LAVINMQ_TLS_MIN_VERSION"]),
+    Setting::new(
+        "main",
+        "tls_ciphers",
+        "",
+        Field::Other(
+            |c, text| TlsCiphers::parse(text).map(|ciphers| c.main.tls.ciphers = Some(ciphers)),
+            "OpenSSL's names with colons between",
+        ),
+        "Cipher suites, those of TLS 1.3 always among them unless some are named; what is not offered is passed over, none = all.",
+    )
+    .or_env(&["LAVINMQ_TLS_CIPHERS"]),
+    Setting::new(
+        "main",
+        "tls_verify_peer",
+        "false",
+        Field::Other(
+            |c, text| parse_clients(text).map(|clients| c.main.tls.clients = Some(clients)),
+            "false, optional or true",
+        ),
+        "Whether clients are asked for a certificate: true refuses those without.",
+    ),
+    Setting::new(
+        "main",
+        "tls_ca_cert",
+        "",
+        Field::PathOrNone(|c| &mut c.main.tls.client_roots),
+        "Who issues the certificates of clients: a file (PEM), or a folder of such.",
+    ),
+    Setting::new(
+        "main",
+        "tls_keylog_file",
+        "",
+        Field::PathOrNone(|c| &mut c.main.tls.key_log),
+        "File to which secrets of connections are written for whoever decrypts captured traffic; for tests only.",
+    )
+    .or_env(&["SSLKEYLOGFILE"]),
+    Setting::new(
+        "main",
+        "ssl_cert_login_from",
+        "common_name",
+        Field::Other(
+            |c, text| LoginFrom::parse(text).map(|from| c.main.certificate_login.from = from),
+            "common_name, distinguished_name or subject_alternative_name",
+        ),
+        "What in a client's certificate is its user name (AMQP: mechanism EXTERNAL).",
+    ),
+    Setting::new(
+        "main",
+        "ssl_cert_login_san_type",
+        "dns",
+        Field::Other(
+            |c, text| parse_alternative(text).map(|kind| c.main.certificate_login.san_type = kind),
+            "dns, ip, email or uri",
+        ),
+        "Of subject_alternative_name: which kind.",
+    ),
+    Setting::new(
+        "main",
+        "ssl_cert_login_san_index",
+        "0",
+        Field::U16(|c| &mut c.main.certificate_login.san_index, Unit::Count, 0, u16::MAX),
+        "Of subject_alternative_name: which of that kind.",
+    ),
+    Setting::new(
+        "main",
         "durability",
         "sync",
         Field::Other(
@@ -340,6 +433,21 @@ const GENERAL: &[Setting] = &[
         "Port to listen on; 0 = a free one, which the start line names.",
     )
     .or_env(&["LAVINMQ_AMQP_PORT"]),
+    Setting::new(
+        "amqp",
+        "tls_port",
+        "5671",
+        Field::Other(|c, text| parse_port(text).map(|port| c.amqp.tls_port = port), "0 to 65535, or off"),
+        "Port for TLS, once there is main.tls_cert.",
+    )
+    .or_env(&["LAVINMQ_AMQPS_PORT"]),
+    Setting::new(
+        "amqp",
+        "tls_bind",
+        "",
+        Field::Other(|c, text| parse_bind(text).map(|at| c.amqp.tls_bind = at), "IPv4 or IPv6 addresses, separated by commas, or nothing"),
+        "Addresses of that port; none = as bind.",
+    ),
     Setting::new(
         "amqp",
         "heartbeat",

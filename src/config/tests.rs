@@ -124,7 +124,7 @@ fn an_existing_lavinmq_ini_starts_this_broker_and_one_line_says_what_is_not_used
         &["--mqtt-port", "1884", "--http-port", "1"],
         &[("LAVINMQ_TLS_CERT_PATH", "/c"), ("RINGMQ_MGMT_PORT", "1")],
         "[main]\ndata_dir = /var/lib/lavinmq\nlog_level = info\ntls_cert = /etc/cert.pem\n\
-         segment_size = 16M\n[mgmt]\nbind = ::\n[amqp]\nbind = ::\ntls_port = 5671\n\
+         segment_size = 16M\n[mgmt]\nbind = ::\n[amqp]\nbind = ::\ntls_port = 5672\n\
          [mqtt]\nbind = ::\n[clustering]\nenabled = false\n[sni:a.example]\namqp_tls_cert = x\n",
     )
     .unwrap();
@@ -132,9 +132,21 @@ fn an_existing_lavinmq_ini_starts_this_broker_and_one_line_says_what_is_not_used
     assert_eq!(loaded.config.mqtt.bind[0].to_string(), "::");
     assert_eq!(loaded.config.mqtt.port, Some(1884));
     assert_eq!(loaded.config.main.segment_bytes, 16 << 20);
-    let line = "settings not used yet: main.tls_cert, mgmt.bind, amqp.tls_port, \
-                clustering.enabled, sni:a.example.amqp_tls_cert, \
-                LAVINMQ_TLS_CERT_PATH, mgmt.port, --http-port";
+    let tls = loaded.config.amqp.tls.unwrap();
+    assert_eq!(
+        (loaded.config.amqp.tls_port, tls.usual.certificate.as_os_str()),
+        (Some(5672), "/c".as_ref())
+    );
+    assert_eq!(tls.hosts.len(), 1);
+    assert!(
+        loaded
+            .config
+            .mqtt
+            .listeners()
+            .iter()
+            .any(|l| l.tls.as_ref().is_some_and(|tls| tls.hosts.is_empty()))
+    );
+    let line = "settings not used yet: mgmt.bind, clustering.enabled, mgmt.port, --http-port";
     assert_eq!(loaded.notes, [line]);
 }
 

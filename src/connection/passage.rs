@@ -16,7 +16,7 @@ use crate::hub::{Arrival, Hub, Luggage};
 use crate::protocol::{
     Certified, Context, Endpoint, ListenAt, ListenerSettings, Next, Peer, Session,
 };
-use crate::transport::{Chosen, Front, Introduced, Request, WebSocket, Wire};
+use crate::transport::{Chosen, Front, Handshake, Introduced, Request, Secured, WebSocket, Wire};
 
 /// Serves a connection until it is over, or lives on another shard.
 pub(crate) fn serve(hub: &Rc<Hub>, arrival: Arrival) {
@@ -80,6 +80,17 @@ fn set_options(socket: &Socket, main: &Main) {
     }
 }
 
+/// What a connection begins with when nothing is left between the socket and the protocol but the
+/// request for a WebSocket, where its listener wants one.
+pub(super) fn first_session(hub: &Hub, peer: Peer) -> (Wire, Box<dyn Session>) {
+    if peer.listener.web_path.is_none() {
+        return (Wire::Plain, (peer.listener.protocol.start)(peer));
+    }
+    let chosen = Chosen::default();
+    let front = Front::new(peer.clone(), hub.listeners(), chosen.clone());
+    (Wire::Request(Box::new(Request { chosen, peer })), Box::new(front))
+}
+
 impl Connection {
     /// `None`: it is gone already, or there is no place for it.
     fn begin(hub: Rc<Hub>, arrival: Arrival) -> Option<Self> {
@@ -90,43 +101,55 @@ impl Connection {
         if moved.is_none() {
             set_options(&socket, &hub.config.main);
         }
-        let id = hub.broker.borrow_mut().attach()?;
         let is_moved = moved.is_some();
-        let Luggage { unread, unsent, web } = moved.unwrap_or_default();
+        let server = match settings.tls.clone().filter(|_| !is_moved) {
+            Some(tls) => Some((hub.tls(listener)?, tls)),
+            None => None,
+        };
+        let id = hub.broker.borrow_mut().attach()?;
+        let Luggage { unread, unsent, web, secured } = moved.unwrap_or_default();
         let mut input = ReadBuffer::new(hub.shard.buffers());
         let mut output = Output::new(hub.shard.buffers());
-        input.put(&early);
         input.put(&unread);
-        output.put(&unsent);
+        let mut secured = secured.map(|parts| Secured::arrived(parts, hub.shard.buffers()));
+        let said = introduced.as_deref().and_then(|said| certified(said, &settings)).map(Rc::new);
         let peer = Peer {
             id,
             remote,
-            certified: introduced
-                .as_deref()
-                .and_then(|said| certified(said, &settings))
-                .map(Rc::new),
+            certified: secured.as_ref().and_then(|secured| secured.certified()).or(said),
             listener: settings.clone(),
             accepted_ms,
             moved: is_moved,
             config: hub.config.clone(),
             logins: hub.logins.clone(),
         };
-        let (wire, session) = match web {
-            None if settings.web_path.is_some() => {
-                let chosen = Chosen::default();
-                let front = Front::new(peer.clone(), hub.listeners(), chosen.clone());
-                let session: Box<dyn Session> = Box::new(front);
-                (Wire::Request(Box::new(Request { chosen, peer })), session)
+        let (mut wire, session) = match (web, server) {
+            (None, Some((server, tls))) => {
+                let session: Box<dyn Session> = Box::new(Handshake::new(&peer));
+                let mut begun = Secured::new(&server, tls, peer, hub.shard.buffers());
+                // Nobody will tell of what has been read already, behind what a proxy said.
+                begun.tls.raw().put(&early);
+                begun.open(&mut input);
+                secured = Some(begun);
+                (Wire::Plain, session)
             }
-            None => (Wire::Plain, (settings.protocol.start)(peer)),
-            Some(incoming) => {
-                let mut web = WebSocket::new(incoming, hub.shard.buffers());
-                web.framed.append(&mut output);
+            (None, _) => {
+                input.put(&early);
+                first_session(&hub, peer)
+            }
+            (Some(incoming), _) => {
+                let web = WebSocket::new(incoming, hub.shard.buffers());
                 (Wire::WebSocket(web), (settings.protocol.start)(peer))
             }
         };
+        match (&mut secured, &mut wire) {
+            (Some(secured), _) => secured.tls.sealed().put(&unsent),
+            (None, Wire::WebSocket(web)) => web.framed.put(&unsent),
+            (None, Wire::Plain | Wire::Request(_)) => output.put(&unsent),
+        }
         Some(Self {
             session,
+            secured,
             wire,
             stream: Stream::from_socket(socket, hub.shard.quiet()),
             input,
@@ -177,13 +200,18 @@ impl Connection {
                 (Some(incoming), framed)
             }
         };
+        let secured = self.secured.map(|secured| {
+            let (parts, sealed) = secured.into_parts();
+            output = sealed;
+            parts
+        });
         let mut unsent = Vec::new();
         while !output.is_empty() {
             let count = output.front().len();
             unsent.extend_from_slice(output.front());
             output.consume(count);
         }
-        let moved = Some(Luggage { unread: self.input.filled().to_vec(), unsent, web });
+        let moved = Some(Luggage { unread: self.input.filled().to_vec(), unsent, web, secured });
         // Nothing is in flight: what the stream has asked of the kernel is only to be told when
         // there is something to read.
         match self.stream.into_socket() {

@@ -125,6 +125,7 @@ impl Node {
             storage: restart::storage_setup(&config, &data_dir),
             root: root.clone(),
             config,
+            tls: Vec::new(),
             listeners,
             placement,
             memory_bytes_max: 1 << 30,

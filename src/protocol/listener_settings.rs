@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use super::Protocol;
-use crate::config::{ListenerAddress, Versions};
+use crate::config::{ListenerAddress, TlsListener, Versions};
 
 /// One listener. Made at the start, a copy on every shard.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct ListenerSettings {
     /// What the request asks for, where an HTTP server is in front of the protocol and offers
     /// WebSockets. Listeners at the same place share the server.
     pub web_path: Option<Box<str>>,
+    /// What it is secured with.
+    pub tls: Option<Arc<TlsListener>>,
     /// Connections of all shards together; further ones are refused. 0: only the limit of the node.
     pub max_connections: u32,
     /// Connections a second of all shards together; further ones wait. 0: any number.
@@ -80,6 +82,7 @@ impl ListenerSettings {
             protocol,
             at,
             web_path: None,
+            tls: None,
             max_connections: 0,
             connection_rate_max: 0,
             mountpoint: None,
@@ -101,9 +104,10 @@ impl ListenerSettings {
 
 impl fmt::Display for ListenerSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = if self.tls.is_some() { "s" } else { "" };
         match &self.web_path {
-            Some(path) => write!(f, "{} ws://{}{path}", self.protocol.name, self.at),
-            None => write!(f, "{} {}", self.protocol.name, self.at),
+            Some(path) => write!(f, "{} ws{s}://{}{path}", self.protocol.name, self.at),
+            None => write!(f, "{}{s} {}", self.protocol.name, self.at),
         }
     }
 }

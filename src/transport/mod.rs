@@ -1,11 +1,12 @@
-//! What stands between a socket and a session: what a proxy says first, then nothing, or a WebSocket. Octets in, octets out; the
-//! socket itself is the connection's.
+//! What stands between a socket and a session: what a proxy says first, then TLS or nothing, and on
+//! top of that a WebSocket or nothing. Octets in, octets out; the socket itself is the connection's.
 //!
 //! May import `protocol`, `loads`, `ringmq_shards` (buffers).
 
 mod front;
 mod http_upgrade;
 pub(crate) mod proxy_protocol;
+mod secured;
 mod websocket;
 
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use std::net::SocketAddr;
 use ringmq_shards::{Buffers, Output, ReadBuffer};
 
 pub(crate) use front::{Chosen, Front};
+pub(crate) use secured::{Handshake, Secured, SecuredParts};
 
 use crate::protocol::Peer;
 use websocket::{Decoder, Ended};

@@ -18,4 +18,5 @@ mod support;
 mod amqp091;
 mod meeting;
 mod mqtt;
+mod tls;
 mod transport;

@@ -19,9 +19,11 @@
 #[path = "../behaviour/support/broker.rs"]
 mod broker;
 mod install;
+mod papers;
 mod suite;
 
 use broker::{Broker, Options, Placement};
+use papers::Papers;
 use suite::Suite;
 
 /// pika: everything in `python/` that is not another library's.
@@ -35,6 +37,7 @@ fn pika(broker: &Broker) {
             "--ignore=test_kombu.py",
             "--ignore=test_mqtt.py",
             "--ignore=test_gmqtt.py",
+            "--ignore=test_tls.py",
         ])
         .directory(install::source("python"))
         .limit_s(300)
@@ -141,3 +144,26 @@ on_two_setups!(
     mqtt_js,
     mosquitto
 );
+
+/// pika, paho-mqtt, amqplib and MQTT.js over TLS, with and without certificates of their own.
+#[test]
+fn clients_over_tls() {
+    let papers = Papers::new();
+    let broker = Broker::with(Options { config: &papers.config(), ..Options::default() });
+    if let Some(python) = install::python() {
+        Suite::new("pika and paho-mqtt over TLS", &python)
+            .args(["-m", "pytest", "--noconftest", "test_tls.py"])
+            .directory(install::source("python"))
+            .papers(papers.directory.clone())
+            .limit_s(180)
+            .run(&broker);
+    }
+    if let Some(directory) = install::node() {
+        Suite::new("MQTT.js and amqplib over TLS", "node")
+            .args(["--test", "tls.test.mjs"])
+            .directory(directory)
+            .papers(papers.directory.clone())
+            .limit_s(180)
+            .run(&broker);
+    }
+}

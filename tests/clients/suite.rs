@@ -18,6 +18,7 @@ pub(crate) struct Suite {
     program: OsString,
     args: Vec<&'static str>,
     directory: Option<PathBuf>,
+    papers: Option<PathBuf>,
     limit: Duration,
 }
 
@@ -26,7 +27,7 @@ impl Suite {
     pub(crate) fn new(name: &'static str, program: impl AsRef<OsStr>) -> Self {
         let program = program.as_ref().to_owned();
         let limit = Duration::from_secs(60);
-        Self { name, program, args: Vec::new(), directory: None, limit }
+        Self { name, program, args: Vec::new(), directory: None, papers: None, limit }
     }
 
     /// Its arguments.
@@ -38,6 +39,12 @@ impl Suite {
     /// Where it runs.
     pub(crate) fn directory(mut self, directory: PathBuf) -> Self {
         self.directory = Some(directory);
+        self
+    }
+
+    /// Certificates for it, and where the broker shows its own.
+    pub(crate) fn papers(mut self, directory: PathBuf) -> Self {
+        self.papers = Some(directory);
         self
     }
 
@@ -69,6 +76,12 @@ impl Suite {
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }
+        if let Some(papers) = &self.papers {
+            command
+                .env("TLS_PAPERS", papers)
+                .env("AMQPS_PORT", port_of(broker, "amqps"))
+                .env("MQTTS_PORT", port_of(broker, "mqtts"));
+        }
         let started = Instant::now();
         let child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", self.name));
         let ended = wait(child, self.limit);
@@ -81,6 +94,13 @@ impl Suite {
         let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
         println!("{}: {:.1} s: {last}", self.name, started.elapsed().as_secs_f32());
     }
+}
+
+/// The port of this start line.
+fn port_of(broker: &Broker, protocol: &str) -> String {
+    let (log, words) = (broker.log(), format!("listening {protocol} "));
+    let line = log.lines().find_map(|line| line.strip_prefix(&words)).expect("a line of its own");
+    line.rsplit(':').next().unwrap_or_default().trim().to_owned()
 }
 
 /// A fresh file under target/ for the output.

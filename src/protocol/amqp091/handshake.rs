@@ -10,7 +10,7 @@ use crate::value::{Table, Value};
 use super::closing::put_on_connection;
 use super::link::{Capabilities, tell};
 use super::reply_code::{Fault, ReplyCode, opening_fault};
-use super::sasl::{self, MECHANISMS};
+use super::sasl::{self, EXTERNAL, MECHANISMS, MECHANISMS_CERTIFIED};
 use super::session::{Amqp, Phase, Step};
 use super::wire::method::{Connection, Method, connection};
 use super::wire::protocol_header::{self, Opening, PROTOCOL_HEADER};
@@ -67,7 +67,8 @@ impl Amqp {
         match opening {
             Opening::Amqp091 | Opening::Amqp09 => {
                 self.phase = Phase::AwaitingStartOk;
-                put_start(cx);
+                let is_certified = self.link.peer.certified.as_ref().is_some_and(|c| c.is_proof);
+                put_start(if is_certified { MECHANISMS_CERTIFIED } else { MECHANISMS }, cx);
                 Step::Took(taken)
             }
             Opening::Amqp10 { .. }
@@ -159,6 +160,17 @@ impl Amqp {
         if let Err(error) = logins.limiter.admit(peer.ip(), now_ms) {
             tell!(warn, self.link, %error, "login refused");
             return Some(Err(()));
+        }
+        let certified = self.link.peer.certified.as_deref().filter(|certified| certified.is_proof);
+        if let Some(certified) = certified.filter(|_| ok.mechanism == EXTERNAL) {
+            let user = &*certified.name;
+            let proven = logins.users.proven(user, peer.ip());
+            return Some(proven.map_err(|LoginRefused { reason }| {
+                logins.limiter.failed(peer.ip(), now_ms);
+                let (name, mechanism) = (&*self.link.name, ok.mechanism);
+                let reason = reason.name();
+                tracing::warn!(%peer, name, user, mechanism, reason, "login refused");
+            }));
         }
         let credentials = sasl::credentials(ok.mechanism, ok.response);
         let user = credentials.as_ref().map_or("", |c| &c.user);
@@ -260,13 +272,13 @@ impl Amqp {
     }
 }
 
-fn put_start(cx: &mut Context<'_>) {
+fn put_start(mechanisms: &[u8], cx: &mut Context<'_>) {
     let properties = server_properties();
     let start = connection::Start {
         version_major: 0,
         version_minor: 9,
         server_properties: properties.view(),
-        mechanisms: MECHANISMS,
+        mechanisms,
         locales: b"en_US",
     };
     put_on_connection(&Method::Connection(Connection::Start(start)), cx);

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use crate::config::{Config, ListenerAddress, Transport};
-use crate::protocol::{ListenerSettings, Protocol};
+use crate::config::{Config, ListenerAddress};
+use crate::protocol::{ListenAt, ListenerSettings, Protocol};
 
 /// See [`Protocol::listeners`].
 pub(super) fn listeners(protocol: &'static Protocol, config: &Config) -> Vec<ListenerSettings> {
@@ -24,14 +24,28 @@ pub(super) fn listeners(protocol: &'static Protocol, config: &Config) -> Vec<Lis
             ListenerSettings { reads_proxy_header, ..listener }
         });
     // Wherever there is a server for WebSockets, this path is another of its paths.
-    let servers = config.mqtt.listeners().into_iter().filter(|l| l.transport == Transport::Ws);
+    let servers = config.mqtt.listeners().into_iter().filter(|l| l.transport.is_web());
     let web = servers.map(|server| ListenerSettings {
         reads_proxy_header: server.proxy.is_read.unwrap_or(amqp.tcp_proxy_protocol),
         proxy_names_user: server.proxy.names_user,
         web_path: Some((*amqp.ws_path).into()),
         max_connections: server.max_connections,
         connection_rate_max: server.max_connection_rate.unwrap_or(0),
+        tls: server.tls,
         ..ListenerSettings::new("amqp-ws", protocol, server.address.into())
     });
-    all.chain(web).collect()
+    all.chain(secured(protocol, config)).chain(web).collect()
+}
+
+/// The listeners with TLS; none without a certificate.
+fn secured(protocol: &'static Protocol, config: &Config) -> Vec<ListenerSettings> {
+    let amqp = &config.amqp;
+    let (Some(tls), Some(port)) = (&amqp.tls, amqp.tls_port) else { return Vec::new() };
+    let bind = if amqp.tls_bind.is_empty() { &amqp.bind } else { &amqp.tls_bind };
+    let all = bind.iter().map(|ip| ListenerSettings {
+        reads_proxy_header: amqp.tcp_proxy_protocol,
+        tls: Some(tls.clone()),
+        ..ListenerSettings::new("amqps", protocol, ListenAt::Tcp(SocketAddr::new(*ip, port)))
+    });
+    all.collect()
 }

@@ -1,4 +1,5 @@
-//! Who a client says it is: the mechanisms PLAIN and AMQPLAIN (RFC 4616; P11, abuse row 48).
+//! Who a client says it is: the mechanisms PLAIN and AMQPLAIN (RFC 4616; P11, abuse row 48). What a
+//! certificate says (EXTERNAL, S43) has been checked before the first octet.
 //! May import `wire`.
 
 use super::wire::field_table::TableRef;
@@ -7,6 +8,12 @@ use crate::protocol::octets::{Reader, put_long_bytes};
 
 /// What connection.start offers.
 pub(super) const MECHANISMS: &[u8] = b"PLAIN AMQPLAIN";
+
+/// What it offers to a client with a certificate that names somebody.
+pub(super) const MECHANISMS_CERTIFIED: &[u8] = b"PLAIN AMQPLAIN EXTERNAL";
+
+/// The mechanism by which the certificate counts; what the response says does not.
+pub(super) const EXTERNAL: &str = "EXTERNAL";
 
 /// A name and a password, as they came.
 #[derive(Clone, PartialEq, Eq)]

@@ -2,12 +2,14 @@
 //! H-17, X-01, X-06; abuse rows 56 to 62, 75 to 79). May import the files of this folder, `auth`,
 //! `broker`, `limits`.
 
+use std::rc::Rc;
+
 use crate::auth::scram::{Mechanism, user_in};
 use crate::auth::{Identity, LoginReason, LoginRefused};
 use crate::command::{Answer, Command, Refusal};
 use crate::ids::ShardId;
 use crate::limits::LOGIN_REFUSAL_DELAY_MS;
-use crate::protocol::{Checking, Context, Login};
+use crate::protocol::{Certified, Checking, Context, Login};
 use crate::subscriber::{Lasts, OpenSession, OpenedSession};
 
 use super::alias::Outbound;
@@ -120,9 +122,9 @@ impl Mqtt {
         // Who proves to be somebody says so there, if not here.
         let proof = connect.properties.auth_method.and(connect.properties.auth_data);
         let proof = proof.and_then(user_in);
-        let certified = self.link.peer.certified.clone();
+        let certified = self.certified();
         let user_name = match &certified {
-            // In place of whatever the client says (mqtt.md V-097).
+            // In place of whatever the client says (mqtt.md V-097, V-100).
             Some(certified) => Some(&*certified.name),
             None => connect.user_name.or(proof.as_deref()),
         };
@@ -136,6 +138,13 @@ impl Mqtt {
                 Flow::Go
             }
         }
+    }
+
+    /// Whom the client's certificate names, where that decides (V-097, V-100).
+    fn certified(&self) -> Option<Rc<Certified>> {
+        let peer = &self.link.peer;
+        let counts = peer.listener.tls.as_ref().is_none_or(|tls| tls.names_user);
+        peer.certified.clone().filter(|_| counts)
     }
 
     /// Where the client belongs, as far as can be told before it has proved who it is.
@@ -187,9 +196,7 @@ impl Mqtt {
         }
         let (vhost, user) = match user_name.and_then(|name| name.rsplit_once(':')) {
             //
-            Some((vhost, name))
-                if limits.vhost_in_username && self.link.peer.certified.is_none() =>
-            {
+            Some((vhost, name)) if limits.vhost_in_username && self.certified().is_none() => {
                 (vhost, Some(name))
             }
             Some(_) | None => (usual_vhost, user_name),
@@ -314,22 +321,25 @@ impl Mqtt {
             tell!(warn, self.link, %error, "login refused");
             return Some(Err(self.link.limits.login_refusal));
         }
-        if let Some(certified) = &self.link.peer.certified
+        let is_secured = self.link.peer.listener.tls.is_some();
+        if let Some(certified) = self.certified()
             && certified.is_proof
-            && connect.password.is_none()
+            && (is_secured || connect.password.is_none())
         {
-            // A password that comes all the same has to be right.
+            // A password that comes all the same has to be right, unless the broker itself has seen
+            // the certificate: many clients cannot leave it out.
             let proven = logins.users.proven(&certified.name, peer.ip());
             return Some(proven.map_err(|refused| {
                 logins.limiter.failed(peer.ip(), now_ms);
                 let (user, reason) = (&certified.name, refused.reason.name());
-                tracing::warn!(%peer, %user, reason, "login refused: certificate");
+                let client = &*self.link.client;
+                tracing::warn!(%peer, client, %user, reason, "login refused: certificate");
                 self.link.limits.login_refusal
             }));
         }
         let is_welcome = self.link.peer.listener.takes_nameless;
         // Clients that cannot leave the name out send an empty one (gmqtt).
-        let is_nobody = connect.user_name == Some("") && self.link.peer.certified.is_none();
+        let is_nobody = connect.user_name == Some("") && self.certified().is_none();
         let Some(user) = user.filter(|_| !is_nobody) else {
             let nameless = logins.users.nameless().filter(|_| is_welcome);
             if nameless.is_none() {

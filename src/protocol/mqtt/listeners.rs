@@ -1,6 +1,6 @@
 //! Where clients of this protocol connect. May import `config`, `protocol`.
 
-use crate::config::{Config, Transport};
+use crate::config::Config;
 use crate::protocol::{ListenerSettings, Protocol};
 
 /// See [`Protocol::listeners`].
@@ -13,10 +13,8 @@ pub(super) fn listeners(protocol: &'static Protocol, config: &Config) -> Vec<Lis
         ListenerSettings {
             reads_proxy_header: plain.reads_proxy_header || wants_proxy,
             proxy_names_user: listener.proxy.names_user,
-            web_path: match listener.transport {
-                Transport::Tcp => None,
-                Transport::Ws => Some((*mqtt.ws_path).into()),
-            },
+            web_path: listener.transport.is_web().then(|| (*mqtt.ws_path).into()),
+            tls: listener.tls,
             max_connections: listener.max_connections,
             connection_rate_max: listener.max_connection_rate.unwrap_or(0),
             mountpoint: listener.mountpoint,

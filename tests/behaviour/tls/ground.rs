@@ -1,0 +1,285 @@
+//! An authority that makes certificates, brokers that use them, and a port in front of TLS so that
+//! every client of these tests can go there. May import `support`.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
+    DistinguishedName, DnType, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
+    SerialNumber, date_time_ymd,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use crate::support::Broker;
+use crate::support::broker::Options;
+use crate::support::client::PATIENCE;
+
+/// Both versions.
+pub(crate) const BOTH: [&str; 2] = ["1.2", "1.3"];
+
+type Issuer = CertifiedIssuer<'static, KeyPair>;
+
+/// Who issues certificates, with a folder for them that goes with it.
+pub(crate) struct Authority {
+    pub(crate) directory: PathBuf,
+    root: Issuer,
+}
+
+impl Drop for Authority {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.directory));
+    }
+}
+
+/// A certificate and its key.
+#[derive(Debug, Clone)]
+pub(crate) struct Paper {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+fn issuer(name: &str, above: Option<&Issuer>) -> Issuer {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let key = KeyPair::generate().unwrap();
+    match above {
+        None => CertifiedIssuer::self_signed(params, key).unwrap(),
+        Some(above) => CertifiedIssuer::signed_by(params, key, above).unwrap(),
+    }
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("tls-{}-{number}", std::process::id());
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::create_dir_all(&directory).expect("a directory under target/");
+        let root = issuer(&format!("Authority {number}"), None);
+        let authority = Self { directory, root };
+        authority.write("ca.pem", &authority.root.pem());
+        authority
+    }
+
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        self.directory.join(file)
+    }
+
+    pub(crate) fn write(&self, file: &str, text: &str) -> PathBuf {
+        let path = self.path(file);
+        std::fs::write(&path, text).expect("a file under target/");
+        path
+    }
+
+    /// Its own certificate.
+    pub(crate) fn roots(&self) -> PathBuf {
+        self.path("ca.pem")
+    }
+
+    /// A certificate for these hosts, in files of this name.
+    pub(crate) fn host(&self, name: &str, hosts: &[&str]) -> Paper {
+        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        self.issue(name, &CertificateParams::new(hosts).unwrap(), &[])
+    }
+
+    /// The certificate of a client, in files of this name; so many others between it and the root.
+    pub(crate) fn client(&self, name: &str, user: &str, between: usize) -> Paper {
+        let mut params = CertificateParams::new(vec![format!("{user}.example")]).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::OrganizationName, "Plant");
+        params.distinguished_name.push(DnType::CommonName, user);
+        params.serial_number = Some(SerialNumber::from_slice(user.as_bytes()));
+        let mut chain: Vec<Issuer> = Vec::new();
+        for number in 0..between {
+            let above = chain.last().unwrap_or(&self.root);
+            let next = issuer(&format!("{name} {number}"), Some(above));
+            chain.push(next);
+        }
+        self.issue(name, &params, &chain)
+    }
+
+    fn issue(&self, name: &str, params: &CertificateParams, chain: &[Issuer]) -> Paper {
+        let key = KeyPair::generate().unwrap();
+        let above = chain.last().unwrap_or(&self.root);
+        let mut text = params.signed_by(&key, above).unwrap().pem();
+        for between in chain.iter().rev() {
+            text.push_str(&between.pem());
+        }
+        Paper {
+            certificate: self.write(&format!("{name}.pem"), &text),
+            key: self.write(&format!("{name}.key"), &key.serialize_pem()),
+        }
+    }
+
+    /// A list of users whose certificates were called back.
+    pub(crate) fn revoked(&self, users: &[&str]) -> PathBuf {
+        let day = date_time_ymd(2020, 1, 1);
+        let revoked = |user: &&str| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(user.as_bytes()),
+            revocation_time: day,
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: day,
+            next_update: date_time_ymd(2100, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: users.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        self.write("crl.pem", &params.signed_by(&self.root).unwrap().pem().unwrap())
+    }
+
+    /// A broker with a certificate for localhost and free ports for TLS. `main` is further lines of
+    /// `[main]`, `more` begins with a section.
+    pub(crate) fn broker(&self, shards: u16, main: &str, more: &str) -> Broker {
+        let Paper { certificate, key } = self.host("server", &["localhost"]);
+        let config = format!(
+            "tls_cert = {}\ntls_key = {}\n{main}\n[amqp]\ntls_port = 0\n[mqtt]\ntls_port = 0\n{more}\n",
+            certificate.display(),
+            key.display(),
+        );
+        Broker::with(Options { shards, config: &config, ..Options::new() })
+    }
+
+    /// A client that trusts this authority.
+    pub(crate) fn trusted(&self, version: &str, paper: Option<&Paper>) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.root.der().clone()).unwrap();
+        let versions: &[_] = if version == "1.2" { &[&TLS12] } else { &[&TLS13] };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider);
+        let builder = builder.with_protocol_versions(versions).unwrap();
+        let builder = builder.with_root_certificates(roots);
+        Arc::new(match paper {
+            None => builder.with_no_client_auth(),
+            Some(Paper { certificate, key }) => {
+                let chain = CertificateDer::pem_file_iter(certificate).unwrap();
+                let chain = chain.collect::<Result<_, _>>().unwrap();
+                let key = PrivateKeyDer::from_pem_file(key).unwrap();
+                builder.with_client_auth_cert(chain, key).unwrap()
+            }
+        })
+    }
+}
+
+/// Where the broker listens with this name of a protocol, such as `amqps` or `amqp wss`.
+pub(crate) fn port_of(broker: &Broker, protocol: &str) -> SocketAddr {
+    let log = broker.log();
+    let words = format!("listening {protocol}");
+    let line = log.lines().find_map(|line| {
+        let rest = line.strip_prefix(&words)?;
+        rest.strip_prefix("://").or_else(|| rest.strip_prefix(' '))
+    });
+    let addr = line.and_then(|line| line.split('/').next()).expect("a line of its own");
+    addr.trim().parse().expect("an address")
+}
+
+/// One connection, to write to and read from in turn.
+pub(crate) type Stream = StreamOwned<ClientConnection, TcpStream>;
+
+/// A connection whose handshake may still fail.
+pub(crate) fn stranger(addr: SocketAddr, config: &Arc<ClientConfig>, host: &str) -> Stream {
+    let name = ServerName::try_from(host.to_owned()).unwrap();
+    let socket = TcpStream::connect_timeout(&addr, PATIENCE).expect("the broker accepts");
+    socket.set_nodelay(true).expect("TCP_NODELAY");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a read timeout");
+    StreamOwned::new(ClientConnection::new(config.clone(), name).unwrap(), socket)
+}
+
+/// A connection whose handshake is done, as far as this side can tell.
+pub(crate) fn connect(addr: SocketAddr, config: &Arc<ClientConfig>) -> Stream {
+    let mut stream = stranger(addr, config, "localhost");
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock).expect("a handshake");
+    }
+    stream
+}
+
+/// Why the broker does not take this client: what it says at last.
+pub(crate) fn refusal(addr: SocketAddr, config: &Arc<ClientConfig>) -> String {
+    let mut stream = stranger(addr, config, "localhost");
+    // With TLS 1.3 the client is done before it is refused.
+    drop(stream.write_all(b"AMQP\0\0\x09\x01"));
+    match stream.read(&mut [0; 100]) {
+        Ok(count) => panic!("the broker says {count} octets"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// A port of this machine without TLS: what connects there first goes on with it.
+pub(crate) fn through(addr: SocketAddr, config: &Arc<ClientConfig>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("its number");
+    let stream = connect(addr, config);
+    thread::spawn(move || {
+        let (client, _) = listener.accept().expect("the test connects");
+        client.set_nodelay(true).expect("TCP_NODELAY");
+        carry(&client, stream);
+        drop(client.shutdown(Shutdown::Both));
+    });
+    port
+}
+
+/// Carries octets both ways until either side ends.
+fn carry(mut client: &TcpStream, stream: Stream) {
+    let Stream { conn: mut tls, sock: mut server } = stream;
+    tls.set_buffer_limit(None);
+    let glance = Some(Duration::from_millis(1));
+    client.set_read_timeout(glance).expect("a read timeout");
+    server.set_read_timeout(glance).expect("a read timeout");
+    let is_silence = |kind: ErrorKind| matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut);
+    let mut piece = vec![0; 100_000];
+    loop {
+        match client.read(&mut piece) {
+            Ok(0) => tls.send_close_notify(),
+            Ok(count) => tls.writer().write_all(&piece[..count]).expect("it takes everything"),
+            Err(error) if is_silence(error.kind()) => {}
+            Err(_) => return,
+        }
+        while tls.wants_write() {
+            if tls.write_tls(&mut server).is_err() {
+                return;
+            }
+        }
+        match tls.read_tls(&mut server) {
+            Ok(0) => return,
+            Ok(_) => {
+                let result = tls.process_new_packets();
+                let mut heard = Vec::new();
+                drop(tls.reader().read_to_end(&mut heard));
+                if client.write_all(&heard).is_err() || result.is_err() {
+                    return;
+                }
+            }
+            Err(error) if is_silence(error.kind()) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Waits until the log has a line with all these words.
+pub(crate) fn wait_for_log(broker: &Broker, words: &[&str]) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let log = broker.log();
+        if log.lines().any(|line| words.iter().all(|word| line.contains(word))) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "no line with {words:?}:\n{log}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,7 @@
+//! TLS under every protocol, with a client of rustls; other people's clients are in tests/clients.
+
+mod certificates;
+mod ground;
+mod refusals;
+mod reload;
+mod serving;

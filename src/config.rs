@@ -26,11 +26,13 @@ use std::path::PathBuf;
 
 use crate::durability::Durability;
 
-pub use command_line::asks_for_check;
+pub use command_line::{PasswdArguments, asks_for_check};
 pub use document::{sample_ini, settings_table};
 pub use listeners::{Listener, ListenerAddress, ProxyHeader, Transport};
 pub use load::{CheckRequest, ConfigError, Loaded, Start, load};
-pub use mqtt::{DeliverMode, Mqtt, QueueOrder, SharedPolicy, TopicTranslation, Versions};
+pub use mqtt::{
+    DeliverMode, LoginRefusal, Mqtt, QueueOrder, SharedPolicy, TopicTranslation, Versions,
+};
 pub use setting::{Change, Field, Setting, Unit};
 pub use settings::SETTINGS;
 pub use sources::Sources;
@@ -123,8 +125,10 @@ pub struct Amqp {
     pub tcp_proxy_protocol: bool,
     /// Whom that is believed.
     pub proxy_protocol_trusted_sources: Sources,
-    /// Name of a socket that systemd has opened.
+    /// Name of sockets that systemd has opened.
     pub systemd_socket_name: String,
+    /// Where those are; no setting.
+    pub inherited: Vec<ListenerAddress>,
 }
 
 impl Default for Config {
@@ -207,6 +211,7 @@ impl Config {
                 tcp_proxy_protocol: false,
                 proxy_protocol_trusted_sources: Sources::default(),
                 systemd_socket_name: String::new(),
+                inherited: Vec::new(),
             },
             mqtt: Mqtt::blank(),
         }

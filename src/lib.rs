@@ -95,6 +95,7 @@
 //!                                        \------> transport -> protocol (the trait)
 //! node -> control -> hub, broker, auth
 //! main -> check -> broker (what it stores)
+//! main -> passwd -> auth
 //! ```
 //!
 //! - `ringmq_shards` knows no protocol, exchange or queue. All `unsafe` and all of glommio are there.
@@ -130,6 +131,7 @@ mod loads;
 pub mod logging;
 pub mod message;
 pub mod node;
+pub mod passwd;
 pub mod properties;
 pub mod protocol;
 pub mod subscriber;

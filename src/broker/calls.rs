@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::Broker;
 use super::mail::{BindingSpec, CallId, Mail, PlainAnswer, for_session};
+use super::storage::leave::NewCheckpoint;
 use super::subscriber::session::SessionId;
 use super::vhosts::Outside;
 use crate::command::{Answer, Entity, Event, Refusal};
@@ -19,13 +20,21 @@ pub(super) enum Then {
     /// A session is answered.
     Answer { to: ChannelRef, answer: PlainAnswer },
     /// A session is answered, or the binding is taken back because its exchange is gone.
-    Bound { to: ChannelRef, queue: QueueId, exchange: Rc<str>, binding: Box<BindingSpec> },
+    Bound {
+        to: ChannelRef,
+        queue: QueueId,
+        exchange: Rc<str>,
+        new: bool,
+        binding: Box<BindingSpec>,
+    },
     /// A session is open: its connection is answered and gets what waits for it.
     SessionOpened { to: ChannelRef, session: SessionId, resumed: bool },
     /// Another shard's call is answered.
     Done { shard: ShardId, call: CallId },
     /// Readers of retained messages go on.
     RetainedRound,
+    /// What this shard has left out may be forgotten on its disk; these definitions are what is left.
+    Forgettable { definitions: Option<NewCheckpoint> },
     /// Who is no shard and has asked hears of it.
     Outside(Outside),
     /// The keeper forgets that the exchange is being deleted.
@@ -101,9 +110,9 @@ impl Broker {
         match then {
             Then::Nothing => {}
             Then::Answer { to, answer } => self.answer(to, answer),
-            Then::Bound { to, queue, exchange, binding } => {
+            Then::Bound { to, queue, exchange, new, binding } => {
                 if known {
-                    self.answer(to, Answer::Done);
+                    self.answer(to, Answer::Bound { new });
                 } else {
                     self.forget_binding(queue, &binding);
                     let refusal = Refusal::NotFound(Entity::Exchange, Box::from(&*exchange));
@@ -114,6 +123,7 @@ impl Broker {
                 self.session_opened(to, session, resumed);
             }
             Then::Done { shard, call } => self.done(shard, call, true),
+            Then::Forgettable { definitions } => self.forgettable(definitions),
             Then::Outside(outside) => self.outside_done.push(outside),
             Then::RetainedRound => self.retained_round_over(),
             Then::Forget { exchange, then } => {

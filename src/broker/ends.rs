@@ -70,7 +70,7 @@ impl Broker {
         let Some(own) = self.open_call(then) else { return };
         let queues = match (channel, self.footprints.get(&connection)) {
             (_, None) => Vec::new(),
-            (_, Some(footprint)) => footprint.queues.keys().copied().collect(),
+            (_, Some(footprint)) => footprint.queues.iter().map(|(id, _)| *id).collect(),
         };
         for id in queues {
             let Some(entry) = self.queues.get_mut(id) else { continue };

@@ -22,6 +22,7 @@ mod deliver;
 mod ends;
 pub(crate) mod exchange;
 mod fetch;
+mod few_map;
 mod flow;
 mod interest;
 pub(crate) mod mail;
@@ -142,6 +143,8 @@ pub struct NodeLimits {
     pub retained_bytes_max: u64,
     /// Of a group, members of the publisher's shard come first.
     pub near_members_first: bool,
+    /// Of a group, members have their turns; otherwise they are drawn.
+    pub members_in_turn: bool,
 }
 
 /// The broker core of one shard.
@@ -215,6 +218,8 @@ pub struct Broker {
     spare_events: Vec<Vec<Event>>,
     expired: Vec<clockwork::Alarm>,
     scratch: Scratch,
+    /// The walk under way is a question: nobody's turn passes.
+    asks_only: bool,
     /// Walks over exchanges so far.
     walks: u64,
     crossing: Crossing,
@@ -297,6 +302,7 @@ impl Broker {
             spare_events: Vec::new(),
             expired: Vec::new(),
             scratch: Scratch::default(),
+            asks_only: false,
             walks: 0,
             crossing: Crossing::default(),
             last_name: no_name.clone(),
@@ -342,7 +348,7 @@ impl Broker {
         if let Err(refusal) = permitted.and_then(|()| check_groups(&command)) {
             return Some(Answer::Refused(refusal));
         }
-        if let Command::ReadRetained { filter, .. } = &command
+        if let Command::ReadRetained { filter, pattern: None, .. } = &command
             && let Err(refusal) = self.permit_filter(connection, filter)
         {
             return Some(Answer::Refused(refusal));

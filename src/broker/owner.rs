@@ -1,9 +1,6 @@
 //! Requests about queues, decided on the shard that owns the queue, and requests about exchanges,
 //! decided on the keeper. Each ends in exactly one answer to the channel that asked.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-
 use ringmq_shards::log::QueueUid;
 
 use super::Broker;
@@ -11,6 +8,7 @@ use super::calls::Then;
 use super::connections::Window;
 use super::consumer::{ConsumeRefused, NewConsumer};
 use super::fetch::Gets;
+use super::few_map::FewMap;
 use super::mail::{BindingSpec, CallId, ExchangeSpec, Mail, PlainAnswer};
 use super::queue::arguments::BadArgument;
 use super::queue::{Queue, QueueSpec};
@@ -49,7 +47,7 @@ pub(super) struct QueueEntry {
 pub(super) struct Footprint {
     /// How often each counts: its consumers, its fetches that wait, and once more where it is
     /// exclusive.
-    pub(super) queues: HashMap<QueueId, u32, ahash::RandomState>,
+    pub(super) queues: FewMap<QueueId, u32>,
     /// For a connection of another shard: what is on its way to it.
     pub(super) window: Window,
 }
@@ -128,8 +126,8 @@ impl Broker {
             Command::OpenSession(open) => self.open_session(at, vhost, &open, now),
             Command::Subscribe { subscriptions } => self.subscribe(at, subscriptions, now),
             Command::Unsubscribe { filters } => self.unsubscribe(at, &filters),
-            Command::ReadRetained { filter, from, bytes_max } => {
-                self.request_retained(at, vhost, (filter, from, bytes_max));
+            Command::ReadRetained { filter, pattern, from, bytes_max } => {
+                self.request_retained(at, vhost, (filter, pattern), (from, bytes_max));
             }
             // These are answered on the connection's own shard.
             Command::ConsumeReplies { .. } | Command::CloseChannel | Command::CloseConnection => {
@@ -168,6 +166,7 @@ impl Broker {
                 entry.is_some_and(|entry| entry.uid.is_some())
             }
             Answer::Done
+            | Answer::Bound { .. }
             | Answer::Removed { .. }
             | Answer::Consuming { .. }
             | Answer::ReplyTo { .. }
@@ -342,7 +341,8 @@ impl Broker {
     }
 
     pub(super) fn leave_footprint(&mut self, connection: ConnectionRef, queue: QueueId) {
-        *self.footprints.entry(connection).or_default().queues.entry(queue).or_default() += 1;
+        let footprint = self.footprints.entry(connection).or_default();
+        footprint.queues.update(queue, |count| *count += 1);
     }
 
     fn request_delete(
@@ -425,11 +425,11 @@ impl Broker {
     /// Consumers or fetches of a connection, or its own queue, are gone.
     pub(super) fn lift_footprint(&mut self, connection: ConnectionRef, queue: QueueId, times: u32) {
         if let Some(footprint) = self.footprints.get_mut(&connection)
-            && let Entry::Occupied(mut count) = footprint.queues.entry(queue)
+            && let Some(count) = footprint.queues.get_mut(&queue)
         {
-            *count.get_mut() = count.get().saturating_sub(times);
-            if *count.get() == 0 {
-                count.remove();
+            *count = count.saturating_sub(times);
+            if *count == 0 {
+                footprint.queues.remove(&queue);
             }
         }
     }

@@ -5,6 +5,15 @@
 //! wherever it belongs, and PUBREC follows when that is durable: had the id been kept first, a crash
 //! between the two would lose the message, since its repetition would be taken for one. If the
 //! connection ends before, the broker knows the repetition nevertheless.
+//!
+//! # What is refused for lack of room, before version 5
+//!
+//! No packet can say so. To leave PUBACK or PUBREC out for ever (VerneMQ) leaves a client waiting that
+//! repeats only when it connects again; to close at once has all of them come back at once while the
+//! disk is full. Here nothing that comes after it with QoS 1 or 2 is taken either, so that the order
+//! holds; everything else goes on, since it may be this client that makes room by its answers; and the
+//! connection ends when there is room, after [`LOOK_MS`] at the earliest and [`ROOM_MS_MAX`] at the
+//! latest. The client repeats all of them, in order.
 
 use std::collections::BTreeSet;
 
@@ -22,6 +31,19 @@ use super::wire::fault::Fault;
 use super::wire::reason_code::ReasonCode;
 use super::wire::{PacketId, Version};
 
+/// Between looks whether there is room again, milliseconds.
+const LOOK_MS: u64 = 1_000;
+
+/// How long a client before version 5 is kept whose message was refused, milliseconds.
+const ROOM_MS_MAX: u64 = 10_000;
+
+/// A message was refused and its client cannot be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Unsaid {
+    since_ms: u64,
+    look_ms: u64,
+}
+
 /// Publishes of a client that are not dealt with. Only for clients that publish so.
 #[derive(Debug, Default)]
 pub(super) struct Incoming {
@@ -33,12 +55,13 @@ pub(super) struct Incoming {
     pub(super) complete: Acks,
     /// Packet ids that PUBREC was, or may be, sent for: a PUBLISH with one of them is a repetition.
     pub(super) receipts: BTreeSet<u16>,
-    /// Nobody takes the message that the broker says next to be stored, per QoS.
-    nobody_once: bool,
-    nobody_twice: bool,
-    /// Publishes that are retained and not stored yet. The broker gives one that nobody takes back
-    /// at once, and says later that it is stored.
+    /// Nobody takes the message with QoS 1 that the broker says next to be stored.
+    nobody: bool,
+    /// Publishes with QoS 1 that are retained and not stored yet. The broker gives one that nobody
+    /// takes back at once, and says later that it is stored.
     kept: Vec<Kept>,
+    /// The connection will end for it.
+    unsaid: Option<Unsaid>,
     /// Publishes that count against the receive maximum (4.9.0-1).
     open: u16,
 }
@@ -46,7 +69,6 @@ pub(super) struct Incoming {
 /// A retained publish on its way.
 #[derive(Debug)]
 struct Kept {
-    channel: ChannelId,
     number: u64,
     topic: Box<str>,
     nobody: bool,
@@ -54,18 +76,26 @@ struct Kept {
 
 impl Incoming {
     /// A publish that is retained is on its way.
-    pub(super) fn keep(&mut self, channel: ChannelId, number: u64, topic: &str) {
-        self.kept.push(Kept { channel, number, topic: topic.into(), nobody: false });
+    pub(super) fn keep(&mut self, number: u64, topic: &str) {
+        self.kept.push(Kept { number, topic: topic.into(), nobody: false });
     }
 
     /// Whether nobody takes the message with that number, which is stored.
-    fn is_for_nobody(&mut self, channel: ChannelId, number: u64) -> bool {
-        let is_it = |kept: &Kept| kept.channel == channel && kept.number == number;
-        if let Some(index) = self.kept.iter().position(is_it) {
+    fn is_for_nobody(&mut self, number: u64) -> bool {
+        if let Some(index) = self.kept.iter().position(|kept| kept.number == number) {
             return self.kept.swap_remove(index).nobody;
         }
-        let flag = if channel == TWICE { &mut self.nobody_twice } else { &mut self.nobody_once };
-        std::mem::take(flag)
+        std::mem::take(&mut self.nobody)
+    }
+
+    /// Nothing that wants an answer is taken any more.
+    pub(super) const fn takes_no_more(&self) -> bool {
+        self.unsaid.is_some()
+    }
+
+    /// When to call [`Mqtt::look_for_room`].
+    pub(super) fn look_ms(&self) -> Option<u64> {
+        self.unsaid.map(|unsaid| unsaid.look_ms)
     }
 
     /// Nothing more can be answered before something is.
@@ -87,17 +117,22 @@ impl Incoming {
 
 impl Mqtt {
     /// What an answer will be after a publish.
-    pub(super) fn owed(&self, result: Published, code: ReasonCode) -> Result<Owed, Fault> {
+    pub(super) fn owed(
+        &mut self,
+        result: Published,
+        code: ReasonCode,
+        now_ms: u64,
+    ) -> Result<Owed, Fault> {
         match result {
             Published::Stored => Ok(Owed::Known(code)),
             Published::Unroutable => Ok(Owed::Known(ReasonCode::NoMatchingSubscribers)),
-            Published::Overflowed => self.refused(ReasonCode::QuotaExceeded),
+            Published::Overflowed => self.refused(ReasonCode::QuotaExceeded, now_ms),
             Published::Pending => Ok(Owed::Waiting),
         }
     }
 
     /// The answer to a publish that is refused (3.3.5-2; V-041, H-31).
-    pub(super) fn refused(&self, code: ReasonCode) -> Result<Owed, Fault> {
+    pub(super) fn refused(&mut self, code: ReasonCode, now_ms: u64) -> Result<Owed, Fault> {
         let is_forbidden = matches!(code, ReasonCode::NotAuthorized | ReasonCode::TopicNameInvalid);
         match self.link.version {
             Version::V5 => Ok(Owed::Known(code)),
@@ -106,12 +141,32 @@ impl Mqtt {
             {
                 Ok(Owed::Known(ReasonCode::Success))
             }
+            Version::V4 if is_forbidden && self.link.limits.acl_drops => {
+                Ok(Owed::Known(ReasonCode::Success))
+            }
             Version::V3 | Version::V4 if is_forbidden => {
                 Err(Fault::new(code, "a publish that is not allowed"))
             }
-            // The client will send it again later.
-            Version::V3 | Version::V4 => Ok(Owed::Never),
+            Version::V3 | Version::V4 => {
+                let incoming = self.incoming.get_or_insert_default();
+                let look_ms = now_ms.saturating_add(LOOK_MS);
+                incoming.unsaid.get_or_insert(Unsaid { since_ms: now_ms, look_ms });
+                Ok(Owed::Never)
+            }
         }
+    }
+
+    /// Ends the connection of a client that was not told of a refusal, if it is time for that.
+    pub(super) fn look_for_room(&mut self, cx: &mut Context<'_>) {
+        let now_ms = cx.now.mono_ms;
+        let unsaid = self.incoming.as_mut().and_then(|incoming| incoming.unsaid.as_mut());
+        let Some(unsaid) = unsaid.filter(|unsaid| unsaid.look_ms <= now_ms) else { return };
+        let is_over = now_ms.saturating_sub(unsaid.since_ms) >= ROOM_MS_MAX;
+        if is_over || cx.broker.has_space() {
+            let text = "a publish was refused for lack of room";
+            return self.fail(Fault::new(ReasonCode::QuotaExceeded, text), cx);
+        }
+        unsaid.look_ms = now_ms.saturating_add(LOOK_MS);
     }
 
     /// A publish, a kept number or one that is let go is stored.
@@ -126,8 +181,8 @@ impl Mqtt {
             return;
         }
         let done = match channel {
-            ONCE => self.on_once_stored(number, accepted),
-            TWICE => self.on_twice_stored(number, accepted),
+            ONCE => self.on_once_stored(number, accepted, cx.now.mono_ms),
+            TWICE => self.on_twice_stored(number, accepted, cx.now.mono_ms),
             HOLD => {
                 if let Some(incoming) = &mut self.incoming {
                     incoming.twice.done(number, accepted);
@@ -159,13 +214,13 @@ impl Mqtt {
         }
     }
 
-    fn on_once_stored(&mut self, number: u64, accepted: bool) -> Result<(), Fault> {
+    fn on_once_stored(&mut self, number: u64, accepted: bool, now_ms: u64) -> Result<(), Fault> {
         let Some(incoming) = &mut self.incoming else { return Ok(()) };
-        let nobody = incoming.is_for_nobody(ONCE, number);
+        let nobody = incoming.is_for_nobody(number);
         let owed = match (accepted, nobody) {
             (true, true) => Owed::Known(ReasonCode::NoMatchingSubscribers),
             (true, false) => Owed::Known(ReasonCode::Success),
-            (false, _) => self.refused(ReasonCode::QuotaExceeded)?,
+            (false, _) => self.refused(ReasonCode::QuotaExceeded, now_ms)?,
         };
         if let Some(incoming) = &mut self.incoming {
             incoming.once.settle(number, owed);
@@ -173,13 +228,11 @@ impl Mqtt {
         Ok(())
     }
 
-    fn on_twice_stored(&mut self, number: u64, accepted: bool) -> Result<(), Fault> {
-        let Some(incoming) = &mut self.incoming else { return Ok(()) };
-        let nobody = incoming.is_for_nobody(TWICE, number);
-        let owed = match (accepted, nobody) {
-            (true, true) => Owed::Known(ReasonCode::NoMatchingSubscribers),
-            (true, false) => Owed::Known(ReasonCode::Success),
-            (false, _) => self.refused(ReasonCode::QuotaExceeded)?,
+    fn on_twice_stored(&mut self, number: u64, accepted: bool, now_ms: u64) -> Result<(), Fault> {
+        let owed = if accepted {
+            Owed::Known(ReasonCode::Success)
+        } else {
+            self.refused(ReasonCode::QuotaExceeded, now_ms)?
         };
         let Some(incoming) = &mut self.incoming else { return Ok(()) };
         let packet_id = incoming.twice.packet_id(number).filter(|_| accepted);
@@ -189,15 +242,15 @@ impl Mqtt {
     }
 
     /// A message with QoS 2 that nobody takes: its packet id is kept, then PUBREC follows.
-    pub(super) fn keep_number(&mut self, number: u64, code: ReasonCode, cx: &mut Context<'_>) {
+    pub(super) fn keep_number(&mut self, number: u64, cx: &mut Context<'_>) {
         let connection = self.link.id();
         let Some(incoming) = &mut self.incoming else { return };
         let Some(packet_id) = incoming.twice.packet_id(number) else { return };
         incoming.receipts.insert(packet_id);
         let seq = Some(PublishSeq(number));
         let owed = match cx.broker.hold_receipt(connection, HOLD, packet_id, seq) {
-            Published::Stored | Published::Unroutable => Owed::Known(code),
-            Published::Pending => Owed::Soon(code),
+            Published::Stored | Published::Unroutable => Owed::Known(ReasonCode::Success),
+            Published::Pending => Owed::Soon(ReasonCode::Success),
             Published::Overflowed => Owed::Never,
         };
         incoming.twice.settle(number, owed);
@@ -205,20 +258,13 @@ impl Mqtt {
 
     /// The broker gives a message back: nobody takes the one that it says next to be stored.
     pub(super) fn on_returned(&mut self, channel: ChannelId, message: &Message) {
-        let Some(incoming) = &mut self.incoming else { return };
+        let Some(incoming) = self.incoming.as_mut().filter(|_| channel == ONCE) else { return };
         let topic = message.routing_key();
-        let is_it =
-            |kept: &&mut Kept| kept.channel == channel && !kept.nobody && *kept.topic == *topic;
-        if Block::of(message).retain {
-            if let Some(kept) = incoming.kept.iter_mut().rfind(is_it) {
-                kept.nobody = true;
-            }
-            return;
-        }
-        match channel {
-            ONCE => incoming.nobody_once = true,
-            TWICE => incoming.nobody_twice = true,
-            ChannelId(_) => {}
+        let is_it = |kept: &&mut Kept| !kept.nobody && *kept.topic == *topic;
+        if !Block::of(message).retain {
+            incoming.nobody = true;
+        } else if let Some(kept) = incoming.kept.iter_mut().rfind(is_it) {
+            kept.nobody = true;
         }
     }
 
@@ -235,6 +281,11 @@ impl Mqtt {
                 Published::Pending => Owed::Soon(ReasonCode::Success),
                 Published::Overflowed => Owed::Never,
             };
+        } else if self.link.is_resumed {
+            // PUBCOMP may have been lost with a connection before: "this is not an error during
+            // recovery" (2.4 of 5.0). The answer ends a publish, which this connection has not begun.
+            incoming.begin(u16::MAX);
+            owed = Owed::Known(ReasonCode::Success);
         }
         incoming.complete.push(number, owed);
         self.answer_publishes(cx);

@@ -101,8 +101,8 @@ fn a_qos_2_number_is_known_after_a_reconnect(stage: &Stage) {
         publisher.vanish();
         let mut publisher = back(&ground, &hello);
         publisher.send(&numbered(0x62, 9));
-        let unknown = if version == V5 { 0x92 } else { 0 };
-        assert_eq!(publisher.expect_answer(0x70, 9), unknown);
+        // The session goes on: its PUBCOMP may have been lost, which is no error (2.4 of 5.0).
+        assert_eq!(publisher.expect_answer(0x70, 9), 0);
         publisher.publish(&Letter { payload: b"two", ..letter });
         publisher.expect_answer(0x50, 9);
         witness.expect_text("one");
@@ -294,14 +294,14 @@ fn a_client_may_leave_so_many_publishes_open() {
     let letter = |id: u16| Letter { topic: "open", qos: 2, id, ..Letter::default() };
     for id in 1..=10 {
         publisher.publish(&letter(id));
-        assert_eq!(publisher.expect_answer(0x50, id), 0x10);
+        assert_eq!(publisher.expect_answer(0x50, id), 0);
     }
     publisher.publish(&Letter { topic: "open", ..Letter::default() });
     publisher.ping();
     publisher.send(&numbered(0x62, 4));
     assert_eq!(publisher.expect_answer(0x70, 4), 0);
     publisher.publish(&letter(11));
-    assert_eq!(publisher.expect_answer(0x50, 11), 0x10);
+    assert_eq!(publisher.expect_answer(0x50, 11), 0);
     publisher.publish(&letter(12));
     publisher.expect_closed(0x93);
     // Version 3.1.1 has nothing of the kind: its packet ids are the bound.
@@ -390,7 +390,7 @@ fn a_reason_string_comes_where_it_was_asked_for() {
         let mut client = Client::connect(ground.addr, &hello);
         client.send(&[0x82, 7, 0, 0, 0, 0, 1, b'f', 0]);
         let said = client.expect_packet();
-        assert_eq!((said.first, said.body[0]), (0xE0, 0x82));
+        assert_eq!((said.first, said.body[0]), (0xE0, 0x81));
         assert_eq!(said.body.ends_with(text), is_told);
         assert!(is_told || said.body.len() == 1, "nothing but the code");
     }

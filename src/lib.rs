@@ -71,6 +71,13 @@
 //! all logs into what each shard needs; the shards write it again into their new logs and only then
 //! let the old ones go, so that a crash at any moment finds one of the two.
 //!
+//! # The control thread
+//!
+//! One thread beside the shards ([`control`], tokio) owns what is global and rarely written: users,
+//! virtual hosts, permissions, limits. It stores a change, has every shard apply it and then answers. It
+//! reaches shards by questions, functions that run there between two turns; shards reach it by nothing
+//! but passwords that take too long to check. No message passes through it.
+//!
 //! # Bounds
 //!
 //! Everything a peer can make grow has a limit, in [`limits`] or as a setting. A lane holds at most
@@ -86,6 +93,7 @@
 //! main -> node -> hub, listener -> connection -> protocol -> broker -> exchange, queue
 //!                                       \           \------> command, message, value, ids
 //!                                        \------> transport -> protocol (the trait)
+//! node -> control -> hub, broker, auth
 //! main -> check -> broker (what it stores)
 //! main -> passwd -> auth
 //! ```

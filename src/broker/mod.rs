@@ -19,6 +19,7 @@ mod connections;
 pub(crate) mod consumer;
 pub(crate) mod definitions;
 mod deliver;
+mod ends;
 pub(crate) mod exchange;
 mod fetch;
 mod few_map;

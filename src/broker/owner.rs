@@ -1,16 +1,15 @@
 //! Requests about queues, decided on the shard that owns the queue, and requests about exchanges,
 //! decided on the keeper. Each ends in exactly one answer to the channel that asked.
 
-mod consumers;
-
 use ringmq_shards::log::QueueUid;
 
 use super::Broker;
 use super::calls::Then;
 use super::connections::Window;
+use super::consumer::{ConsumeRefused, NewConsumer};
 use super::fetch::Gets;
 use super::few_map::FewMap;
-use super::mail::{BindingSpec, CallId, ExchangeSpec, PlainAnswer};
+use super::mail::{BindingSpec, CallId, ExchangeSpec, Mail, PlainAnswer};
 use super::queue::arguments::BadArgument;
 use super::queue::{Queue, QueueSpec};
 use super::storage::queues::NewStore;
@@ -18,8 +17,8 @@ use super::subscriber::leave::Leaving;
 use super::subscriber::session::SessionId;
 use super::topology::RESERVED_PREFIX;
 use crate::auth::Access;
-use crate::command::{Answer, Command, Entity, Now, Refusal};
-use crate::ids::{ChannelId, ChannelRef, ConnectionRef, ExchangeId, QueueId, ShardId, VhostId};
+use crate::command::{Answer, Command, Consume, Entity, Event, Now, Refusal};
+use crate::ids::{ChannelRef, ConnectionRef, ConsumerRef, ExchangeId, QueueId, QueueRef, VhostId};
 use crate::value::Table;
 
 /// A queue in the table of its owner.
@@ -278,6 +277,11 @@ impl Broker {
         spec: QueueSpec<'_>,
         now: Now,
     ) -> Result<QueueId, Refusal> {
+        if self.is_leaving(vhost) {
+            // Also what nobody asks for by a command: a last will, a retained message.
+            let name = self.vhosts.get(vhost.0 as usize).map_or("", |entry| &entry.name);
+            return Err(Refusal::NotFound(Entity::Vhost, name.into()));
+        }
         let name: Box<str> = spec.name.into();
         let exclusive = spec.exclusive;
         let invalid = |bad: BadArgument| Refusal::InvalidArgument {
@@ -430,6 +434,17 @@ impl Broker {
         }
     }
 
+    pub(super) fn consumer_gone(&mut self, at: ChannelRef, consumer: crate::ids::ConsumerKey) {
+        let connection = at.connection.connection;
+        if at.connection.shard == self.shard {
+            self.consumer_lost(connection, at.channel, consumer);
+            self.tell(connection, Event::ConsumerGone { channel: at.channel, consumer });
+        } else {
+            let mail = Mail::ConsumerGone { connection, channel: at.channel, consumer };
+            self.post.send(at.connection.shard, mail);
+        }
+    }
+
     fn request_binding(
         &mut self,
         at: ChannelRef,
@@ -465,45 +480,48 @@ impl Broker {
         }
     }
 
-    /// A connection, or one of its channels, is gone: its consumers stop, with the whole
-    /// connection its exclusive queues go. The call is answered when all shards know.
-    pub(super) fn connection_gone(
+    fn add_consumer(
         &mut self,
-        connection: ConnectionRef,
-        channel: Option<ChannelId>,
-        reply: Option<(ShardId, CallId)>,
-        now: Now,
-    ) {
-        let then = match reply {
-            None => Then::Nothing,
-            Some((shard, call)) => Then::Done { shard, call },
+        at: ChannelRef,
+        vhost: VhostId,
+        consume: &Consume,
+        limited: bool,
+    ) -> Result<PlainAnswer, Refusal> {
+        let id = self.ordinary(at, vhost, &consume.queue, Access::Read)?;
+        let Some(entry) = self.queues.get_mut(id) else { return Ok(Answer::Done) };
+        let new = NewConsumer {
+            at,
+            key: consume.key,
+            tag: &consume.tag,
+            prefetch: consume.prefetch,
+            no_settle: consume.no_settle,
+            exclusive: consume.exclusive,
+            arguments: &consume.arguments,
         };
-        let Some(own) = self.open_call(then) else { return };
-        let queues = match (channel, self.footprints.get(&connection)) {
-            (_, None) => Vec::new(),
-            (_, Some(footprint)) => footprint.queues.iter().map(|(id, _)| *id).collect(),
-        };
-        for id in queues {
-            let Some(entry) = self.queues.get_mut(id) else { continue };
-            if channel.is_none() && entry.queue.exclusive() == Some(connection) {
-                self.delete_queue(id, own, Some(connection));
-                continue;
+        let consuming = entry.queue.add_consumer(&new).map_err(|refused| match refused {
+            ConsumeRefused::ExclusiveUse => Refusal::ExclusiveUse(consume.queue.clone()),
+            ConsumeRefused::LimitReached { consumers_max } => {
+                let text = format!("a queue has at most {consumers_max} consumers");
+                Refusal::LimitReached(text.into())
             }
-            let gets = entry.gets.forget(connection, channel);
-            let effects = &mut self.effects_now;
-            let gone = entry.queue.remove_consumers_of(connection, channel, now, effects);
-            self.lift_footprint(connection, id, gone.saturating_add(gets));
-            self.after_removal(id, own, now);
+            ConsumeRefused::BadArgument(bad) => Refusal::InvalidArgument {
+                entity: Entity::Queue,
+                name: consume.queue.clone(),
+                argument: bad.argument,
+                reason: bad.reason,
+            },
+        })?;
+        if limited {
+            entry.queue.set_limited(consuming.id, true);
         }
-        if channel.is_none() {
-            self.forget_window(connection);
+        if !entry.dirty {
+            entry.dirty = true;
+            self.dirty.push(id);
         }
-        self.release(own, true);
-    }
-
-    /// Nothing is on its way to this connection any more.
-    pub(super) fn forget_window(&mut self, connection: ConnectionRef) {
-        self.footprints.remove(&connection);
+        self.leave_footprint(at.connection, id);
+        let queue = QueueRef { shard: self.shard, queue: id };
+        let consumer = ConsumerRef { queue, consumer: consuming.id };
+        Ok(Answer::Consuming { consumer, timeout_ms: consuming.timeout_ms })
     }
 }
 

@@ -101,18 +101,18 @@ impl Broker {
         self.vhosts.get(vhost.0 as usize).is_none_or(|entry| entry.is_leaving)
     }
 
-    /// Deletes some of the queues and sessions of a virtual host that is closed. How many are left, and
+    /// Deletes some of the queues and sessions of a virtual host that is closed. How many there were, and
     /// what ends when the deletion of these is durable and known.
     pub fn empty_vhost(&mut self, name: &str, now: Now) -> (usize, Option<Outside>) {
         let Some(vhost) = self.vhost_named(name) else { return (0, None) };
         let queues = self.queues.iter().filter(|(_, entry)| entry.vhost == vhost);
         let queues: Vec<_> = queues.map(|(id, _)| id).collect();
         let sessions = self.sessions.of_vhost(vhost);
-        let left = (queues.len() + sessions.len()).saturating_sub(QUEUES_PER_TURN);
-        if queues.is_empty() && sessions.is_empty() {
+        let found = queues.len() + sessions.len();
+        if found == 0 {
             return (0, None);
         }
-        let Some((outside, call)) = self.open_outside() else { return (left.max(1), None) };
+        let Some((outside, call)) = self.open_outside() else { return (found, None) };
         for id in sessions.iter().take(QUEUES_PER_TURN) {
             self.dismiss(*id, call, now);
         }
@@ -122,7 +122,7 @@ impl Broker {
         }
         self.hold_definitions(call);
         self.release(call, true);
-        (left, Some(outside))
+        (found, Some(outside))
     }
 
     /// Keeper: deletes what was declared in a virtual host that has no queues any more.

@@ -211,9 +211,11 @@ pub(crate) fn run<F: Future<Output = ()>>(
             let control = Control { requests, state, users, shards, pool: pool.clone() };
             tokio::spawn(pool.serve(jobs, hashed_for));
             let keep = tokio::spawn(registrar.keep(inbox));
+            // The registrar ends with the last handle: also where nothing is served it has work.
+            let kept = control.clone();
             main(control).await;
-            // Ends with the process, which nobody waits for.
             let _ = keep.await;
+            drop(kept);
         });
     };
     thread.spawn(serve).map(drop)

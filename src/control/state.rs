@@ -44,10 +44,17 @@ pub struct UserEntry {
 }
 
 /// What is kept of a password.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Password {
     text: Box<str>,
     hash: PasswordHash,
+}
+
+/// Hashes stay out of logs.
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.hash.fmt(f)
+    }
 }
 
 impl Password {

@@ -46,9 +46,9 @@ fn delete(c: &mut Cluster) {
     for shard in 0..c.brokers.len() {
         for round in 0.. {
             assert!(round < 100, "it is never empty");
-            let (left, end) = c.brokers[shard].empty_vhost(NEW, now);
+            let (found, end) = c.brokers[shard].empty_vhost(NEW, now);
             wait_for(c, shard, end);
-            if left == 0 {
+            if found == 0 {
                 break;
             }
         }

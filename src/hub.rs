@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::ids::{ConnectionId, ShardId};
 use crate::loads::{ListenerId, Loads};
 use crate::protocol::{ListenerSettings, Logins};
+use crate::reports::{Reports, Told};
 use crate::transport::Incoming;
 
 /// What crosses a lane.
@@ -94,6 +95,8 @@ pub(crate) struct Hub {
     /// Scratch, reused.
     ready: RefCell<Vec<ConnectionId>>,
     finished: RefCell<Vec<Done>>,
+    /// What has gone through the sockets.
+    pub(crate) octets: Octets,
     /// Wakes the task that reads the lanes, the one that watches the clock, those that wait for the
     /// stop.
     lanes_waker: Cell<Option<Waker>>,
@@ -115,6 +118,13 @@ pub(crate) struct Settings {
     pub(crate) listeners: Vec<Rc<ListenerSettings>>,
 }
 
+/// Octets of all sockets of this shard, ever.
+#[derive(Debug, Default)]
+pub(crate) struct Octets {
+    pub(crate) read: Cell<u64>,
+    pub(crate) written: Cell<u64>,
+}
+
 /// How a connection's task is reached.
 #[derive(Debug, Default)]
 struct Seat {
@@ -123,6 +133,8 @@ struct Seat {
     due: bool,
     /// The deadline that a timer stands for.
     tick_ms: Option<u64>,
+    /// Somebody wants to know of it.
+    asked: Option<Rc<Reports>>,
 }
 
 impl std::fmt::Debug for Hub {
@@ -158,6 +170,7 @@ impl Hub {
             driver,
             ready: RefCell::new(Vec::new()),
             finished: RefCell::new(Vec::new()),
+            octets: Octets::default(),
             lanes_waker: Cell::new(None),
             clock_waker: Cell::new(None),
             look_waker: Cell::new(None),
@@ -416,6 +429,23 @@ impl Hub {
         if let Some(seat) = self.seats.borrow_mut().get_mut(connection.index()) {
             *seat = Seat::default();
         }
+    }
+
+    /// Asks each of these connections to tell of itself; `told` gets what they say when the last has
+    /// said it, or is gone.
+    pub(crate) fn ask_for_reports(&self, connections: &[ConnectionId], told: Told) {
+        let reports = Rc::new(Reports::new(told));
+        for connection in connections {
+            if let Some(seat) = self.seats.borrow_mut().get_mut(connection.index()) {
+                seat.asked = Some(reports.clone());
+            }
+            self.wake(*connection);
+        }
+    }
+
+    /// To whom the connection is to tell of itself, if anybody has asked since the last call.
+    pub(crate) fn take_asked(&self, connection: ConnectionId) -> Option<Rc<Reports>> {
+        self.seats.borrow_mut().get_mut(connection.index())?.asked.take()
     }
 
     fn wake(&self, connection: ConnectionId) {

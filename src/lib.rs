@@ -122,6 +122,8 @@ pub mod message;
 pub mod node;
 pub mod properties;
 pub mod protocol;
+mod reports;
+pub mod stats;
 pub mod subscriber;
 mod transport;
 pub mod value;

@@ -5,12 +5,14 @@ use std::rc::Rc;
 
 use super::Broker;
 use super::calls::Then;
+use super::deliver::SETTLED;
 use super::exchange::shard_set::ShardSet;
 use super::mail::Mail;
 use super::route::RouteCache;
 use super::shared_credit::ChannelCredit;
 use super::subscriber::session::SessionId;
 use super::subscriber::wills::Words;
+use super::tally::count_event;
 use crate::auth::{self, Identity, TopicRights};
 use crate::command::{Answer, Delivery, Entity, Event, Now, Outcome, Refusal};
 use crate::ids::{ChannelId, ChannelRef, ConnectionId, ConnectionRef, QueueId, ShardId, VhostId};
@@ -167,6 +169,9 @@ impl Broker {
         let id = VhostId(u32::try_from(index).unwrap_or(u32::MAX));
         if let Some(entry) = self.connections.get_mut(connection) {
             let identity = identity.clone();
+            if entry.entered.is_none() {
+                self.counters.connections_opened += 1;
+            }
             entry.entered = Some(Entered { identity, vhost: id, vhost_name: name, topics: None });
         }
         Ok(())
@@ -176,6 +181,9 @@ impl Broker {
     /// left, here and elsewhere, goes. Its identity is not valid any more.
     pub fn detach(&mut self, connection: ConnectionId, now: Now) {
         let Some(mut gone) = self.connections.remove(connection) else { return };
+        if gone.entered.is_some() {
+            self.counters.connections_closed += 1;
+        }
         let reference = ConnectionRef { shard: self.shard, connection };
         if let Some(session) = gone.session {
             self.leave_session(session, None, now);
@@ -254,6 +262,7 @@ impl Broker {
     pub(super) fn tell(&mut self, connection: ConnectionId, event: Event) {
         if let Some(entry) = self.connections.get_mut(connection) {
             entry.backlog += backlog_bytes(&event);
+            count_event(&mut self.counters, &event);
             entry.hear(event, &mut self.spare_events);
             if !entry.ready {
                 entry.ready = true;
@@ -283,6 +292,12 @@ impl Broker {
         std::mem::swap(&mut entry.events, into);
         for event in &*into {
             if let Event::Delivery(delivery) = event {
+                if delivery.id == SETTLED {
+                    self.counters.delivered_settled += 1;
+                } else {
+                    self.counters.delivered += 1;
+                }
+                self.counters.redelivered += u64::from(delivery.redelivered);
                 let bytes = window_bytes(&delivery.message);
                 let from = delivery.queue.shard;
                 match entry.owed.iter_mut().find(|(shard, _)| *shard == from) {

@@ -42,6 +42,7 @@ mod shared_credit;
 mod slots;
 mod storage;
 mod subscriber;
+mod tally;
 #[cfg(test)]
 mod tests;
 pub(crate) mod topic_tree;
@@ -87,6 +88,7 @@ use crate::ids::{
 use crate::limits;
 use crate::message::PropertyReader;
 use crate::properties::Dots;
+use crate::stats::Counters;
 use crate::subscriber::FILTERS;
 use crate::value::Value;
 
@@ -207,6 +209,7 @@ pub struct Broker {
     scratch: Scratch,
     /// Walks over exchanges so far.
     walks: u64,
+    counters: Counters,
     dots: Dots,
     no_name: Rc<str>,
     last_name: Rc<str>,
@@ -285,6 +288,7 @@ impl Broker {
             expired: Vec::new(),
             scratch: Scratch::default(),
             walks: 0,
+            counters: Counters::default(),
             dots: Dots::default(),
             last_name: no_name.clone(),
             no_name,

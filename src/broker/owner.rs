@@ -158,7 +158,11 @@ impl Broker {
 
     /// Declares a queue, or looks at it; what is durable is answered when it is.
     fn request_queue(&mut self, at: ChannelRef, vhost: VhostId, command: &Command, now: Now) {
+        let before = self.queues.len();
         let answer = self.declare_queue(at, vhost, command, now);
+        let is_declared = matches!(answer, Answer::QueueDeclared { .. });
+        self.counters.queues_declared += u64::from(is_declared);
+        self.counters.queues_created += u64::from(self.queues.len() > before);
         let lasting = match &answer {
             Answer::QueueDeclared { name, .. } => {
                 let entry = self.queue_id(vhost, name).and_then(|id| self.queues.get(id));
@@ -387,6 +391,7 @@ impl Broker {
         leaving: Option<ConnectionRef>,
     ) {
         let Some(mut entry) = self.queues.remove(id) else { return };
+        self.counters.queues_deleted += 1;
         if let Some(names) = self.vhosts.get_mut(entry.vhost.0 as usize)
             && entry.leaving.is_none()
         {

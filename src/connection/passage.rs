@@ -14,6 +14,7 @@ use crate::command::Now;
 use crate::config::Main;
 use crate::hub::{Arrival, Hub, Luggage};
 use crate::protocol::{Context, Endpoint, ListenAt, Next, Peer, Session};
+use crate::stats::ConnectionReport;
 use crate::transport::{Chosen, Front, Request, WebSocket, Wire};
 
 /// Serves a connection until it is over, or lives on another shard.
@@ -127,8 +128,41 @@ impl Connection {
             unwritten: false,
             stuck_since_ms: None,
             told_stop: false,
+            octets_in: 0,
+            octets_out: 0,
             hub,
         })
+    }
+
+    /// What operators see of it.
+    pub(super) fn report(&self) -> ConnectionReport {
+        let now = self.hub.now();
+        let age_ms = now.mono_ms.saturating_sub(self.accepted_ms);
+        let mut report = ConnectionReport {
+            id: Some(self.id),
+            connected_at_ms: now.wall_ms.saturating_sub(age_ms),
+            octets_in: self.octets_in,
+            octets_out: self.octets_out,
+            octets_pending: self.unsent() as u64,
+            ..ConnectionReport::default()
+        };
+        let settings = self.hub.listener(self.listener);
+        if let Some(ListenAt::Unix { path, .. }) = settings.map(|settings| &settings.at) {
+            report.peer_host = format!("unix:{}", path.display()).into();
+            report.host = report.peer_host.clone();
+        } else {
+            if let Ok(peer) = self.stream.peer_addr() {
+                (report.peer_host, report.peer_port) = (peer.ip().to_string().into(), peer.port());
+            }
+            if let Ok(own) = self.stream.local_addr() {
+                (report.host, report.port) = (own.ip().to_string().into(), own.port());
+            }
+        }
+        if let Some((user, vhost)) = self.hub.broker.borrow().whereabouts(self.id.connection) {
+            (report.user, report.vhost) = (user.into(), vhost.into());
+        }
+        self.session.describe(&mut report);
+        report
     }
 
     /// Gives back what is left.

@@ -83,6 +83,8 @@ impl Session for Mover {
         assert!(self.peer.moved, "a session that moves is told nothing");
     }
 
+    fn describe(&self, _: &mut crate::stats::ConnectionReport) {}
+
     fn on_stop(&mut self, _: &mut Context<'_>) -> Next {
         Next::Close
     }

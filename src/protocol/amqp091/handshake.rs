@@ -12,6 +12,7 @@ use super::link::Capabilities;
 use super::reply_code::{Fault, Place, ReplyCode, opening_fault};
 use super::sasl::{self, MECHANISMS};
 use super::session::{Amqp, Phase, Step};
+use super::wire::field_table::TableRef;
 use super::wire::method::{Connection, Method, connection};
 use super::wire::protocol_header::{self, Opening, PROTOCOL_HEADER};
 use super::wire::table_buffer::TableBuffer;
@@ -31,6 +32,19 @@ const CAPABILITIES: [&str; 9] = [
 
 /// A client's name for itself in the log is cut at so many octets.
 const NAME_BYTES_SHOWN: usize = 255;
+
+/// Octets of a client's properties that are kept for operators (arbitrary, several times what the
+/// most talkative client says); of one that says more nothing is.
+const CLIENT_PROPERTIES_BYTES_MAX: usize = 4096;
+
+fn kept_properties(said: TableRef<'_>) -> Box<[u8]> {
+    if said.as_bytes().len() > CLIENT_PROPERTIES_BYTES_MAX {
+        return Box::default();
+    }
+    let mut kept = Vec::with_capacity(said.as_bytes().len().saturating_add(4));
+    said.put(&mut kept);
+    kept.into()
+}
 
 impl Amqp {
     /// The largest frame the peer may send in this phase.
@@ -106,6 +120,8 @@ impl Amqp {
             name.and_then(|n| n.get(..n.len().min(NAME_BYTES_SHOWN))).unwrap_or_default().into();
         match self.login(ok, cx.now.mono_ms) {
             Ok(identity) => {
+                self.link.client_properties = kept_properties(ok.client_properties);
+                self.link.mechanism = ok.mechanism.into();
                 self.link.identity = Some(identity);
                 self.phase = Phase::AwaitingTuneOk;
                 let amqp = &self.link.peer.config.amqp;

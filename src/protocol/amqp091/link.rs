@@ -48,6 +48,10 @@ pub(super) struct Link {
     /// What the client calls itself (S67).
     pub(super) name: Box<str>,
     pub(super) capabilities: Capabilities,
+    /// What else it says of itself, as it came: a table.
+    pub(super) client_properties: Box<[u8]>,
+    /// How the user was proven.
+    pub(super) mechanism: Box<str>,
     /// The largest frame, both ways.
     pub(super) frame_bytes_max: u32,
     /// The highest channel number.
@@ -74,6 +78,8 @@ impl Link {
             vhost: Box::default(),
             name: Box::default(),
             capabilities: Capabilities::default(),
+            client_properties: Box::default(),
+            mechanism: Box::default(),
             frame_bytes_max,
             channel_max,
             assembly_bytes: 0,

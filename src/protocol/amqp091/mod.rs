@@ -57,6 +57,7 @@ mod listeners;
 mod liveness;
 mod publish;
 mod reply_code;
+mod report;
 mod sasl;
 mod session;
 mod transaction;

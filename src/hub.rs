@@ -13,10 +13,10 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use ringmq_shards::log::{Done, Driver};
 use ringmq_shards::{Bound, Origin, Shard, Socket, Timers};
 
-use crate::auth::Users;
 use crate::broker::{Broker, Catalogue, Envelope, ShardRemains};
 use crate::command::Now;
 use crate::config::Config;
+use crate::control::{Answer, Asked, Question};
 use crate::ids::{ConnectionId, ShardId};
 use crate::loads::{ListenerId, Loads};
 use crate::protocol::{ListenerSettings, Logins};
@@ -38,8 +38,8 @@ pub(crate) enum Crossing {
     Restore(Arc<Catalogue>, Box<ShardRemains>),
     /// All shards have what the last run left: what is due may be done.
     Go,
-    /// Who may log in from now on, and do what.
-    Users(Arc<Users>),
+    /// What the control thread wants to know or to have done here.
+    Question(Question),
     /// Stop: close everything.
     Stop,
 }
@@ -97,6 +97,8 @@ pub(crate) struct Hub {
     finished: RefCell<Vec<Done>>,
     /// What has gone through the sockets.
     pub(crate) octets: Octets,
+    /// For the control thread, at the end of this turn.
+    answers: RefCell<Vec<Answer>>,
     /// Wakes the task that reads the lanes, the one that watches the clock, those that wait for the
     /// stop.
     lanes_waker: Cell<Option<Waker>>,
@@ -171,6 +173,7 @@ impl Hub {
             ready: RefCell::new(Vec::new()),
             finished: RefCell::new(Vec::new()),
             octets: Octets::default(),
+            answers: RefCell::new(Vec::new()),
             lanes_waker: Cell::new(None),
             clock_waker: Cell::new(None),
             look_waker: Cell::new(None),
@@ -206,6 +209,8 @@ impl Hub {
         broker.flush_storage(now);
         broker.collect_jobs(|job| self.driver.begin(job));
         broker.collect(|to, envelope| mesh.send(to, Crossing::Broker(envelope)));
+        // Behind what the questions made this shard say to the others.
+        self.answers.borrow_mut().drain(..).for_each(Answer::send);
         let deadline = broker.next_deadline().filter(|_| self.going.get());
         let mut ready = self.ready.borrow_mut();
         broker.take_ready(&mut ready);
@@ -258,9 +263,10 @@ impl Hub {
                 self.going.set(true);
                 self.watch_until(now.mono_ms);
             }
-            Crossing::Users(users) => {
-                broker.renew_users(&users);
-                self.logins.borrow_mut().users = users;
+            Crossing::Question(question) => {
+                let mut asked = Asked { broker, hub: self, now };
+                let answer = question.put(&mut asked);
+                self.answers.borrow_mut().push(answer);
             }
             Crossing::Stop => {
                 self.stopping.set(true);

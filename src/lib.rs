@@ -111,6 +111,7 @@ pub mod check;
 pub mod command;
 pub mod config;
 mod connection;
+pub mod control;
 pub mod durability;
 mod hub;
 pub mod ids;

@@ -135,7 +135,7 @@ pub(crate) async fn read_lanes(hub: Rc<Hub>) {
                 | Crossing::Load(..)
                 | Crossing::Restore(..)
                 | Crossing::Go
-                | Crossing::Users(_)
+                | Crossing::Question(_)
                 | Crossing::Stop => {}
             }
         }

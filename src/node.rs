@@ -5,7 +5,6 @@
 
 mod doors;
 mod restart;
-mod users;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -20,10 +19,11 @@ use ringmq_shards::{
 };
 
 use self::doors::Door;
-use crate::auth::{self, Directory, LoginLimiter, Users};
+use crate::auth::{self, LoginLimiter, Users};
 use crate::broker::placement::Placement;
 use crate::broker::{Broker, NodeLimits, Setup, StorageSetup};
 use crate::config::{self, Config, SharedPolicy};
+use crate::control::{self, Begun, State};
 use crate::hub::{Crossing, Hub, Settings};
 use crate::limits;
 use crate::listener;
@@ -34,7 +34,7 @@ use crate::protocol::{ListenAt, ListenerSettings, Logins, PROTOCOLS};
 pub enum NodeError {
     /// Users or definitions.
     #[error("{0}")]
-    Definitions(#[from] auth::DefinitionsError),
+    Definitions(#[from] control::DefinitionsError),
     /// A password or ACL file.
     #[error("{0}")]
     UserFile(#[from] auth::FileError),
@@ -117,14 +117,16 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     check_io_uring()?;
     check_congestion(&config.main.tcp_congestion)?;
     let mut data_dir = open_data_dir(&config)?;
-    let Directory { users, vhosts, not_loaded } = auth::load(&config)?;
+    let Begun { changes, not_loaded } = control::begin(&config, None)?;
+    let state = State::default().changed(&changes).map(|(state, _)| state).unwrap_or_default();
     for note in notes {
         tracing::info!("{note}");
     }
     for (kind, count) in &not_loaded {
         tracing::warn!(count, "definitions file: {kind} are not loaded");
     }
-    let user_files = auth::Files::load(&config.mqtt, users)?;
+    let basis = control::Basis::new(&config);
+    let files = auth::Files::load(&config.mqtt, basis.users(&state))?;
     let nofile = raise_nofile();
     let defaults = Options::default();
     let shards =
@@ -144,8 +146,8 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     let recovered = restart::recover(&data_dir, placement)?;
     let (restored, shards_restored) = mpsc::channel();
     let plan = Arc::new(Plan {
-        users: user_files.users(),
-        vhosts: recovered.with_vhosts(vhosts.iter().map(|name| Box::from(&**name)).collect()),
+        users: files.users(),
+        vhosts: recovered.with_vhosts(state.vhosts.keys().cloned().collect()),
         storage: restart::storage_setup(&config, &data_dir),
         root: data_dir.root.clone(),
         config,
@@ -160,7 +162,9 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     let running = ringmq_shards::start(&options, move |shard| run_shard(shard, shared.clone()))?;
     stop_on_signals(signals, &running)?;
     recovered.hand_out(&running, &shards_restored);
-    users::watch(user_files, running.remote())?;
+    let setup = control::Setup { state, basis, files };
+    control::run(setup, running.remote(), |_control| std::future::ready(()))
+        .map_err(|cause| NodeError::System { what: "no control thread", cause })?;
     let mut files = Vec::new();
     for Door { listener, sockets, file } in doors {
         let remote = running.remote();

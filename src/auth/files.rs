@@ -4,11 +4,13 @@
 //! Blocking: for the start and for a thread beside the shards, which get the new snapshot. May
 //! import `config` and the rest of `auth`.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::acl::Acl;
+use super::password::PasswordHash;
 use super::password_file;
 use super::user::Users;
 use crate::config;
@@ -122,6 +124,8 @@ impl Watched {
 pub struct Files {
     passwords: Option<Watched>,
     acl: Option<Watched>,
+    /// The users of the password file, as it was read last.
+    read: BTreeMap<Box<str>, PasswordHash>,
     users: Arc<Users>,
 }
 
@@ -151,6 +155,7 @@ impl Files {
                 .acl_file
                 .clone()
                 .map(|path| Watched::new(path, settings.acl_reload_interval_s)),
+            read: BTreeMap::new(),
             users: Arc::new(users),
         };
         let mut look = Look::default();
@@ -172,9 +177,11 @@ impl Files {
         self.users.clone()
     }
 
-    /// Whether anything will ever change.
-    pub fn is_watching(&self) -> bool {
-        [&self.passwords, &self.acl].into_iter().flatten().any(|watched| watched.interval_s != 0)
+    /// The snapshot with these users in place of the others that no file has.
+    pub fn with_directory(&mut self, directory: Users) -> Arc<Users> {
+        let (next, _) = directory.succeeding(&self.users).with_password_file(&self.read);
+        self.users = Arc::new(next);
+        self.users.clone()
     }
 
     /// To be called once a second: looks at what is due.
@@ -199,7 +206,8 @@ impl Files {
             Ok(file) => {
                 let path = watched.path.display();
                 look.notes.push(format!("{path}: {} users", file.len()));
-                let (next, hidden) = self.users.with_password_file(file);
+                let (next, hidden) = self.users.with_password_file(&file);
+                self.read = file;
                 for name in hidden {
                     look.notes.push(format!(
                         "{path}: user '{name}' is left out, there is another one of that name"

@@ -1,13 +1,11 @@
 //! Who may come in and who may do what: one login and one decision for every protocol.
 //!
-//! No I/O except [`load`], which runs once at the start, and [`Files`], which has a thread of its
-//! own; no clock: time is an argument.
+//! No I/O except [`Files`], which the control thread looks at; no clock: time is an argument.
 //! A snapshot of [`Users`] is copied to every shard (behind an `Arc`); an [`Identity`] is one
 //! per connection. May import `config`, `limits` and `subscriber`; no protocol and nothing of the
 //! broker.
 
 pub mod acl;
-pub mod definitions;
 pub mod files;
 pub mod limiter;
 pub mod password;
@@ -18,7 +16,6 @@ pub mod topic;
 pub mod user;
 
 pub use acl::Acl;
-pub use definitions::{DefinitionsError, Directory, load};
 pub use files::{FileError, Files, Look};
 pub use limiter::LoginLimiter;
 pub use permission::Access;

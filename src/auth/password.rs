@@ -1,22 +1,24 @@
 //! Password hashes as RabbitMQ and LavinMQ export them and as Mosquitto and VerneMQ write them, and
 //! how a password is compared with one.
 //!
-//! RabbitMQ's are base64 of a 4-octet salt followed by SHA-256 or SHA-512 of salt and password (R59,
-//! L59). Mosquitto's are `$6$salt$hash`, SHA-512 of password and salt, and
+//! RabbitMQ's are base64 of a 4-octet salt followed by SHA-256, SHA-512 or MD5 of salt and password
+//! (R59, L59). Mosquitto's are `$6$salt$hash`, SHA-512 of password and salt, and
 //! `$7$iterations$salt$hash`, PBKDF2 with SHA-512 (mqtt.md V-221). Either may be a verifier of SCRAM
 //! instead, whose user may log in both ways.
-//! May import `scram`, `sha2`, `pbkdf2` and `base64` only: no users, no files.
+//! May import `scram`, `md5`, `sha2`, `pbkdf2` and `base64` only: no users, no files.
 
 use std::hint::black_box;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use md5::Md5;
 use pbkdf2::pbkdf2_hmac;
 use sha2::{Digest, Sha256, Sha512};
 
 use super::scram::{Mechanism, Verifier};
 
 const SALT_BYTES: usize = 4;
+const MD5_BYTES: usize = 16;
 const SHA256_BYTES: usize = 32;
 const SHA512_BYTES: usize = 64;
 
@@ -36,7 +38,7 @@ pub enum BadHash {
     /// The length after decoding belongs to no algorithm, or to another than the one named.
     #[error(
         "the password hash has {have} octets; \
-         a 4-octet salt with SHA-256 has 36, with SHA-512 has 68"
+         a 4-octet salt with SHA-256 has 36, with SHA-512 has 68, with MD5 has 20"
     )]
     Length {
         /// Octets after decoding.
@@ -65,6 +67,7 @@ pub enum BadHash {
 
 #[derive(Clone, PartialEq, Eq)]
 enum Sum {
+    Md5([u8; MD5_BYTES]),
     Sha256([u8; SHA256_BYTES]),
     Sha512([u8; SHA512_BYTES]),
     /// Of a password file: SHA-512 with the salt last.
@@ -98,11 +101,15 @@ impl PasswordHash {
         }
         let bytes_expected = match algorithm {
             None | Some("") => None,
+            Some("rabbit_password_hashing_md5") => Some(SALT_BYTES + MD5_BYTES),
             Some("rabbit_password_hashing_sha256") => Some(SALT_BYTES + SHA256_BYTES),
             Some("rabbit_password_hashing_sha512") => Some(SALT_BYTES + SHA512_BYTES),
             Some(other) => return Err(BadHash::Algorithm(other.into())),
         };
-        let encoded = Self::without_prefix(text)?;
+        if text.starts_with("$2") {
+            return Err(BadHash::Algorithm("bcrypt".into()));
+        }
+        let encoded = Self::without_prefix(text);
         let octets = BASE64.decode(encoded).map_err(|_| BadHash::NotBase64)?;
         if bytes_expected.is_some_and(|n| n != octets.len()) {
             return Err(BadHash::Length { have: octets.len() });
@@ -115,6 +122,8 @@ impl PasswordHash {
             Sum::Sha256(sum)
         } else if let Ok(sum) = <[u8; SHA512_BYTES]>::try_from(sum) {
             Sum::Sha512(sum)
+        } else if let Ok(sum) = <[u8; MD5_BYTES]>::try_from(sum) {
+            Sum::Md5(sum)
         } else {
             return Err(wrong);
         };
@@ -156,7 +165,7 @@ impl PasswordHash {
     /// PBKDF2 with SHA-512 is what that variant of SCRAM begins with.
     pub fn verifier(&self, mechanism: Mechanism) -> Option<Verifier> {
         match &self.sum {
-            Sum::Sha256(_) | Sum::Sha512(_) | Sum::Sha512SaltLast(..) => None,
+            Sum::Md5(_) | Sum::Sha256(_) | Sum::Sha512(_) | Sum::Sha512SaltLast(..) => None,
             Sum::Pbkdf2(salt, iterations, sum) => (mechanism == Mechanism::Sha512)
                 .then(|| Verifier::of_salted(mechanism, salt, *iterations, sum)),
             Sum::Scram(verifier) => {
@@ -168,7 +177,7 @@ impl PasswordHash {
     /// What a comparison costs beyond the usual, in iterations of PBKDF2.
     pub fn iterations(&self) -> u32 {
         match &self.sum {
-            Sum::Sha256(_) | Sum::Sha512(_) | Sum::Sha512SaltLast(..) => 0,
+            Sum::Md5(_) | Sum::Sha256(_) | Sum::Sha512(_) | Sum::Sha512SaltLast(..) => 0,
             Sum::Pbkdf2(_, iterations, _) => *iterations,
             Sum::Scram(verifier) => verifier.iterations(),
         }
@@ -181,23 +190,33 @@ impl PasswordHash {
         }
     }
 
-    fn without_prefix(text: &str) -> Result<&str, BadHash> {
-        for (prefix, name) in [("$1$", "md5"), ("$2", "bcrypt")] {
-            if text.starts_with(prefix) {
-                return Err(BadHash::Algorithm(name.into()));
-            }
-        }
-        Ok(text.strip_prefix("$5$").or_else(|| text.strip_prefix("$6$")).unwrap_or(text))
+    /// The text of a hash without what LavinMQ may put before it to name the algorithm.
+    pub fn without_prefix(text: &str) -> &str {
+        let stripped = ["$1$", "$5$", "$6$"].iter().find_map(|prefix| text.strip_prefix(prefix));
+        stripped.unwrap_or(text)
     }
 
-    /// Whether this is the hash of `password`. Always computes both algorithms and compares all
+    /// What definitions files call the algorithm.
+    pub const fn algorithm(&self) -> &'static str {
+        match &self.sum {
+            Sum::Md5(_) => "rabbit_password_hashing_md5",
+            Sum::Sha256(_) => "rabbit_password_hashing_sha256",
+            Sum::Sha512(_) => "rabbit_password_hashing_sha512",
+            // Known by their text.
+            Sum::Sha512SaltLast(..) | Sum::Pbkdf2(..) | Sum::Scram(_) => "",
+        }
+    }
+
+    /// Whether this is the hash of `password`. Always computes all three sums and compares all
     /// octets, so that neither the algorithm nor the first wrong octet shows in the time taken
     /// (about a microsecond: cheap enough for a shard, unlike argon2 or bcrypt).
     pub fn verify(&self, password: &[u8]) -> bool {
         let short = Sha256::new().chain_update(self.salt).chain_update(password).finalize();
         let long = Sha512::new().chain_update(self.salt).chain_update(password).finalize();
-        let (short, long) = (black_box(short), black_box(long));
+        let shortest = Md5::new().chain_update(self.salt).chain_update(password).finalize();
+        let (shortest, short, long) = (black_box(shortest), black_box(short), black_box(long));
         match &self.sum {
+            Sum::Md5(sum) => same_octets(sum, &shortest),
             Sum::Sha256(sum) => same_octets(sum, &short),
             Sum::Sha512(sum) => same_octets(sum, &long),
             Sum::Sha512SaltLast(salt, sum) => {
@@ -215,6 +234,7 @@ impl PasswordHash {
 impl std::fmt::Debug for PasswordHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self.sum {
+            Sum::Md5(_) => "PasswordHash(MD5)",
             Sum::Sha256(_) => "PasswordHash(SHA-256)",
             Sum::Sha512(_) | Sum::Sha512SaltLast(..) => "PasswordHash(SHA-512)",
             Sum::Pbkdf2(..) => "PasswordHash(PBKDF2)",
@@ -280,12 +300,23 @@ mod tests {
     }
 
     #[test]
-    fn md5_bcrypt_and_plain_passwords_are_refused() {
-        let md5 = Some("rabbit_password_hashing_md5");
-        assert!(matches!(PasswordHash::parse(TEST12, md5), Err(BadHash::Algorithm(_))));
-        for text in ["$1$abcd", "$2a$10$abcd"] {
-            assert!(matches!(PasswordHash::parse(text, None), Err(BadHash::Algorithm(_))));
+    fn md5_is_read_and_verified() {
+        let (salt, secret) = (b"Ring", b"secret");
+        let sum = Md5::new().chain_update(salt).chain_update(secret).finalize();
+        let text = BASE64.encode([&salt[..], &sum[..]].concat());
+        for (text, name) in
+            [(text.clone(), Some("rabbit_password_hashing_md5")), (format!("$1${text}"), None)]
+        {
+            let hash = PasswordHash::parse(&text, name).unwrap();
+            assert!(hash.verify(b"secret") && !hash.verify(b"secreT"));
+            assert_eq!(hash.algorithm(), "rabbit_password_hashing_md5");
         }
+    }
+
+    #[test]
+    fn bcrypt_and_plain_passwords_are_refused() {
+        let bcrypt = PasswordHash::parse("$2a$10$abcd", None);
+        assert!(matches!(bcrypt, Err(BadHash::Algorithm(_))));
         assert_eq!(PasswordHash::parse("my password!", None), Err(BadHash::NotBase64));
     }
 

@@ -137,8 +137,9 @@ fn permission_topic_permission_and_acl_must_all_allow() {
 /// The users of a password file have topics and nothing else.
 #[test]
 fn a_user_of_the_password_file_has_the_topics_of_every_vhost() {
-    let file = [("joe".into(), PasswordHash::parse_crypt(FILE).unwrap())].into();
-    let (users, hidden) = users("", "").with_password_file(file);
+    let file: std::collections::BTreeMap<_, _> =
+        [("joe".into(), PasswordHash::parse_crypt(FILE).unwrap())].into();
+    let (users, hidden) = users("", "").with_password_file(&file);
     assert!(hidden.is_empty());
     let joe = users.login("joe", b"secret", LOCAL).unwrap();
     assert!(enter(&joe, "/").is_ok() && enter(&joe, "plant").is_ok());

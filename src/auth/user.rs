@@ -1,6 +1,6 @@
 //! Users: an immutable snapshot that every shard holds, and the login against it.
 //!
-//! A change (later, from the control plane) makes a new snapshot with a higher revision; shards
+//! A change makes a new snapshot with a higher revision; shards
 //! replace theirs and sessions renew their identity from it. May import `password`, `permission`,
 //! `scram` and `topic`.
 
@@ -229,22 +229,33 @@ impl Users {
     #[must_use]
     pub fn with_password_file(
         &self,
-        file: BTreeMap<Box<str>, PasswordHash>,
+        file: &BTreeMap<Box<str>, PasswordHash>,
     ) -> (Self, Vec<Box<str>>) {
         let mut next = self.clone();
         next.revision += 1;
         next.by_name.retain(|_, member| member.origin == Origin::Directory);
         let mut hidden = Vec::new();
         for (name, hash) in file {
-            if next.by_name.contains_key(&name) {
-                hidden.push(name);
+            if next.by_name.contains_key(name) {
+                hidden.push(name.clone());
                 continue;
             }
             let (tags, permissions) = (Vec::new(), Vec::new());
-            let user = User { name: name.clone(), password: Some(hash), tags, permissions };
-            next.by_name.insert(name, Arc::new(Member::new(user, Origin::PasswordFile)));
+            let password = Some(hash.clone());
+            let user = User { name: name.clone(), password, tags, permissions };
+            next.by_name.insert(name.clone(), Arc::new(Member::new(user, Origin::PasswordFile)));
         }
         (next.with_costs(), hidden)
+    }
+
+    /// The same as what comes after `before`, whose ACL it keeps.
+    #[must_use]
+    pub fn succeeding(mut self, before: &Self) -> Self {
+        let TopicRules { check_permissions, translation, acl: _ } = *self.rules;
+        let acl = before.rules.acl.clone();
+        self.rules = Arc::new(TopicRules { check_permissions, translation, acl });
+        self.revision = before.revision + 1;
+        self
     }
 
     /// The next snapshot, with this ACL in place of the one it had.

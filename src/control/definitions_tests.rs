@@ -1,10 +1,12 @@
-//! Tests of `definitions`: what a file brings, and what stops the start.
+//! Tests of `definitions` and `start`: what a file brings, and what stops the start.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
-use crate::auth::{Access, Resource, authorise, enter};
+use crate::auth::{Access, Resource, Users, authorise, enter};
 use crate::config::Config;
+use crate::control::start::{Begun, begin, begin_with};
+use crate::control::{Basis, DefinitionsError};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -27,9 +29,30 @@ const FILE: &str = r#"{
   "global_parameters": [{"name": "cluster_name", "value": "x"}]
 }"#;
 
+/// What the first start makes of a file.
+#[derive(Debug)]
+struct Directory {
+    state: State,
+    users: Users,
+    vhosts: Vec<Box<str>>,
+    not_loaded: Vec<(Box<str>, usize)>,
+}
+
+fn directory(config: &Config, begun: Begun) -> Directory {
+    let (state, _) = State::default().changed(&begun.changes).unwrap();
+    let users = Basis::new(config).users(&state);
+    let vhosts = state.vhosts.keys().cloned().collect();
+    Directory { state, users, vhosts, not_loaded: begun.not_loaded }
+}
+
+fn load(config: &Config) -> Result<Directory, DefinitionsError> {
+    begin(config, None).map(|begun| directory(config, begun))
+}
+
 fn load_text(text: &str) -> Result<Directory, String> {
-    let draft = Draft::read(text)?;
-    assemble(draft, &Config::default().main).map_err(|e| e.to_string())
+    let config = Config::default();
+    let begun = begin_with(&config, "file".as_ref(), Some(text), None);
+    begun.map(|begun| directory(&config, begun)).map_err(|e| e.to_string())
 }
 
 fn refusal(text: &str) -> String {
@@ -99,7 +122,7 @@ fn a_file_with_users_but_no_guest_makes_no_guest() {
 #[test]
 fn what_is_not_loaded_yet_is_reported_with_its_count() {
     let directory = load_text(FILE).unwrap();
-    let expected = [("global_parameters", 1), ("policies", 1), ("queues", 2)];
+    let expected = [("policies", 1), ("queues", 2)];
     let found: Vec<(&str, usize)> = directory.not_loaded.iter().map(|(k, n)| (&**k, *n)).collect();
     assert_eq!(found, expected);
 }
@@ -107,10 +130,10 @@ fn what_is_not_loaded_yet_is_reported_with_its_count() {
 #[test]
 fn an_unknown_hash_algorithm_stops_the_start() {
     let file = r#"{"users": [{"name": "a", "password_hash": "AAAA",
-                              "hashing_algorithm": "rabbit_password_hashing_md5"}]}"#;
+                              "hashing_algorithm": "lavinmq_bcrypt"}]}"#;
     assert_eq!(
         refusal(file),
-        "users[0]: user 'a': password hashes of 'rabbit_password_hashing_md5' are not supported; \
+        "file: users[0]: user 'a': password hashes of 'lavinmq_bcrypt' are not supported; \
          set the password again as SHA-256"
     );
 }
@@ -147,7 +170,7 @@ fn each_malformed_entry_stops_the_start_and_is_named() {
         let refusal = refusal(file);
         assert!(refusal.ends_with(reason), "{file}: {refusal}");
     }
-    assert!(refusal("{").starts_with("not JSON: "));
+    assert!(refusal("{").starts_with("file: not JSON: "));
 }
 
 /// mqtt.md I-10
@@ -182,7 +205,10 @@ fn a_bad_pattern_is_named() {
     let file = r#"{"permissions": [{"user": "guest", "vhost": "/", "configure": "(", "write": "",
                                     "read": ""}]}"#;
     let reason = refusal(file);
-    assert!(reason.starts_with("permissions[0]: 'configure': '(' is not a supported"), "{reason}");
+    assert!(
+        reason.starts_with("file: permissions[0]: 'configure': '(' is not a supported"),
+        "{reason}"
+    );
 }
 
 #[test]
@@ -191,4 +217,37 @@ fn a_missing_file_is_named_with_the_cause() {
     config.main.load_definitions = Some("no/such/file.json".into());
     let reason = load(&config).unwrap_err().to_string();
     assert!(reason.starts_with("no/such/file.json: No such file"), "{reason}");
+}
+
+#[test]
+fn what_is_exported_is_imported_as_the_same() {
+    let file = r#"{"users": [{"name": "a", "password_hash": "", "tags": ["x", "y"],
+                              "limits": {"max-channels": 3}}],
+        "vhosts": [{"name": "v", "metadata": {"description": "d", "tags": ["t"],
+                    "default_queue_type": "quorum"}}, {"name": "w"}],
+        "permissions": [{"user": "a", "vhost": "v", "configure": "", "write": "^a", "read": ".*"}],
+        "topic_permissions": [{"user": "a", "vhost": "v", "exchange": "amq.topic", "write": "^b",
+                               "read": ""}],
+        "parameters": [{"vhost": "w", "component": "vhost-limits", "name": "limits",
+                        "value": {"max-queues": 7, "max-connections": -1}}],
+        "global_parameters": [{"name": "cluster_name", "value": {"any": [1]}}]}"#;
+    let first = load_text(file).unwrap().state;
+    assert_eq!(first.vhosts["w"].limits.max_queues, Some(7));
+    assert_eq!(first.vhosts["w"].limits.max_connections, None);
+    let again = load_text(&export(&first).to_string()).unwrap().state;
+    assert_eq!(State { imported: None, ..again }, State { imported: None, ..first });
+}
+
+/// As RabbitMQ's `definitions.skip_if_unchanged`.
+#[test]
+fn what_was_changed_after_an_import_stays_until_the_file_is_another() {
+    let config = Config::default();
+    let stored = load_text(FILE).unwrap().state;
+    let change = Change::PutUser { name: "shop".into(), password: None, tags: vec![] };
+    let (stored, _) = stored.changed(&[change]).unwrap();
+    let begin = |text: &str| begin_with(&config, "f".as_ref(), Some(text), Some(&stored)).unwrap();
+    assert_eq!(begin(FILE).changes, []);
+    let begun = begin(&FILE.replace("monitoring", "management"));
+    let (next, _) = stored.changed(&begun.changes).unwrap();
+    assert_eq!(next.users["shop"].tags, ["management".into()]);
 }

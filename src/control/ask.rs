@@ -1,0 +1,137 @@
+//! Questions of the control thread to shards, and their answers.
+//!
+//! A question is a function that runs on the shard in one piece between two turns, so it has to be
+//! short: whatever walks over many connections or queues asks page by page. It sees the shard's
+//! broker and its hub, and gives back a value that owns what it carries. Its answer leaves the shard
+//! behind all that the question made the shard say to other shards. May import `auth`,
+//! `broker`, `hub`, `ids` and `ringmq_shards`.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringmq_shards::Remote;
+use tokio::sync::oneshot;
+
+use crate::auth::Users;
+use crate::broker::Broker;
+use crate::command::Now;
+use crate::hub::{Crossing, Hub};
+use crate::ids::ShardId;
+
+/// A shard that takes longer is stuck or has stopped (arbitrary; a turn takes less than 10 ms).
+const ANSWER_MS_MAX: u64 = 10_000;
+
+/// What a question can look at.
+pub(crate) struct Asked<'a> {
+    /// The broker of the shard. It is borrowed from the hub, which cannot be asked for it.
+    pub(crate) broker: &'a mut Broker,
+    /// The shard itself.
+    pub(crate) hub: &'a Hub,
+    /// The time of this turn.
+    #[expect(dead_code, reason = "for questions of what is served on this thread")]
+    pub(crate) now: Now,
+}
+
+impl Asked<'_> {
+    /// There is a new snapshot of users.
+    pub(super) fn renew_users(&mut self, users: &Arc<Users>) {
+        self.broker.renew_users(users);
+        self.hub.logins.borrow_mut().users = users.clone();
+    }
+}
+
+type Function = dyn FnOnce(&mut Asked<'_>) -> Answer + Send;
+
+/// What is to run on a shard.
+pub(crate) struct Question(Box<Function>);
+
+impl Question {
+    /// Runs it.
+    pub(crate) fn put(self, asked: &mut Asked<'_>) -> Answer {
+        (self.0)(asked)
+    }
+}
+
+impl fmt::Debug for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Question")
+    }
+}
+
+/// An answer that waits for the end of the turn.
+pub(crate) struct Answer(Box<dyn FnOnce()>);
+
+impl Answer {
+    /// Tells the control thread.
+    pub(crate) fn send(self) {
+        (self.0)();
+    }
+}
+
+/// A shard has not answered: the node stops, or it is in trouble that its log tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a shard does not answer")]
+pub struct NoAnswer;
+
+/// The lanes to the shards. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Shards {
+    remote: Remote<Crossing>,
+}
+
+impl Shards {
+    pub(super) const fn new(remote: Remote<Crossing>) -> Self {
+        Self { remote }
+    }
+
+    /// All of them.
+    pub(super) fn ids(&self) -> impl Iterator<Item = ShardId> + use<> {
+        (0..self.remote.shards()).filter_map(ShardId::from_index)
+    }
+
+    fn send<T: Send + 'static>(
+        &self,
+        shard: ShardId,
+        question: impl FnOnce(&mut Asked<'_>) -> T + Send + 'static,
+    ) -> oneshot::Receiver<T> {
+        let (sender, receiver) = oneshot::channel();
+        let put = move |asked: &mut Asked<'_>| {
+            let answer = question(asked);
+            // Whoever asked may have given up.
+            Answer(Box::new(move || drop(sender.send(answer))))
+        };
+        self.remote.send(shard, Crossing::Question(Question(Box::new(put))));
+        receiver
+    }
+
+    /// Asks one shard. `None`: there is no such shard, or it does not answer.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        shard: ShardId,
+        question: impl FnOnce(&mut Asked<'_>) -> T + Send + 'static,
+    ) -> Result<T, NoAnswer> {
+        if shard.index() >= self.remote.shards() {
+            return Err(NoAnswer);
+        }
+        wait(self.send(shard, question)).await
+    }
+
+    /// Asks all shards at once; the answers are in their order.
+    pub(super) async fn ask_all<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Asked<'_>) -> T + Clone + Send + 'static,
+    ) -> Result<Vec<T>, NoAnswer> {
+        let waiting: Vec<_> = self.ids().map(|shard| self.send(shard, question.clone())).collect();
+        let mut answers = Vec::with_capacity(waiting.len());
+        for receiver in waiting {
+            answers.push(wait(receiver).await?);
+        }
+        Ok(answers)
+    }
+}
+
+async fn wait<T>(receiver: oneshot::Receiver<T>) -> Result<T, NoAnswer> {
+    let answered = tokio::time::timeout(Duration::from_millis(ANSWER_MS_MAX), receiver).await;
+    answered.map_err(|_| NoAnswer)?.map_err(|_| NoAnswer)
+}

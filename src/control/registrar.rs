@@ -1,0 +1,117 @@
+//! The one task that changes the state: one request after the other, stored, told to the shards,
+//! answered. May import this folder and `auth`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::ask::Shards;
+use super::change::{Change, Changed, Refused};
+use super::people::Basis;
+use super::state::State;
+use super::{NoAnswer, Setup};
+use crate::auth::{Files, Look, Users};
+
+/// What [`Files::second_passed`] is called after.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What somebody wants to be changed.
+#[derive(Debug)]
+pub(super) struct Request {
+    /// All or none.
+    pub(super) changes: Vec<Change>,
+    /// Where the answer goes.
+    pub(super) answer: oneshot::Sender<Result<Vec<Changed>, (usize, Refused)>>,
+}
+
+/// What the task owns.
+#[derive(Debug)]
+pub(super) struct Registrar {
+    basis: Basis,
+    files: Files,
+    shards: Shards,
+    state: watch::Sender<Arc<State>>,
+    users: watch::Sender<Arc<Users>>,
+}
+
+impl Registrar {
+    pub(super) fn new(
+        setup: Setup,
+        shards: Shards,
+        (state, users): (watch::Sender<Arc<State>>, watch::Sender<Arc<Users>>),
+    ) -> Self {
+        Self { basis: setup.basis, files: setup.files, shards, state, users }
+    }
+
+    /// Works until no handle is left.
+    pub(super) async fn keep(mut self, mut inbox: mpsc::Receiver<Request>) {
+        let mut seconds = tokio::time::interval(SECOND);
+        loop {
+            tokio::select! {
+                request = inbox.recv() => {
+                    let Some(Request { changes, answer }) = request else { return };
+                    let done = self.change(&changes).await;
+                    // Whoever asked may have gone; what is changed stays changed.
+                    let _ = answer.send(done);
+                }
+                _ = seconds.tick() => self.look_at_files().await,
+            }
+        }
+    }
+
+    async fn change(&mut self, changes: &[Change]) -> Result<Vec<Changed>, (usize, Refused)> {
+        let before = self.state.borrow().clone();
+        let (next, done) = before.changed(changes)?;
+        let next = Arc::new(next);
+        self.state.send_replace(next.clone());
+        if changes.iter().any(concerns_users) {
+            let users = self.files.with_directory(self.basis.users(&next));
+            self.tell_users(users)
+                .await
+                .map_err(|error| (0, Refused::Unavailable(error.to_string().into())))?;
+        }
+        Ok(done)
+    }
+
+    async fn tell_users(&self, users: Arc<Users>) -> Result<(), NoAnswer> {
+        self.users.send_replace(users.clone());
+        let told = self.shards.ask_all(move |asked| asked.renew_users(&users)).await;
+        told.map(|_| ())
+    }
+
+    async fn look_at_files(&mut self) {
+        let Look { users, notes, errors } = self.files.second_passed();
+        for note in &notes {
+            tracing::info!("{note}");
+        }
+        for error in &errors {
+            tracing::error!("{error}; what was read before stays in force");
+        }
+        if let Some(users) = users
+            && let Err(error) = self.tell_users(users).await
+        {
+            tracing::error!(%error, "users and rules are not known everywhere");
+        }
+    }
+}
+
+/// Whether the snapshot of users is another one afterwards.
+const fn concerns_users(change: &Change) -> bool {
+    match change {
+        Change::PutUser { .. }
+        | Change::DeleteUser { .. }
+        | Change::SetUserLimits { .. }
+        | Change::DeleteVhost { .. }
+        | Change::PutPermission { .. }
+        | Change::DeletePermission { .. }
+        | Change::PutTopicPermission { .. }
+        | Change::DeleteTopicPermission { .. } => true,
+        Change::PutVhost { .. }
+        | Change::ForgetVhost { .. }
+        | Change::SetVhostLimits { .. }
+        | Change::PutGlobalParameter { .. }
+        | Change::DeleteGlobalParameter { .. }
+        | Change::Imported { .. } => false,
+    }
+}

@@ -14,6 +14,7 @@ mod foreign;
 mod ini;
 mod listeners;
 mod load;
+mod mgmt_settings;
 mod mqtt;
 mod mqtt_settings;
 mod setting;
@@ -43,6 +44,8 @@ pub struct Config {
     pub amqp: Amqp,
     /// Section `[mqtt]`.
     pub mqtt: Mqtt,
+    /// Section `[mgmt]`.
+    pub mgmt: Mgmt,
 }
 
 /// Section `[main]`: what every protocol shares. Each field is described in `settings`.
@@ -94,6 +97,12 @@ pub struct Main {
     pub segment_bytes: u64,
     pub free_disk_min_bytes: u64,
     pub free_disk_warn_bytes: u64,
+    pub stats_interval_ms: u64,
+    pub metrics_bind: IpAddr,
+    /// `None` = off; 0 = a free one.
+    pub metrics_port: Option<u16>,
+    /// `None` = `ringmqctl.sock` in the data directory.
+    pub control_unix_path: Option<PathBuf>,
 }
 
 /// Section `[amqp]`. Each field is described in `settings`.
@@ -114,6 +123,17 @@ pub struct Amqp {
     pub unix_path: Option<PathBuf>,
     /// On the WebSocket listener; begins with a slash.
     pub ws_path: String,
+}
+
+/// Section `[mgmt]`: the HTTP API. Each field is described in `settings`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is described once, by its declaration in SETTINGS")]
+pub struct Mgmt {
+    pub bind: IpAddr,
+    /// `None` = off; 0 = a free one.
+    pub port: Option<u16>,
+    /// `None` = no such listener.
+    pub unix_path: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -181,6 +201,10 @@ impl Config {
                 segment_bytes: 0,
                 free_disk_min_bytes: 0,
                 free_disk_warn_bytes: 0,
+                stats_interval_ms: 0,
+                metrics_bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+                metrics_port: None,
+                control_unix_path: None,
             },
             amqp: Amqp {
                 bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -194,6 +218,7 @@ impl Config {
                 ws_path: String::new(),
             },
             mqtt: Mqtt::blank(),
+            mgmt: Mgmt { bind: IpAddr::V4(Ipv4Addr::LOCALHOST), port: None, unix_path: None },
         }
     }
 }

@@ -30,6 +30,8 @@ pub(crate) enum Crossing {
     Broker(Envelope),
     /// A connection that another shard accepted, to live here.
     Connection(Box<Arrival>),
+    /// A connection that another thread accepted through a listener's place, and what was read of it.
+    Begun(Socket, ListenerId, Vec<u8>),
     /// A socket to listen on here.
     Listen(Bound, ListenerId),
     /// How many connections the sender has through a listener.
@@ -66,6 +68,10 @@ pub(crate) struct Luggage {
     pub(crate) unsent: Vec<u8>,
     /// Of its WebSocket, if it has one.
     pub(crate) web: Option<Incoming>,
+    /// It has not lived on any shard yet.
+    pub(crate) is_new: bool,
+    /// Octets that its socket has brought and taken.
+    pub(crate) octets: (u64, u64),
 }
 
 /// One per shard.
@@ -243,7 +249,7 @@ impl Hub {
                     broker.receive(from, envelope, now);
                 }
             }
-            arrival @ (Crossing::Connection(..) | Crossing::Listen(..)) => {
+            arrival @ (Crossing::Connection(..) | Crossing::Begun(..) | Crossing::Listen(..)) => {
                 self.arrivals.borrow_mut().push(arrival);
                 if let Some(waker) = self.lanes_waker.take() {
                     waker.wake();

@@ -119,6 +119,7 @@ pub mod limits;
 mod listener;
 mod loads;
 pub mod logging;
+mod management;
 pub mod message;
 pub mod node;
 pub mod properties;

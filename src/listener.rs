@@ -11,7 +11,7 @@ use ringmq_shards::{AcceptError, Bound, Listener, Socket};
 
 use crate::arrival_rate::{ArrivalRate, Rates};
 use crate::connection;
-use crate::hub::{Arrival, Crossing, Hub};
+use crate::hub::{Arrival, Crossing, Hub, Luggage};
 use crate::loads::ListenerId;
 use crate::protocol::ListenAt;
 
@@ -115,6 +115,16 @@ impl Refusals {
     }
 }
 
+/// Starts a connection of which another thread has read the beginning.
+fn begin(hub: &Rc<Hub>, socket: Socket, listener: ListenerId, unread: Vec<u8>) {
+    if let Some(why) = hub.is_full(listener) {
+        tracing::warn!(why, "connections are refused");
+        return;
+    }
+    let moved = Some(Luggage { unread, is_new: true, ..Luggage::default() });
+    start(hub, Arrival { socket, listener, accepted_ms: hub.now().mono_ms, moved });
+}
+
 /// Counted before its task has its first turn: a storm would otherwise pass the limits.
 fn start(hub: &Rc<Hub>, arrival: Arrival) {
     hub.came(arrival.listener);
@@ -128,6 +138,7 @@ pub(crate) async fn read_lanes(hub: Rc<Hub>) {
         for arrival in hub.take_arrivals() {
             match arrival {
                 Crossing::Connection(arrival) => start(&hub, *arrival),
+                Crossing::Begun(socket, listener, unread) => begin(&hub, socket, listener, unread),
                 Crossing::Listen(bound, listener) => {
                     hub.shard.spawn(accept(hub.clone(), bound, listener));
                 }

@@ -4,6 +4,7 @@
 //! May import everything but the insides of `broker` and of the protocols.
 
 mod doors;
+mod management;
 mod restart;
 
 use std::io::Write as _;
@@ -14,8 +15,8 @@ use std::sync::{Arc, mpsc};
 
 use ringmq_shards::log::{DataDir, DataDirError, Driver};
 use ringmq_shards::{
-    Options, Running, Shard, ShardId, Signal, Signals, StartError, check_io_uring,
-    limits as machine_limits, raise_nofile,
+    Options, Remote, Running, Shard, ShardId, Signal, Signals, SocketFile, StartError,
+    check_io_uring, limits as machine_limits, raise_nofile,
 };
 
 use self::doors::Door;
@@ -27,6 +28,7 @@ use crate::control::{self, Begun, State};
 use crate::hub::{Crossing, Hub, Settings};
 use crate::limits;
 use crate::listener;
+use crate::management::About;
 use crate::protocol::{ListenAt, ListenerSettings, Logins, PROTOCOLS};
 
 /// Why the node did not start. Each text is one line with the remedy.
@@ -93,6 +95,8 @@ pub enum NodeError {
 struct Plan {
     config: Config,
     listeners: Vec<ListenerSettings>,
+    /// Those of the control thread.
+    http: Vec<(Box<str>, ListenAt)>,
     users: Arc<Users>,
     vhosts: Vec<Box<str>>,
     placement: Placement,
@@ -140,8 +144,9 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
         what: "no random numbers",
         cause: std::io::Error::other(error.to_string()),
     })?;
-    let mut listeners = doors::listeners(&config);
-    let doors = doors::open(&mut listeners, &config, placement.shards())?;
+    let http = management::open(&config)?;
+    let mut listeners = doors::listeners(&config, http.http);
+    let doors = doors::open(&mut listeners, &config, (placement.shards(), http.http))?;
     let memory_bytes_max = config.main.max_memory.bytes(memory_bytes());
     let recovered = restart::recover(&data_dir, placement)?;
     let (restored, shards_restored) = mpsc::channel();
@@ -152,6 +157,7 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
         root: data_dir.root.clone(),
         config,
         listeners,
+        http: http.listeners.clone(),
         placement,
         memory_bytes_max,
         secret,
@@ -163,9 +169,9 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     stop_on_signals(signals, &running)?;
     recovered.hand_out(&running, &shards_restored);
     let setup = control::Setup { state, basis, files };
-    control::run(setup, running.remote(), |_control| std::future::ready(()))
+    let (server, mut files) = http_server(http, &plan, running.remote());
+    control::run(setup, running.remote(), |control| management::serve(server, control))
         .map_err(|cause| NodeError::System { what: "no control thread", cause })?;
-    let mut files = Vec::new();
     for Door { listener, sockets, file } in doors {
         let remote = running.remote();
         for (shard, bound) in (0..).map(ShardId).zip(sockets) {
@@ -180,6 +186,29 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
         data_dir.mark_clean(placement.shards())?;
     }
     Ok(())
+}
+
+/// What the control thread serves, and the files that go with the node.
+fn http_server(
+    mut doors: management::Doors,
+    plan: &Plan,
+    remote: Remote<Crossing>,
+) -> (management::Server, Vec<SocketFile>) {
+    let own = doors.listeners.iter().cloned();
+    let others = plan.listeners.iter().map(|listener| {
+        let web =
+            listener.web_path.as_ref().map(|_| format!("http/web-{}", listener.protocol.name));
+        (web.unwrap_or_else(|| listener.protocol.name.into()).into(), listener.at.clone())
+    });
+    let about = About {
+        config: plan.config.clone(),
+        listeners: own.chain(others).collect(),
+        memory_bytes_max: plan.memory_bytes_max,
+        shards: usize::from(plan.placement.shards()),
+    };
+    let files = std::mem::take(&mut doors.files);
+    let web = management::web_listener(&plan.listeners, doors.http);
+    (management::Server { doors, about, remote, web }, files)
 }
 
 /// For all threads that are made afterwards. The broker works without it, only later on busy cores.
@@ -358,6 +387,9 @@ fn announce(plan: &Plan, running: &Running<Crossing>, nofile: Option<ringmq_shar
     }
     for listener in &plan.listeners {
         lines.push(format!("listening {listener}"));
+    }
+    for (protocol, at) in &plan.http {
+        lines.push(format!("listening {protocol} {at}"));
     }
     lines.push("ready".into());
     let mut out = std::io::stdout().lock();

@@ -92,6 +92,11 @@ use crate::stats::Counters;
 use crate::subscriber::FILTERS;
 use crate::value::Value;
 
+/// The names of all types of exchange.
+pub fn exchange_kinds() -> impl Iterator<Item = &'static str> {
+    exchange::EXCHANGE_TYPES.iter().map(|kind| kind.name)
+}
+
 /// What a broker is made with; the same on every shard but for its number.
 #[derive(Debug, Clone)]
 pub struct Setup {

@@ -93,6 +93,12 @@ impl Broker {
         Some((entered.identity.name(), &entered.vhost_name))
     }
 
+    /// Octets free on the disk when they were measured last, and those below which publishing is
+    /// refused.
+    pub fn disk_space(&self) -> (u64, u64) {
+        self.storage.as_ref().map_or((u64::MAX, 0), |storage| storage.free_and_least())
+    }
+
     /// Ends a connection of this shard; false: it is gone.
     pub fn close_connection(&mut self, connection: ConnectionRef, reason: &str) -> bool {
         let is_here =

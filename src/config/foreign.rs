@@ -11,14 +11,12 @@ pub(super) const NOT_USED: &[(&str, &[&str])] = &[
         &[
             "log_file",
             "pidfile",
-            "control_unix_path",
             "tls_cert",
             "tls_key",
             "tls_ciphers",
             "tls_min_version",
             "tls_keylog_file",
             "tls_ktls",
-            "stats_interval",
             "stats_log_size",
             "set_timestamp",
             "max_deleted_definitions",
@@ -27,8 +25,6 @@ pub(super) const NOT_USED: &[(&str, &[&str])] = &[
             "auth_backends",
             "data_dir_lock",
             "default_consistent_hash_algorithm",
-            "metrics_http_bind",
-            "metrics_http_port",
             "sync",
         ],
     ),
@@ -68,17 +64,7 @@ pub(super) const NOT_USED: &[(&str, &[&str])] = &[
             "distributed_cookie",
         ],
     ),
-    (
-        "mgmt",
-        &[
-            "bind",
-            "port",
-            "tls_port",
-            "unix_path",
-            "systemd_socket_name",
-            "http_systemd_socket_name",
-        ],
-    ),
+    ("mgmt", &["tls_port", "systemd_socket_name", "http_systemd_socket_name"]),
     (
         "clustering",
         &[
@@ -144,15 +130,12 @@ const OLD_KEYS: &[(&str, &str, &str, &str)] = &[
 
 /// Variables of LavinMQ that nothing acts on yet.
 pub(super) const NOT_USED_ENV: &[&str] = &[
-    "LAVINMQ_CONTROL_UNIX_PATH",
     "LAVINMQ_TLS_CERT_PATH",
     "LAVINMQ_TLS_KEY_PATH",
     "LAVINMQ_TLS_CIPHERS",
     "LAVINMQ_TLS_MIN_VERSION",
     "LAVINMQ_SYNC",
     "LAVINMQ_AMQPS_PORT",
-    "LAVINMQ_HTTP_BIND",
-    "LAVINMQ_HTTP_PORT",
     "LAVINMQ_HTTPS_PORT",
     "LAVINMQ_CLUSTERING",
     "LAVINMQ_CLUSTERING_BIND",

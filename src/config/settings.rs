@@ -4,6 +4,7 @@
 //!
 //! May import `config`, `durability`, `limits` and the check of a password hash.
 
+use super::mgmt_settings::MGMT;
 use super::mqtt_settings::MQTT;
 use super::setting::{Field, Setting, Unit};
 use super::value::{
@@ -24,23 +25,24 @@ const GUEST_HASH: &str = "UmluZ5mS4j6M3LeniS9RrNj1OHl+7xS5VnElz8P5tNz2+TN+";
 /// Every setting, in the order of the sample file.
 pub const SETTINGS: &[Setting] = &ALL;
 
-/// Both tables as one.
+/// All tables as one.
 #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
-const ALL: [Setting; GENERAL.len() + MQTT.len()] = {
-    let mut all = [GENERAL[0]; GENERAL.len() + MQTT.len()];
-    let mut place = 1;
-    while place < all.len() {
-        let in_second = place.checked_sub(GENERAL.len());
-        all[place] = match in_second {
-            None => GENERAL[place],
-            Some(place) => MQTT[place],
-        };
-        place += 1;
+const ALL: [Setting; GENERAL.len() + MQTT.len() + MGMT.len()] = {
+    let mut all = [GENERAL[0]; GENERAL.len() + MQTT.len() + MGMT.len()];
+    let tables = [GENERAL, MQTT, MGMT];
+    let (mut table, mut place, mut next) = (0, 0, 0);
+    while next < all.len() {
+        if place == tables[table].len() {
+            (table, place) = (table + 1, 0);
+        } else {
+            all[next] = tables[table][place];
+            (place, next) = (place + 1, next + 1);
+        }
     }
     all
 };
 
-/// What is not MQTT's.
+/// What is neither MQTT's nor of the HTTP API.
 const GENERAL: &[Setting] = &[
     Setting::new(
         "main",
@@ -377,7 +379,7 @@ const GENERAL: &[Setting] = &[
             |c, text| parse_url_path(text).map(|path| c.amqp.ws_path = path),
             "a path that begins with /",
         ),
-        "Path of WebSocket connections that speak AMQP; their port is mqtt.ws_port.",
+        "Path of WebSocket connections that speak AMQP; their ports are mgmt.port and mqtt.ws_port.",
     ),
 ];
 

@@ -79,12 +79,12 @@ impl Connection {
         let Arrival { socket, listener, accepted_ms, moved } = arrival;
         let settings = hub.listener(listener)?.clone();
         let remote = other_end(&socket, &settings.at)?;
-        if moved.is_none() {
+        let is_moved = moved.as_ref().is_some_and(|luggage| !luggage.is_new);
+        if !is_moved {
             set_options(&socket, &hub.config.main);
         }
         let id = hub.broker.borrow_mut().attach()?;
-        let is_moved = moved.is_some();
-        let Luggage { unread, unsent, web } = moved.unwrap_or_default();
+        let Luggage { unread, unsent, web, is_new: _, octets } = moved.unwrap_or_default();
         let mut input = ReadBuffer::new(hub.shard.buffers());
         let mut output = Output::new(hub.shard.buffers());
         input.put(&unread);
@@ -128,8 +128,8 @@ impl Connection {
             unwritten: false,
             stuck_since_ms: None,
             told_stop: false,
-            octets_in: 0,
-            octets_out: 0,
+            octets_in: octets.0,
+            octets_out: octets.1,
             hub,
         })
     }
@@ -202,7 +202,9 @@ impl Connection {
             unsent.extend_from_slice(output.front());
             output.consume(count);
         }
-        let moved = Some(Luggage { unread: self.input.filled().to_vec(), unsent, web });
+        let octets = (self.octets_in, self.octets_out);
+        let unread = self.input.filled().to_vec();
+        let moved = Some(Luggage { unread, unsent, web, is_new: false, octets });
         // Nothing is in flight: what the stream has asked of the kernel is only to be told when
         // there is something to read.
         match self.stream.into_socket() {

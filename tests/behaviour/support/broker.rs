@@ -163,6 +163,7 @@ impl Broker {
             .args([env!("CARGO_BIN_EXE_ringmq"), "--data-dir"])
             .arg(&data)
             .args(["--bind", options.bind, "--amqp-port", "0", "--mqtt-port", "0", "--no-pin"])
+            .args(["--http-port", "0", "--metrics-http-port", "0"])
             .args(["--shards", &options.shards.to_string()])
             .arg("--config")
             .arg(&config);

@@ -3,6 +3,7 @@
 //!
 //! May import everything but the insides of `broker` and of the protocols.
 
+mod directory;
 mod doors;
 mod management;
 mod restart;
@@ -24,7 +25,7 @@ use crate::auth::{self, LoginLimiter, Users};
 use crate::broker::placement::Placement;
 use crate::broker::{Broker, NodeLimits, Setup, StorageSetup};
 use crate::config::{self, Config, SharedPolicy};
-use crate::control::{self, Begun, State};
+use crate::control;
 use crate::hub::{Crossing, Hub, Settings};
 use crate::limits;
 use crate::listener;
@@ -121,16 +122,10 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     check_io_uring()?;
     check_congestion(&config.main.tcp_congestion)?;
     let mut data_dir = open_data_dir(&config)?;
-    let Begun { changes, not_loaded } = control::begin(&config, None)?;
-    let state = State::default().changed(&changes).map(|(state, _)| state).unwrap_or_default();
+    let mut directory = directory::open(&config, &data_dir.root)?;
     for note in notes {
         tracing::info!("{note}");
     }
-    for (kind, count) in &not_loaded {
-        tracing::warn!(count, "definitions file: {kind} are not loaded");
-    }
-    let basis = control::Basis::new(&config);
-    let files = auth::Files::load(&config.mqtt, basis.users(&state))?;
     let nofile = raise_nofile();
     let defaults = Options::default();
     let shards =
@@ -151,8 +146,8 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     let recovered = restart::recover(&data_dir, placement)?;
     let (restored, shards_restored) = mpsc::channel();
     let plan = Arc::new(Plan {
-        users: files.users(),
-        vhosts: recovered.with_vhosts(state.vhosts.keys().cloned().collect()),
+        users: directory.files.users(),
+        vhosts: directory.vhosts(recovered.vhosts()),
         storage: restart::storage_setup(&config, &data_dir),
         root: data_dir.root.clone(),
         config,
@@ -168,9 +163,9 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     let running = ringmq_shards::start(&options, move |shard| run_shard(shard, shared.clone()))?;
     stop_on_signals(signals, &running)?;
     recovered.hand_out(&running, &shards_restored);
-    let setup = control::Setup { state, basis, files };
     let (server, mut files) = http_server(http, &plan, running.remote());
-    control::run(setup, running.remote(), |control| management::serve(server, control))
+    let serve = |control| management::serve(server, control);
+    control::run(directory.store(), running.remote(), serve)
         .map_err(|cause| NodeError::System { what: "no control thread", cause })?;
     for Door { listener, sockets, file } in doors {
         let remote = running.remote();

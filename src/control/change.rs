@@ -305,7 +305,8 @@ impl State {
         if entry.is_protected {
             return Err(Refused::Protected(name.into()));
         }
-        Arc::make_mut(entry).is_leaving = true;
+        // What it was is of no use any more.
+        *entry = Arc::new(VhostEntry { is_leaving: true, ..VhostEntry::default() });
         self.permissions.retain(|(_, vhost), _| **vhost != *name);
         self.topic_permissions.retain(|(_, vhost, _), _| **vhost != *name);
         Ok(Changed::Deleted)

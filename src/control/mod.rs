@@ -2,8 +2,8 @@
 //! of it to be changed while the node runs.
 //!
 //! One ordinary thread with a tokio runtime of its own beside the shards; tokio is used nowhere else.
-//! It owns the [`State`] and tells the shards of each change,
-//! which have all applied the change when the answer comes.
+//! It owns the [`State`], stores each change before it answers (`journal`), and tells the shards, which
+//! have all applied the change when the answer comes.
 //!
 //! # How to use it
 //!
@@ -27,10 +27,13 @@ mod ask;
 pub mod change;
 pub mod definitions;
 pub mod entry;
+mod journal;
 mod people;
+mod record;
 mod registrar;
 mod start;
 pub mod state;
+mod words;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -41,6 +44,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use self::ask::NoAnswer;
 pub(crate) use self::ask::{Answer, Asked, Question};
 pub use self::change::{Change, Changed, Refused};
+pub(crate) use self::journal::{Journal, Opened};
 pub use self::people::Basis;
 pub use self::start::{Begun, DefinitionsError, begin};
 pub use self::state::{Password, State};
@@ -142,6 +146,8 @@ impl Control {
 pub(crate) struct Setup {
     /// What is stored.
     pub(crate) state: State,
+    /// Where changes are stored.
+    pub(crate) journal: Journal,
     /// What snapshots of users have beside the users.
     pub(crate) basis: Basis,
     /// Password and ACL files, with the users of the state.

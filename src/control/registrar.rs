@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::ask::Shards;
 use super::change::{Change, Changed, Refused};
+use super::journal::Journal;
 use super::people::Basis;
 use super::state::State;
 use super::{NoAnswer, Setup};
@@ -30,6 +31,8 @@ pub(super) struct Request {
 pub(super) struct Registrar {
     basis: Basis,
     files: Files,
+    /// `None`: the pool has it.
+    journal: Option<Journal>,
     shards: Shards,
     state: watch::Sender<Arc<State>>,
     users: watch::Sender<Arc<Users>>,
@@ -41,7 +44,8 @@ impl Registrar {
         shards: Shards,
         (state, users): (watch::Sender<Arc<State>>, watch::Sender<Arc<Users>>),
     ) -> Self {
-        Self { basis: setup.basis, files: setup.files, shards, state, users }
+        let journal = Some(setup.journal);
+        Self { basis: setup.basis, files: setup.files, journal, shards, state, users }
     }
 
     /// Works until no handle is left.
@@ -64,6 +68,7 @@ impl Registrar {
         let before = self.state.borrow().clone();
         let (next, done) = before.changed(changes)?;
         let next = Arc::new(next);
+        self.store(changes, before, next.clone()).await.map_err(|refused| (0, refused))?;
         self.state.send_replace(next.clone());
         if changes.iter().any(concerns_users) {
             let users = self.files.with_directory(self.basis.users(&next));
@@ -72,6 +77,27 @@ impl Registrar {
                 .map_err(|error| (0, Refused::Unavailable(error.to_string().into())))?;
         }
         Ok(done)
+    }
+
+    async fn store(
+        &mut self,
+        changes: &[Change],
+        before: Arc<State>,
+        next: Arc<State>,
+    ) -> Result<(), Refused> {
+        let lost = || Refused::Unavailable("what is changed cannot be stored".into());
+        let mut journal = self.journal.take().ok_or_else(lost)?;
+        let changes = changes.to_vec();
+        let store = move || {
+            let stored = journal.append(&changes, &before, &next);
+            (journal, stored)
+        };
+        let (journal, stored) = tokio::task::spawn_blocking(store).await.map_err(|_| lost())?;
+        self.journal = Some(journal);
+        stored.map_err(|error| {
+            tracing::error!(%error, "a change of users or vhosts cannot be stored");
+            Refused::Unavailable(format!("it cannot be stored: {error}").into())
+        })
     }
 
     async fn tell_users(&self, users: Arc<Users>) -> Result<(), NoAnswer> {

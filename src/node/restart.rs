@@ -108,15 +108,9 @@ fn report(recovery: &Recovery, data_dir: &DataDir, took_ms: u64) {
 }
 
 impl Recovered {
-    /// The virtual hosts of the settings, and those that durable things are in.
-    pub(super) fn with_vhosts(&self, mut vhosts: Vec<Box<str>>) -> Vec<Box<str>> {
-        for vhost in self.catalogue.vhosts() {
-            if !vhosts.iter().any(|known| **known == *vhost) {
-                tracing::warn!(vhost, "a virtual host that no setting names has durable queues");
-                vhosts.push(vhost.into());
-            }
-        }
-        vhosts
+    /// The virtual hosts that durable things are in.
+    pub(super) fn vhosts(&self) -> impl Iterator<Item = &str> {
+        self.catalogue.vhosts()
     }
 
     /// Gives each shard its part and waits until all have it: nothing may reach a shard before.

@@ -33,7 +33,7 @@ pub use load::{CheckRequest, ConfigError, Loaded, Start, load};
 pub use mqtt::{DeliverMode, Mqtt, QueueOrder, SharedPolicy, TopicTranslation, Versions};
 pub use setting::{Change, Field, Setting, Unit};
 pub use settings::SETTINGS;
-pub use value::{KeepAlive, LogFormat, LogLevel, MemoryLimit, Placement};
+pub use value::{KeepAlive, LogFormat, LogLevel, LogTopic, MemoryLimit, Placement};
 
 /// All settings, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub struct Config {
 pub struct Main {
     pub data_dir: PathBuf,
     pub log_level: LogLevel,
+    /// Topics with a level of their own.
+    pub log_levels: Vec<(LogTopic, LogLevel)>,
     pub log_format: LogFormat,
     /// 0 = every core.
     pub shards: u16,
@@ -168,6 +170,7 @@ impl Config {
             main: Main {
                 data_dir: PathBuf::new(),
                 log_level: LogLevel::Off,
+                log_levels: Vec::new(),
                 log_format: LogFormat::Text,
                 shards: 0,
                 pin: false,

@@ -32,11 +32,11 @@ fn main() -> ExitCode {
         }
         Err(error) => return fail(&error),
     };
-    let main = &loaded.config.main;
-    if let Err(error) = logging::start(main.log_level, main.log_format) {
-        return fail(&error);
-    }
-    match node::run(loaded.config, &loaded.notes) {
+    let levels = match logging::start(&loaded.config.main) {
+        Ok(levels) => levels,
+        Err(error) => return fail(&error),
+    };
+    match node::run(loaded.config, &loaded.notes, levels) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }

@@ -6,6 +6,7 @@
 mod directory;
 mod doors;
 mod management;
+mod reload;
 mod restart;
 
 use std::io::Write as _;
@@ -21,6 +22,7 @@ use ringmq_shards::{
 };
 
 use self::doors::Door;
+use self::reload::Reload;
 use crate::auth::{self, LoginLimiter, Users};
 use crate::broker::placement::Placement;
 use crate::broker::{Broker, NodeLimits, Setup, StorageSetup};
@@ -29,6 +31,7 @@ use crate::control;
 use crate::hub::{Crossing, Hub, Settings};
 use crate::limits;
 use crate::listener;
+use crate::logging::Switch;
 use crate::management::About;
 use crate::protocol::{ListenAt, ListenerSettings, Logins, PROTOCOLS};
 
@@ -115,10 +118,11 @@ struct Plan {
 ///
 /// # Errors
 /// What keeps it from starting, in one line.
-pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
+pub fn run(config: Config, notes: &[String], levels: Switch) -> Result<(), NodeError> {
     let signals = Signals::block()
         .map_err(|cause| NodeError::System { what: "cannot block signals", cause })?;
     set_slice(config.main.scheduler_slice_us);
+    let reload = Reload::new(config.clone(), levels);
     check_io_uring()?;
     check_congestion(&config.main.tcp_congestion)?;
     let mut data_dir = open_data_dir(&config)?;
@@ -161,7 +165,7 @@ pub fn run(config: Config, notes: &[String]) -> Result<(), NodeError> {
     });
     let shared = plan.clone();
     let running = ringmq_shards::start(&options, move |shard| run_shard(shard, shared.clone()))?;
-    stop_on_signals(signals, &running)?;
+    heed_signals(signals, &running, reload)?;
     recovered.hand_out(&running, &shards_restored);
     let (server, mut files) = http_server(http, &plan, running.remote());
     let serve = |control| management::serve(server, control);
@@ -340,12 +344,16 @@ fn readers() -> Vec<crate::message::PropertyReader> {
     readers
 }
 
-/// The first signal stops in order, the second at once.
-fn stop_on_signals(signals: Signals, running: &Running<Crossing>) -> Result<(), NodeError> {
+/// SIGHUP reads the settings again. The first of the others stops in order, the second at once.
+fn heed_signals(
+    signals: Signals,
+    running: &Running<Crossing>,
+    mut reload: Reload,
+) -> Result<(), NodeError> {
     let remote = running.remote();
     let asked = AtomicBool::new(false);
     let act = move |signal| match signal {
-        Signal::HangUp => tracing::info!("settings are read at the start only; nothing changed"),
+        Signal::HangUp => reload.read_again(),
         Signal::Terminate | Signal::Interrupt => {
             if asked.swap(true, Ordering::Relaxed) {
                 leave_at_once();

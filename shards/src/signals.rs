@@ -58,7 +58,7 @@ impl Signals {
     /// # Errors
     ///
     /// If the thread cannot be made.
-    pub fn watch(self, act: impl Fn(Signal) + Send + 'static) -> io::Result<()> {
+    pub fn watch(self, mut act: impl FnMut(Signal) + Send + 'static) -> io::Result<()> {
         let name = "ringmq-signals".to_owned();
         std::thread::Builder::new().name(name).spawn(move || {
             loop {

@@ -89,6 +89,12 @@ impl Setting {
         Self { section, key, default, field, change, about, other_env, not_yet }
     }
 
+    /// A change takes effect when the settings are read again (SIGHUP).
+    pub const fn live(mut self) -> Self {
+        self.change = Change::Live;
+        self
+    }
+
     /// Also read from these variables.
     pub const fn or_env(mut self, names: &'static [&'static str]) -> Self {
         self.other_env = names;

@@ -9,7 +9,7 @@ use super::mqtt_settings::MQTT;
 use super::setting::{Field, Setting, Unit};
 use super::value::{
     KeepAlive, LogFormat, MemoryLimit, Placement, parse_durabilities, parse_durability,
-    parse_level, parse_url_path,
+    parse_level, parse_levels, parse_url_path,
 };
 use crate::auth::password::PasswordHash;
 use crate::durability::Durability;
@@ -61,7 +61,19 @@ const GENERAL: &[Setting] = &[
             "off, error, warn, info, debug or trace",
         ),
         "The least important kind of line that is logged.",
-    ),
+    )
+    .live(),
+    Setting::new(
+        "main",
+        "log_levels",
+        "",
+        Field::Other(
+            |c, text| parse_levels(text).map(|levels| c.main.log_levels = levels),
+            "topic=level, ...: connection, amqp, mqtt, broker, storage",
+        ),
+        "Topics with another level than log_level.",
+    )
+    .live(),
     Setting::new(
         "main",
         "log_format",

@@ -22,6 +22,32 @@ pub enum LogLevel {
     Trace,
 }
 
+/// What log lines are about, where that has a level of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogTopic {
+    /// Sockets: accepting, WebSocket, TLS.
+    Connection,
+    /// Clients of AMQP 0-9-1.
+    Amqp,
+    /// Clients of MQTT.
+    Mqtt,
+    /// Exchanges, queues, sessions.
+    Broker,
+    /// The disk.
+    Storage,
+}
+
+impl LogTopic {
+    /// All, by their names.
+    pub const ALL: [(&'static str, Self); 5] = [
+        ("connection", Self::Connection),
+        ("amqp", Self::Amqp),
+        ("mqtt", Self::Mqtt),
+        ("broker", Self::Broker),
+        ("storage", Self::Storage),
+    ];
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -125,6 +151,23 @@ pub(super) fn parse_level(text: &str) -> Result<LogLevel, String> {
         "trace" => Ok(LogLevel::Trace),
         _ => Err(format!("'{text}' is none of off, error, warn, info, debug, trace")),
     }
+}
+
+/// Reads `mqtt=debug, storage=warn`.
+pub(super) fn parse_levels(text: &str) -> Result<Vec<(LogTopic, LogLevel)>, String> {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.map(parse_topic_level).collect()
+}
+
+fn parse_topic_level(part: &str) -> Result<(LogTopic, LogLevel), String> {
+    let (name, level) =
+        part.split_once('=').ok_or_else(|| format!("'{part}' is not topic=level"))?;
+    let mut all = LogTopic::ALL.iter();
+    let Some((_, topic)) = all.find(|(known, _)| known.eq_ignore_ascii_case(name.trim())) else {
+        let names = LogTopic::ALL.map(|(name, _)| name).join(", ");
+        return Err(format!("'{}' is none of {names}", name.trim()));
+    };
+    Ok((*topic, parse_level(level.trim())?))
 }
 
 /// Reads what is promised of stored messages.
@@ -345,6 +388,13 @@ mod tests {
         assert_eq!(parse_level("Notice"), Ok(LogLevel::Info));
         assert_eq!(parse_level("fatal"), Ok(LogLevel::Error));
         assert_eq!(parse_level("none"), Ok(LogLevel::Off));
+        let levels = parse_levels("mqtt=debug, Storage = warn,");
+        let expected = vec![(LogTopic::Mqtt, LogLevel::Debug), (LogTopic::Storage, LogLevel::Warn)];
+        assert_eq!(levels, Ok(expected));
+        assert_eq!(parse_levels(""), Ok(Vec::new()));
+        for bad in ["mqtt", "mqtt=loud", "queue=info", "=info"] {
+            assert!(parse_levels(bad).is_err(), "{bad}");
+        }
         assert!(parse_level("loud").is_err());
     }
 }

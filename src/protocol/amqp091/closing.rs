@@ -6,7 +6,7 @@ use crate::limits::CLOSE_MS_MAX;
 use crate::protocol::Context;
 
 use super::channel::{self, Then};
-use super::link::channel_id;
+use super::link::{channel_id, tell};
 use super::reply_code::Fault;
 use super::session::{Amqp, Phase, Slot, Step, Waiting};
 use super::wire::frame::{self, Frame};
@@ -46,12 +46,13 @@ impl Amqp {
         method: (u16, u16),
         cx: &mut Context<'_>,
     ) {
-        tracing::info!(
-            peer = %self.link.peer.remote,
+        tell!(
+            warn,
+            self.link,
             channel = number,
             code = fault.code.number(),
             text = fault.text(),
-            "channel closed"
+            "channel closed by the broker"
         );
         if self.wind_up(number, cx) {
             self.send_channel_close(number, &fault, method, cx);
@@ -137,15 +138,18 @@ impl Amqp {
         method: (u16, u16),
         cx: &mut Context<'_>,
     ) {
-        tracing::warn!(
-            peer = %self.link.peer.remote,
-            name = &*self.link.name,
-            user = self.link.user(),
-            vhost = &*self.link.vhost,
+        tell!(
+            warn,
+            self.link,
             code = fault.code.number(),
             text = fault.text(),
             "connection closed by the broker"
         );
+        self.close_told(fault, method, cx);
+    }
+
+    /// The same where the log has its line already (S49: one each).
+    pub(super) fn close_told(&mut self, fault: Fault, method: (u16, u16), cx: &mut Context<'_>) {
         match self.phase {
             // Nothing is spoken yet that the client would understand.
             Phase::AwaitingHeader | Phase::Refusing { .. } => self.phase = Phase::Closed,
@@ -159,11 +163,9 @@ impl Amqp {
 
     /// connection.close from the client.
     pub(super) fn on_client_close(&mut self, close: &connection::Close<'_>, cx: &mut Context<'_>) {
-        tracing::info!(
-            peer = %self.link.peer.remote,
-            name = &*self.link.name,
-            user = self.link.user(),
-            vhost = &*self.link.vhost,
+        tell!(
+            info,
+            self.link,
             code = close.reply_code,
             text = close.reply_text,
             "connection closed by the client"

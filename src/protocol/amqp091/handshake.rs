@@ -8,8 +8,8 @@ use crate::protocol::{Context, looks_like};
 use crate::value::{Table, Value};
 
 use super::closing::put_on_connection;
-use super::link::Capabilities;
-use super::reply_code::{Fault, Place, ReplyCode, opening_fault};
+use super::link::{Capabilities, tell};
+use super::reply_code::{Fault, ReplyCode, opening_fault};
 use super::sasl::{self, MECHANISMS};
 use super::session::{Amqp, Phase, Step};
 use super::wire::field_table::TableRef;
@@ -44,6 +44,12 @@ fn kept_properties(said: TableRef<'_>) -> Box<[u8]> {
     let mut kept = Vec::with_capacity(said.as_bytes().len().saturating_add(4));
     said.put(&mut kept);
     kept.into()
+}
+
+/// As much of a name as is shown.
+fn shown(name: &str) -> &str {
+    let end = (0..=name.len().min(NAME_BYTES_SHOWN)).rev().find(|end| name.is_char_boundary(*end));
+    end.and_then(|end| name.get(..end)).unwrap_or_default()
 }
 
 impl Amqp {
@@ -116,8 +122,7 @@ impl Amqp {
     fn on_start_ok(&mut self, ok: &connection::StartOk<'_>, cx: &mut Context<'_>) {
         self.link.capabilities = Capabilities::of(ok.client_properties);
         let name = ok.client_properties.get("connection_name").and_then(|v| v.as_text());
-        self.link.name =
-            name.and_then(|n| n.get(..n.len().min(NAME_BYTES_SHOWN))).unwrap_or_default().into();
+        self.link.name = name.map(|name| shown(name).into()).unwrap_or_default();
         match self.login(ok, cx.now.mono_ms) {
             Ok(identity) => {
                 self.link.client_properties = kept_properties(ok.client_properties);
@@ -161,7 +166,7 @@ impl Amqp {
         let peer = &self.link.peer.remote;
         let mut logins = self.link.peer.logins.borrow_mut();
         if let Err(error) = logins.limiter.admit(peer.ip(), now_ms) {
-            tracing::warn!(%peer, %error, "login refused");
+            tell!(warn, self.link, %error, "login refused");
             return Err(());
         }
         let credentials = sasl::credentials(ok.mechanism, ok.response);
@@ -172,7 +177,8 @@ impl Amqp {
             Err(LoginRefused { reason }) => {
                 logins.limiter.failed(peer.ip(), now_ms);
                 let reason = if credentials.is_none() { "not understood" } else { reason.name() };
-                tracing::warn!(%peer, user, mechanism = ok.mechanism, reason, "login refused");
+                let name = &*self.link.name;
+                tracing::warn!(%peer, name, user, mechanism = ok.mechanism, reason, "login refused");
                 Err(())
             }
         }
@@ -186,7 +192,7 @@ impl Amqp {
         };
         if self.link.capabilities.authentication_failure_close {
             self.phase = Phase::AwaitingStartOk;
-            self.close_connection(fault, (10, 11), cx);
+            self.close_told(fault, (10, 11), cx);
         }
     }
 
@@ -236,20 +242,14 @@ impl Amqp {
         let Some(identity) = self.link.identity.clone() else {
             return Err(Fault::new(ReplyCode::InternalError, ""));
         };
-        if let Err(refusal) = cx.broker.enter(self.link.id(), &identity, vhost) {
-            return Err(opening_fault(refusal, Place { vhost, user: self.link.user() }));
-        }
         self.link.vhost = vhost.into();
+        if let Err(refusal) = cx.broker.enter(self.link.id(), &identity, vhost) {
+            return Err(opening_fault(refusal, self.link.place()));
+        }
         self.phase = Phase::Running;
         let ok = connection::OpenOk { known_hosts: "" };
         put_on_connection(&Method::Connection(Connection::OpenOk(ok)), cx);
-        tracing::info!(
-            peer = %self.link.peer.remote,
-            name = &*self.link.name,
-            user = self.link.user(),
-            vhost,
-            "connection opened"
-        );
+        tell!(info, self.link, "connection opened");
         Ok(())
     }
 
@@ -260,7 +260,7 @@ impl Amqp {
         _secret: &connection::UpdateSecret<'_>,
         cx: &mut Context<'_>,
     ) {
-        tracing::debug!(peer = %self.link.peer.remote, "secret updated");
+        tell!(debug, self.link, "secret updated");
         put_on_connection(&Method::Connection(Connection::UpdateSecretOk), cx);
     }
 }
@@ -293,4 +293,17 @@ fn server_properties() -> TableBuffer {
     let buffer = TableBuffer::from_table(&properties);
     debug_assert!(buffer.is_ok(), "names are short and tables shallow");
     buffer.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_is_cut_between_characters() {
+        assert_eq!(shown("orders"), "orders");
+        assert_eq!(shown(""), "");
+        let long = "\u{1F600}".repeat(64);
+        assert_eq!(shown(&long).len(), 252);
+    }
 }

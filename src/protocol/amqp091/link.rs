@@ -11,6 +11,20 @@ use super::wire::field_table::TableRef;
 use super::wire::field_value::FieldRef;
 use crate::command::Refusal;
 
+/// A log line about a connection: what every such line must name (S49, S67), then what this one says.
+macro_rules! tell {
+    ($level:ident, $link:expr, $($rest:tt)+) => {
+        tracing::$level!(
+            peer = %$link.peer.remote,
+            name = &*$link.name,
+            user = $link.user(),
+            vhost = &*$link.vhost,
+            $($rest)+
+        )
+    };
+}
+pub(super) use tell;
+
 /// What a client announced that it understands (S72, S73).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Capabilities {

@@ -17,7 +17,7 @@ use crate::stats::ConnectionReport;
 use super::channel::{Channel, Phase as ChannelPhase, Then};
 use super::closing::Farewell;
 use super::deliver::send_back;
-use super::link::Link;
+use super::link::{Link, tell};
 use super::liveness::{Liveness, Verdict};
 use super::reply_code::{Fault, ReplyCode};
 use super::wire::frame;
@@ -174,6 +174,11 @@ impl Amqp {
         }
     }
 
+    /// Whether anything has come: a probe that says nothing leaves no line (S48).
+    const fn has_spoken(&self) -> bool {
+        !matches!(self.phase, Phase::AwaitingHeader) || self.bytes_min > 1
+    }
+
     pub(super) fn next(&self) -> Next {
         self.halted().unwrap_or(Next::Read { bytes_min: self.bytes_min })
     }
@@ -224,12 +229,7 @@ impl Amqp {
             Verdict::Fine => {}
             Verdict::Send => frame::put_heartbeat(cx.out.buffer()),
             Verdict::Dead => {
-                tracing::warn!(
-                    peer = %self.link.peer.remote,
-                    user = self.link.user(),
-                    vhost = &*self.link.vhost,
-                    "connection lost: missed heartbeats from client"
-                );
+                tell!(warn, self.link, "connection lost: missed heartbeats from client");
                 self.abandon(cx);
                 return;
             }
@@ -407,7 +407,9 @@ impl Session for Amqp {
             | Phase::AwaitingTuneOk
             | Phase::AwaitingOpen => {
                 if now_ms >= self.link.peer.accepted_ms.saturating_add(HANDSHAKE_MS_MAX) {
-                    tracing::info!(peer = %self.link.peer.remote, "handshake timed out");
+                    if self.has_spoken() {
+                        tell!(info, self.link, "handshake timed out");
+                    }
                     self.abandon(cx);
                 }
             }
@@ -466,15 +468,21 @@ impl Session for Amqp {
     fn on_lost(&mut self, why: &str, cx: &mut Context<'_>) {
         let open_count = u64::try_from(std::mem::take(&mut self.open_count)).unwrap_or_default();
         cx.broker.counters_mut().channels_closed += open_count;
-        if matches!(self.phase, Phase::Running) {
-            tracing::info!(
-                peer = %self.link.peer.remote,
-                name = &*self.link.name,
-                user = self.link.user(),
-                vhost = &*self.link.vhost,
-                why,
-                "connection lost"
-            );
+        match self.phase {
+            Phase::Running => tell!(info, self.link, why, "connection lost"),
+            Phase::AwaitingHeader
+            | Phase::AwaitingStartOk
+            | Phase::AwaitingTuneOk
+            | Phase::AwaitingOpen => {
+                if self.has_spoken() {
+                    tell!(info, self.link, why, "connection lost before it was opened");
+                }
+            }
+            // These have their line.
+            Phase::Refusing { .. }
+            | Phase::Ending { .. }
+            | Phase::Closing { .. }
+            | Phase::Closed => {}
         }
         self.abandon(cx);
     }

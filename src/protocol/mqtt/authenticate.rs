@@ -10,6 +10,7 @@ use crate::auth::{Identity, LoginReason};
 use crate::protocol::Context;
 
 use super::connect::Place;
+use super::link::tell;
 use super::session::{Mqtt, Phase};
 use super::wire::Sender;
 use super::wire::auth::Auth;
@@ -121,7 +122,7 @@ impl Mqtt {
     ) -> Result<(Exchange, String), LoginReason> {
         let logins = self.link.peer.logins.borrow();
         if let Err(error) = logins.limiter.admit(self.link.peer.remote.ip(), now_ms) {
-            tracing::warn!(peer = %self.link.peer.remote, %error, "login refused");
+            tell!(warn, self.link, %error, "login refused");
             return Err(LoginReason::TooManyFailures);
         }
         let nonce = nonce().ok_or(LoginReason::BadExchange)?;
@@ -153,7 +154,8 @@ impl Mqtt {
     fn note_failure(&self, user: &str, reason: LoginReason, now_ms: u64) {
         let peer = &self.link.peer.remote;
         self.link.peer.logins.borrow_mut().limiter.failed(peer.ip(), now_ms);
-        tracing::warn!(%peer, user, reason = reason.name(), "login refused");
+        let (client, reason) = (&*self.link.client, reason.name());
+        tracing::warn!(%peer, client, user, reason, "login refused");
     }
 
     fn refuse_proof(&mut self, user: &str, reason: LoginReason, cx: &Context<'_>) {

@@ -6,6 +6,7 @@ use crate::protocol::Context;
 use crate::subscriber::Lasts;
 
 use super::connect::lasts_of;
+use super::link::tell;
 use super::session::{Mqtt, Phase, SESSION};
 use super::wire::Version;
 use super::wire::connack::{Connack, ConnackProperties};
@@ -21,14 +22,8 @@ impl Mqtt {
         if matches!(self.phase, Phase::Closed) {
             return;
         }
-        tracing::info!(
-            peer = %self.link.peer.remote,
-            client = &*self.link.client,
-            vhost = &*self.link.vhost,
-            code = fault.code.octet(),
-            reason = fault.text,
-            "connection closed by the broker"
-        );
+        let (code, reason) = (fault.code.octet(), fault.text);
+        tell!(info, self.link, code, reason, "connection closed by the broker");
         if self.is_open() {
             self.put_disconnect(fault.code, fault.text, cx);
             self.leave(cx);
@@ -66,13 +61,12 @@ impl Mqtt {
         reason: Option<&str>,
         cx: &mut Context<'_>,
     ) {
-        tracing::info!(
-            peer = %self.link.peer.remote,
-            client = &*self.link.client,
-            code = code.octet(),
-            reason,
-            "CONNECT refused"
-        );
+        tell!(info, self.link, code = code.octet(), reason, "CONNECT refused");
+        self.put_refusal(code, cx);
+    }
+
+    /// The same where the log has its line already.
+    pub(super) fn put_refusal(&mut self, code: ReasonCode, cx: &mut Context<'_>) {
         let properties = ConnackProperties::default();
         let packet = Connack { session_present: false, code, properties };
         let (version, max) = (self.link.version, self.link.packet_bytes_max);
@@ -99,13 +93,8 @@ impl Mqtt {
         if disconnect.code == ReasonCode::Success {
             cx.broker.set_will(connection, None, cx.now);
         }
-        tracing::info!(
-            peer = %self.link.peer.remote,
-            client = &*self.link.client,
-            vhost = &*self.link.vhost,
-            code = disconnect.code.octet(),
-            "connection closed by the client"
-        );
+        let code = disconnect.code.octet();
+        tell!(info, self.link, code, "connection closed by the client");
         self.leave(cx);
         self.phase = Phase::Closed;
         Ok(())

@@ -13,6 +13,7 @@ use crate::subscriber::{Lasts, OpenSession, OpenedSession};
 use super::alias::Outbound;
 use super::authenticate::Proof;
 use super::block::{assurance_of, publisher};
+use super::link::tell;
 use super::publish::check_topic;
 use super::reason::connect_code_of;
 use super::session::{Flow, Mqtt, Phase, SESSION};
@@ -224,8 +225,9 @@ impl Mqtt {
         identity: &Identity,
         cx: &mut Context<'_>,
     ) {
+        self.link.identity = Some(identity.clone());
         if let Err(refusal) = cx.broker.enter(self.link.id(), identity, &self.link.vhost) {
-            tracing::info!(peer = %self.link.peer.remote, user = identity.name(), ?refusal, "refused");
+            tell!(info, self.link, ?refusal, "no access to the virtual host");
             return self.refuse(connect_code_of(&refusal), cx);
         }
         if let Some(will) = &connect.will {
@@ -267,7 +269,7 @@ impl Mqtt {
         let peer = &self.link.peer.remote;
         let mut logins = self.link.peer.logins.borrow_mut();
         if let Err(error) = logins.limiter.admit(peer.ip(), now_ms) {
-            tracing::warn!(%peer, %error, "login refused");
+            tell!(warn, self.link, %error, "login refused");
             return Err(ReasonCode::BadUserNameOrPassword);
         }
         let is_welcome = self.link.peer.listener.takes_nameless;
@@ -275,7 +277,7 @@ impl Mqtt {
         let Some(user) = user.filter(|_| connect.user_name != Some("")) else {
             let nameless = logins.users.nameless().filter(|_| is_welcome);
             if nameless.is_none() {
-                tracing::info!(%peer, "login refused: no user name");
+                tell!(info, self.link, "login refused: no user name");
             }
             return nameless.ok_or(ReasonCode::NotAuthorized);
         };
@@ -291,12 +293,14 @@ impl Mqtt {
         match (logins.users.login(user, password, peer.ip()), anybody) {
             (Ok(identity), _) => Ok(identity),
             (Err(LoginRefused { reason: LoginReason::UnknownUser }), Some(nameless)) => {
-                tracing::info!(%peer, user, "no such user: let in as a client without a name");
+                let client = &*self.link.client;
+                tracing::info!(%peer, client, user, "no such user: let in as a client without a name");
                 Ok(nameless)
             }
             (Err(LoginRefused { reason }), _) => {
                 logins.limiter.failed(peer.ip(), now_ms);
-                tracing::warn!(%peer, user, reason = reason.name(), "login refused");
+                let (client, reason) = (&*self.link.client, reason.name());
+                tracing::warn!(%peer, client, user, reason, "login refused");
                 Err(ReasonCode::BadUserNameOrPassword)
             }
         }
@@ -423,7 +427,7 @@ impl Mqtt {
                 return self.open_further(cx);
             }
             Answer::Refused(refusal) => {
-                tracing::warn!(peer = %self.link.peer.remote, ?refusal, "no session");
+                tell!(warn, self.link, ?refusal, "no session");
                 let code = connect_code_of(&refusal);
                 if code == ReasonCode::QuotaExceeded {
                     // Whoever is refused comes again: not at once (abuse row 78).
@@ -479,17 +483,10 @@ impl Mqtt {
         let packet = Connack { session_present: resumed, code: ReasonCode::Success, properties };
         if self.link.put(&packet, cx).is_err() {
             // A client that takes not even this cannot be talked to.
-            tracing::info!(peer = %self.link.peer.remote, "the client takes no CONNACK");
+            tell!(info, self.link, "the client takes no CONNACK");
             self.phase = Phase::Closed;
             return;
         }
-        tracing::info!(
-            peer = %self.link.peer.remote,
-            client = &*self.link.client,
-            vhost = &*self.link.vhost,
-            version = self.link.version.level(),
-            resumed,
-            "connection opened"
-        );
+        tell!(info, self.link, version = self.link.version.level(), resumed, "connection opened");
     }
 }

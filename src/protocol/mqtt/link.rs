@@ -1,8 +1,9 @@
 //! What all parts of a session share: who the client is, and what was agreed with it. One per
-//! connection. May import `protocol`, `wire`, `limits`.
+//! connection. May import `auth`, `protocol`, `wire`, `limits`.
 
 use std::sync::Arc;
 
+use crate::auth::Identity;
 use crate::ids::ConnectionId;
 use crate::protocol::{Context, Peer};
 
@@ -12,6 +13,20 @@ use super::wire::ack::{Ack, AckKind};
 use super::wire::encode::{Encode, Unsendable, put};
 use super::wire::reason_code::ReasonCode;
 use super::wire::{PACKET_BYTES_MAX, PacketId, Version};
+
+/// A log line about a connection: what every such line must name (S49, S67), then what this one says.
+macro_rules! tell {
+    ($level:ident, $link:expr, $($rest:tt)+) => {
+        tracing::$level!(
+            peer = %$link.peer.remote,
+            client = &*$link.client,
+            user = $link.user(),
+            vhost = &*$link.vhost,
+            $($rest)+
+        )
+    };
+}
+pub(super) use tell;
 
 /// See the module.
 #[derive(Debug)]
@@ -24,6 +39,8 @@ pub(super) struct Link {
     pub(super) is_bridge: bool,
     pub(super) client: Box<str>,
     pub(super) vhost: Box<str>,
+    /// Known from the login on.
+    pub(super) identity: Option<Identity>,
     /// What stands for the client in the messages that it publishes.
     pub(super) publisher: u64,
     /// Octets of a packet that the client takes.
@@ -50,6 +67,7 @@ impl Link {
             is_bridge: false,
             client: Box::default(),
             vhost: Box::default(),
+            identity: None,
             publisher: 0,
             packet_bytes_max: PACKET_BYTES_MAX,
             wants_reasons: false,
@@ -63,6 +81,11 @@ impl Link {
     /// The connection, as the broker calls it.
     pub(super) const fn id(&self) -> ConnectionId {
         self.peer.id.connection
+    }
+
+    /// The user's name; empty before the login.
+    pub(super) fn user(&self) -> &str {
+        self.identity.as_ref().map_or("", Identity::name)
     }
 
     /// Whether the client id may have several connections. Never in version 5, where a later one

@@ -22,6 +22,7 @@ use crate::value::Table;
 use super::block::TAG;
 use super::deliver::{Plan, rest_of_life};
 use super::foreign;
+use super::link::tell;
 use super::outgoing::packet_id;
 use super::reason::code_of;
 use super::session::{Mqtt, QUEUES};
@@ -212,7 +213,7 @@ impl Mqtt {
                 Ok(())
             }
             (Some(Asked::Consume(key)), Answer::Refused(refusal)) => {
-                tracing::info!(client = &*self.link.client, ?refusal, "no consumer of a queue");
+                tell!(info, self.link, ?refusal, "no consumer of a queue");
                 queues.consumers.retain(|entry| entry.key != key);
                 Err(refusal)
             }

@@ -18,6 +18,7 @@ use crate::subscriber::{Assurance, RETAINED as BACKLOG, RetainedCursor, Subscrip
 use super::block::{Block, TAG};
 use super::deliver::{Plan, rest_of_life};
 use super::foreign;
+use super::link::tell;
 use super::session::{Mqtt, RETAINED};
 use super::subscribe::Requests;
 
@@ -158,7 +159,7 @@ impl Mqtt {
             return;
         }
         if let Answer::Refused(refusal) = answer {
-            tracing::info!(client = &*self.link.client, ?refusal, "retained messages not read");
+            tell!(info, self.link, ?refusal, "retained messages not read");
         }
         requests.reads.pop_front();
         if requests.reads.is_empty() {

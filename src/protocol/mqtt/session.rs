@@ -19,7 +19,7 @@ use super::authenticate::{Proof, Proving};
 use super::connect::Greeting;
 use super::interest::Interest;
 use super::limits::CONNECT_BYTES_MAX;
-use super::link::Link;
+use super::link::{Link, tell};
 use super::liveness::Liveness;
 use super::outgoing::Outgoing;
 use super::queues::Queues;
@@ -146,6 +146,11 @@ impl Mqtt {
         }
     }
 
+    /// Whether anything has come: a probe that says nothing leaves no line (S48).
+    const fn has_spoken(&self) -> bool {
+        !matches!(self.phase, Phase::Silent) || self.bytes_min > 1
+    }
+
     pub(super) const fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open)
     }
@@ -249,10 +254,7 @@ impl Mqtt {
             Event::TakenOver => self.on_taken_over(cx),
             Event::ConsumerGone { channel: QUEUES, consumer } => {
                 // There is no packet that could tell the client.
-                tracing::info!(
-                    client = &*self.link.client,
-                    "a queue with a subscriber was deleted"
-                );
+                tell!(info, self.link, "a queue with a subscriber was deleted");
                 self.forget_consumer(consumer, cx);
             }
             Event::ConsumerGone { .. } => {
@@ -260,7 +262,7 @@ impl Mqtt {
                 self.fail(Fault::new(ReasonCode::AdministrativeAction, text), cx);
             }
             Event::Close { reason } => {
-                tracing::info!(peer = %self.link.peer.remote, reason, "closed by an operator");
+                tell!(info, self.link, reason, "closed by an operator");
                 let text = "closed by an operator";
                 self.fail(Fault::new(ReasonCode::AdministrativeAction, text), cx);
             }
@@ -341,11 +343,13 @@ impl Session for Mqtt {
         match self.phase {
             Phase::Silent | Phase::Proving(_) | Phase::Opening(_) => {
                 if now_ms >= self.link.connect_deadline_ms() {
-                    tracing::info!(peer = %self.link.peer.remote, "CONNECT timed out");
+                    if self.has_spoken() {
+                        tell!(info, self.link, "CONNECT timed out");
+                    }
                     self.phase = Phase::Closed;
                 }
             }
-            Phase::Refusing { code, until_ms } if until_ms <= now_ms => self.refuse(code, cx),
+            Phase::Refusing { code, until_ms } if until_ms <= now_ms => self.put_refusal(code, cx),
             Phase::Open => self.on_open_tick(cx),
             Phase::Refusing { .. } | Phase::Closed => {}
         }
@@ -383,14 +387,15 @@ impl Session for Mqtt {
     }
 
     fn on_lost(&mut self, why: &str, cx: &mut Context<'_>) {
-        if self.is_open() {
-            tracing::info!(
-                peer = %self.link.peer.remote,
-                client = &*self.link.client,
-                vhost = &*self.link.vhost,
-                why,
-                "connection lost"
-            );
+        match self.phase {
+            Phase::Open => tell!(info, self.link, why, "connection lost"),
+            Phase::Silent | Phase::Proving(_) | Phase::Opening(_) => {
+                if self.has_spoken() {
+                    tell!(info, self.link, why, "connection lost before it was opened");
+                }
+            }
+            // These have their line.
+            Phase::Refusing { .. } | Phase::Closed => {}
         }
         self.give_back_queued(cx);
         // What is out of the session goes back when the connection leaves the broker's table, and so

@@ -15,6 +15,7 @@ use crate::subscriber::{FilterName, Subscription};
 use super::block::{assurance_of, level};
 use super::interest::is_shared;
 use super::limits::{FILTERS_PER_PACKET_MAX, REQUESTS_WAITING_MAX};
+use super::link::tell;
 use super::queues::Begun;
 use super::reason::code_of;
 use super::retained::{Read, Reading};
@@ -355,12 +356,8 @@ impl Mqtt {
 
     /// A subscription that the broker refuses; what is said of it.
     fn take_back(&mut self, wish: &Wish, refusal: &Refusal) -> ReasonCode {
-        tracing::info!(
-            client = &*self.link.client,
-            filter = &*wish.subscription.name.filter,
-            ?refusal,
-            "a subscription was refused"
-        );
+        let filter = &*wish.subscription.name.filter;
+        tell!(info, self.link, filter, ?refusal, "a subscription was refused");
         match &wish.before {
             Some(before) => {
                 self.interest.insert(before.clone());

@@ -21,6 +21,7 @@ mod hostile_patience;
 mod hostile_rights;
 mod hostile_topology;
 mod lifecycle;
+mod lines;
 mod placement;
 mod process;
 mod shards;

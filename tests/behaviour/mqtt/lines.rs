@@ -54,3 +54,44 @@ fn a_connection_leaves_a_line_when_it_begins_and_when_it_ends() {
     }
     ground.lift();
 }
+
+/// S48, S49
+#[test]
+fn every_line_names_client_user_and_virtual_host_and_a_silent_probe_leaves_none() {
+    let ground = Ground::own(1, "");
+    let before = ground.broker().log().lines().count();
+    drop(ground.stranger(V5));
+    let name = unique("line");
+    let (user, password) = (b"guest".to_vec(), b"guest".to_vec());
+    let hello = Hello { user, password, ..Hello::new(V5, &name) };
+    let all = [name.as_str(), "user=\"guest\"", "vhost=\"/\"", "peer=127.0.0.1:"];
+    let client = Client::connect(ground.addr, &hello);
+    wait_for_line(&ground, &[&["connection opened"][..], &all].concat());
+    client.leave();
+    wait_for_line(&ground, &[&["connection closed by the client"][..], &all].concat());
+    Client::connect(ground.addr, &hello).vanish();
+    wait_for_line(&ground, &[&["connection lost"][..], &all].concat());
+    let log = ground.broker().log();
+    let lines = log.lines().skip(before).filter(|line| !line.contains(&name)).count();
+    assert_eq!(lines, 0, "{log}");
+    let mut stranger = ground.stranger(V5);
+    stranger.send(b"\x10\x20");
+    stranger.vanish();
+    wait_for_line(&ground, &["connection lost before it was opened", "peer=127.0.0.1:"]);
+    ground.lift();
+}
+
+/// S49: one line each.
+#[test]
+fn a_refused_login_is_one_line_with_the_client_and_never_the_password() {
+    let ground = Ground::own(1, "allow_anonymous = off");
+    let name = unique("line");
+    let (user, password) = (b"mallory".to_vec(), b"open-sesame".to_vec());
+    let hello = Hello { user, password, ..Hello::new(V5, &name) };
+    drop(ground.answer_to(&hello));
+    wait_for_line(&ground, &["login refused", "user=\"mallory\"", &name]);
+    let log = ground.broker().log();
+    assert_eq!(log.lines().filter(|line| line.contains(&name)).count(), 1, "{log}");
+    assert!(!log.contains("open-sesame"), "{log}");
+    ground.lift();
+}

@@ -19,6 +19,8 @@ pub(crate) struct Login<'a> {
     pub(crate) password: &'a str,
     /// Virtual host.
     pub(crate) vhost: &'a str,
+    /// What the client calls itself; empty for nothing.
+    pub(crate) name: &'a str,
     /// What the client says it can.
     pub(crate) capabilities: &'a [&'a str],
     /// Octets; `None` for what the broker proposes.
@@ -35,6 +37,7 @@ impl Default for Login<'_> {
             user: "guest",
             password: "guest",
             vhost: "/",
+            name: "",
             capabilities: &[
                 "publisher_confirms",
                 "basic.nack",
@@ -64,6 +67,9 @@ impl Login<'_> {
         let mut properties = Table::default();
         properties.set("product", Value::text("behaviour tests"));
         properties.set("capabilities", Value::Table(capabilities));
+        if !self.name.is_empty() {
+            properties.set("connection_name", Value::text(self.name));
+        }
         TableBuffer::from_table(&properties).expect("a table below every limit")
     }
 }

@@ -2,6 +2,7 @@
 
 use super::rig::*;
 use crate::config::Config;
+use crate::protocol::mqtt::outgoing::packet_id;
 use crate::protocol::mqtt::wire::ack::AckKind;
 use crate::protocol::mqtt::wire::connect::{Connect, ConnectProperties, Will};
 use crate::protocol::mqtt::wire::message_properties::WillProperties;
@@ -75,7 +76,7 @@ fn what_was_shown_as_it_came_is_not_shown_as_retained_again() {
     rig.publish(from, retained("t", 0), "new");
     assert_eq!(publishes(&mut rig, to), ["PUBLISH \"t\" q0 newer", "PUBLISH \"t\" q0 new"]);
     rig.subscribe_with(to, 5, &[("t/#", Options::default())], None);
-    rig.ack(to, AckKind::Puback, 1);
+    rig.ack(to, AckKind::Puback, packet_id(0));
     let rest = [
         "PUBLISH \"u\" q0 retain before",
         "PUBLISH \"u\" q0 retain before",

@@ -192,7 +192,11 @@ pub(super) async fn close(app: Rc<App>, request: Request) -> Answer {
 pub(super) async fn close_of_user(app: Rc<App>, request: Request) -> Answer {
     require_owner(&request.subject, request.name(0))?;
     let all = app.connections().await?;
-    let theirs = all.iter().filter(|report| *report.user == *request.name(0));
+    // Those in one virtual host only, if the query names one.
+    let vhost = request.query.get("vhost");
+    let theirs = all.iter().filter(|report| {
+        *report.user == *request.name(0) && vhost.is_none_or(|vhost| *report.vhost == *vhost)
+    });
     let theirs: Vec<_> = theirs.filter_map(|report| report.id).collect();
     let (count, user) = (theirs.len(), request.name(0));
     tracing::info!(

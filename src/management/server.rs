@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::AUTHORIZATION;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -303,6 +303,10 @@ fn is_open(action: Option<Option<&Action>>) -> bool {
 }
 
 async fn read_body(body: Incoming, action: &Action) -> Result<Bytes, Problem> {
+    // What says that it is too large is not waited for.
+    if body.size_hint().lower() > action.body_bytes_max as u64 {
+        return Err(Problem::TooLarge);
+    }
     let whole = Limited::new(body, action.body_bytes_max).collect();
     match timeout(Duration::from_secs(BODY_S_MAX), whole).await {
         Err(_) => Err(Problem::Slow),

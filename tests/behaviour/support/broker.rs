@@ -122,6 +122,9 @@ pub(crate) struct Broker {
     addr: SocketAddr,
     /// Where it listens for MQTT, unless the configuration turns that off.
     mqtt_addr: Option<SocketAddr>,
+    /// Where it listens for HTTP, and where it tells metrics without a login.
+    http_addr: Option<SocketAddr>,
+    metrics_addr: Option<SocketAddr>,
     /// `None` for a broker that ran before.
     process: Option<Process>,
 }
@@ -145,7 +148,7 @@ impl Broker {
             let addr = address.parse().expect("RINGMQ_TEST_ADDRESS is host:port");
             let mqtt = std::env::var("RINGMQ_TEST_MQTT_ADDRESS").ok();
             let mqtt_addr = mqtt.map(|mqtt| mqtt.parse().expect("it is host:port"));
-            return Self { addr, mqtt_addr, process: None };
+            return Self { addr, mqtt_addr, http_addr: None, metrics_addr: None, process: None };
         }
         Self::start_in(new_directory(), options)
     }
@@ -177,6 +180,7 @@ impl Broker {
         let lines = read_lines(&mut keeper, &directory.join("log"));
         let deadline = Instant::now() + PATIENCE;
         let (mut pid, mut addr, mut mqtt_addr, mut is_ready) = (None, None, None, false);
+        let (mut http_addr, mut metrics_addr) = (None, None);
         // The shell may come to its line after the broker has come to all of its own.
         while !(is_ready && pid.is_some()) {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -191,13 +195,18 @@ impl Broker {
                 addr = addr.or_else(|| address.trim().parse().ok());
             } else if let Some(address) = line.strip_prefix("listening mqtt ") {
                 mqtt_addr = mqtt_addr.or_else(|| address.trim().parse().ok());
+            } else if let Some(address) = line.strip_prefix("listening http ") {
+                http_addr = address.trim().parse().ok();
+            } else if let Some(address) = line.strip_prefix("listening http/prometheus ") {
+                metrics_addr = address.trim().parse().ok();
             } else {
                 is_ready |= line.trim() == "ready";
             }
         }
         let addr = addr.expect("a line 'listening amqp <address>' before 'ready'");
         let pid = pid.expect("the shell's first line");
-        Self { addr, mqtt_addr, process: Some(Process { keeper, pid, directory }) }
+        let process = Some(Process { keeper, pid, directory });
+        Self { addr, mqtt_addr, http_addr, metrics_addr, process }
     }
 
     /// Where it listens for AMQP.
@@ -208,6 +217,16 @@ impl Broker {
     /// Where it listens for MQTT.
     pub(crate) fn mqtt_addr(&self) -> SocketAddr {
         self.mqtt_addr.expect("a line 'listening mqtt <address>' before 'ready'")
+    }
+
+    /// Where it listens for HTTP.
+    pub(crate) fn http_addr(&self) -> SocketAddr {
+        self.http_addr.expect("a line 'listening http <address>' before 'ready'")
+    }
+
+    /// Where it tells metrics without a login.
+    pub(crate) fn metrics_addr(&self) -> SocketAddr {
+        self.metrics_addr.expect("a line 'listening http/prometheus <address>' before 'ready'")
     }
 
     /// Process id, for /proc; 0 for a broker that ran before.

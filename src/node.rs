@@ -280,7 +280,12 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
         storage: Some(plan.storage.clone()),
         durabilities: main.durability_vhosts.clone(),
     });
-    broker.set_dots(config.mqtt.topic_translation.dots());
+    broker.set_crossing(config.mqtt.crossing());
+    let dead_letter = (&*config.mqtt.dead_letter_exchange, &*config.mqtt.dead_letter_routing_key);
+    if !dead_letter.0.is_empty() {
+        broker
+            .set_session_dead_letter(dead_letter.0, Some(dead_letter.1).filter(|k| !k.is_empty()));
+    }
     let logins = Logins { users: plan.users.clone(), limiter: LoginLimiter::new() };
     let driver = match Driver::start(&shard, u32::from(shard.id().0), &plan.root) {
         Ok(driver) => driver,

@@ -24,6 +24,17 @@ pub enum Dots {
     Escaped,
 }
 
+/// How messages cross between topics and keys: settings of the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Crossing {
+    /// See there.
+    pub dots: Dots,
+    /// Topics that begin with `$` become keys as well (mqtt.md X-05).
+    pub dollar_topics: bool,
+    /// What the other side has no place for goes along: see [`Origin`] (mqtt.md X-12).
+    pub shows_origin: bool,
+}
+
 /// The queue that a topic or a filter stands for.
 #[inline]
 pub fn queue_of(name: &str) -> Option<&str> {
@@ -78,6 +89,42 @@ pub struct Properties {
     pub correlation: Option<Box<[u8]>>,
     /// Headers and user properties, in order; names may repeat.
     pub pairs: Vec<(Box<str>, Value)>,
+    /// Who wrote it, and as what.
+    pub origin: Origin,
+}
+
+/// What a publisher says of itself and of the message, for people and other programs: nothing here
+/// has a meaning for the broker. It crosses where [`Crossing::shows_origin`] says so.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Origin {
+    /// The user that published it.
+    pub user: Option<Box<str>>,
+    /// The publisher's name for the message.
+    pub message_id: Option<Box<str>>,
+    /// What kind of message it is.
+    pub kind: Option<Box<str>>,
+    /// The program that wrote it.
+    pub app_id: Option<Box<str>>,
+    /// When it was written, seconds since 1970-01-01 UTC.
+    pub timestamp_s: Option<u64>,
+}
+
+impl Origin {
+    /// As pairs of text, the names with this before them.
+    pub fn pairs(&self, prefix: &str, priority: Option<u8>) -> Vec<(String, String)> {
+        let texts = [
+            ("message-id", &self.message_id),
+            ("type", &self.kind),
+            ("app-id", &self.app_id),
+            ("user-id", &self.user),
+        ];
+        let texts =
+            texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?.to_owned())));
+        let time = self.timestamp_s.and_then(timestamp).map(|text| ("timestamp", text));
+        let priority = priority.map(|level| ("priority", level.to_string()));
+        let all = texts.chain(time).chain(priority);
+        all.map(|(name, text)| (format!("{prefix}{name}"), text)).collect()
+    }
 }
 
 /// A topic as a routing key: `/` becomes `.` (mqtt.md X-03). The exact topic goes along with the

@@ -22,14 +22,16 @@
 //!
 //! # Which file may use what
 //!
-//! The executor's crate (glommio) appears in `start.rs`, `shard.rs`, `turn.rs`, `stream.rs`, `listener.rs` and `log/ring.rs`, and in no
-//! signature. System calls without a safe wrapper have `cores.rs`, `limits.rs`, `probe.rs`, `signals.rs`, `slice.rs` and, under `log/`,
+//! The executor's crate (glommio) appears in `start.rs`, `shard.rs`, `turn.rs`, `stream.rs`, `quiet.rs`, `listener.rs` and `log/ring.rs`, and
+//! in no signature. System calls without a safe wrapper have `cores.rs`, `epoll.rs`, `limits.rs`, `probe.rs`, `signals.rs`,
+//! `slice.rs`, `stream.rs` and, under `log/`,
 //! `dir_lock.rs`, `file_system.rs`, `mapped.rs`, `real_files.rs` and `worker.rs`. Everything else is plain safe Rust.
 
 mod buffers;
 mod clock;
 mod cores;
 mod doorbell;
+mod epoll;
 mod limits;
 mod listener;
 pub mod log;
@@ -37,6 +39,7 @@ mod mesh;
 mod output;
 mod panics;
 mod probe;
+mod quiet;
 mod shard;
 mod shard_id;
 mod signals;
@@ -62,6 +65,7 @@ pub use mesh::{Mesh, Origin, Remote};
 pub use output::Output;
 pub use panics::abort_on_panic;
 pub use probe::{ProbeError, check_io_uring};
+pub use quiet::Quiet;
 pub use shard::Shard;
 pub use shard_id::{SHARDS_MAX, ShardId};
 pub use signals::{Signal, Signals};

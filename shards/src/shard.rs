@@ -3,6 +3,7 @@
 use crate::buffers::Buffers;
 use crate::clock::Clock;
 use crate::mesh::{Hub, Mesh};
+use crate::quiet::Quiet;
 use crate::shard_id::ShardId;
 use crate::tasks::Tasks;
 use crate::turn::{Looks, NextLook, Turn};
@@ -26,6 +27,7 @@ struct Core<M> {
     clock: Clock,
     mesh: Mesh<M>,
     buffers: Buffers,
+    quiet: Quiet,
     turn: Turn,
     looks: Looks,
     tasks: Tasks,
@@ -40,6 +42,7 @@ impl<M: 'static> Shard<M> {
             clock,
             mesh: Mesh::new(id, hub),
             buffers: Buffers::new(),
+            quiet: Quiet::new(),
             turn: Turn::new(clock),
             looks: Looks::default(),
             tasks: Tasks::new(),
@@ -75,6 +78,12 @@ impl<M: 'static> Shard<M> {
     #[must_use]
     pub fn buffers(&self) -> &Buffers {
         &self.core.buffers
+    }
+
+    /// The sockets of this shard.
+    #[must_use]
+    pub fn quiet(&self) -> &Quiet {
+        &self.core.quiet
     }
 
     /// Runs `future` on this shard, beginning later in this turn or in the next, until it ends or the shard's main future does.
@@ -151,6 +160,7 @@ impl<M: 'static> Shard<M> {
         let mut look = NextLook::new();
         poll_fn(|context| self.poll_turn(context, &ended, &mut look)).await;
         self.core.tasks.clear(self.core.id);
+        self.core.quiet.end();
         // One look at the rings, so that readiness requests of closed sockets are withdrawn and the peers see the end.
         Timer::new(Duration::from_millis(1)).await;
     }
@@ -163,6 +173,8 @@ impl<M: 'static> Shard<M> {
     ) -> Poll<()> {
         let core = &self.core;
         core.turn.begin();
+        // Before those who waited for a look, who are to run after the tasks that it wakes.
+        core.quiet.look(context, core.turn.began_ms(), core.looks.are_wanted());
         core.looks.looked();
         loop {
             while core.tasks.run_next() {

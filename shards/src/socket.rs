@@ -3,6 +3,7 @@
 use socket2::TcpKeepalive;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 /// A connection before it becomes a [`Stream`](crate::Stream), or after it was one. `Send`: mail it to the shard that shall own it.
@@ -18,6 +19,10 @@ impl Socket {
 
     pub(crate) fn into_inner(self) -> socket2::Socket {
         self.inner
+    }
+
+    pub(crate) fn inner(&self) -> &socket2::Socket {
+        &self.inner
     }
 
     /// Connects, blocking the calling thread: for tests and tools, not for a shard.
@@ -86,6 +91,12 @@ impl Socket {
     /// If the kernel does not know the name or does not allow it.
     pub fn set_congestion_control(&self, name: &str) -> io::Result<()> {
         self.inner.set_tcp_congestion(name.as_bytes())
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.as_fd()
     }
 }
 

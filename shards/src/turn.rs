@@ -30,6 +30,12 @@ impl Turn {
         self.began_us.set(self.clock.now_us());
     }
 
+    /// When it began, milliseconds.
+    #[expect(clippy::integer_division, reason = "the fraction does not matter")]
+    pub(crate) fn began_ms(&self) -> u64 {
+        self.began_us.get() / 1_000
+    }
+
     /// Whether this turn has lasted long enough.
     pub(crate) fn is_over(&self) -> bool {
         self.clock.now_us() >= self.began_us.get() + TURN_US_MAX

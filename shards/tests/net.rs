@@ -79,7 +79,7 @@ fn a_connection_moves_to_another_shard_and_back_without_losing_a_byte() {
             });
             let socket = listener.accept().await.expect("accepts");
             socket.set_nodelay(true).expect("nodelay");
-            let mut stream = Stream::from_socket(socket);
+            let mut stream = Stream::from_socket(socket, shard.quiet());
             let mut left = 300_000 - echo(&mut stream, shard.buffers(), 1).await;
             // A read that is pending when the stream leaves takes nothing with it.
             let mut input = ReadBuffer::new(shard.buffers());
@@ -100,7 +100,7 @@ fn a_connection_moves_to_another_shard_and_back_without_losing_a_byte() {
                 shard.mesh().wait().await;
                 shard.mesh().try_drain(|_, socket| returned = Some(socket));
             }
-            let mut stream = Stream::from_socket(returned.expect("returned"));
+            let mut stream = Stream::from_socket(returned.expect("returned"), shard.quiet());
             echo(&mut stream, shard.buffers(), usize::MAX).await;
             while !client.is_finished() {
                 shard.sleep(1).await;
@@ -112,7 +112,7 @@ fn a_connection_moves_to_another_shard_and_back_without_losing_a_byte() {
                 shard.mesh().wait().await;
                 shard.mesh().try_drain(|_, mail| socket = Some(mail));
             }
-            let mut stream = Stream::from_socket(socket.expect("mailed"));
+            let mut stream = Stream::from_socket(socket.expect("mailed"), shard.quiet());
             echo(&mut stream, shard.buffers(), 50_000).await;
             shard.mesh().send(ShardId(0), stream.into_socket().expect("dup"));
         }
@@ -141,8 +141,9 @@ fn shards_that_share_a_port_serve_every_client_once() {
                 loop {
                     let socket = listener.accept().await.expect("accepts");
                     let (sender, buffers) = (sender.clone(), tasks.buffers().clone());
+                    let quiet = tasks.quiet().clone();
                     tasks.spawn(async move {
-                        let mut stream = Stream::from_socket(socket);
+                        let mut stream = Stream::from_socket(socket, &quiet);
                         echo(&mut stream, &buffers, usize::MAX).await;
                         sender.send(()).expect("the test waits");
                     });
@@ -178,7 +179,8 @@ fn connections_that_wait_hold_no_buffer() {
         let mut connections = Vec::new();
         for _ in 0..CONNECTIONS {
             clients.push(Socket::connect_blocking(address).expect("connects"));
-            let stream = Stream::from_socket(listener.accept().await.expect("accepts"));
+            let stream =
+                Stream::from_socket(listener.accept().await.expect("accepts"), shard.quiet());
             connections.push((stream, ReadBuffer::new(shard.buffers())));
         }
         poll_fn(|context| {
@@ -214,7 +216,7 @@ fn a_slow_reader_gets_every_byte_of_a_large_output() {
             assert!(received == expected, "the same bytes in the same order");
         });
         let socket = listener.accept().await.expect("accepts");
-        let mut stream = Stream::from_socket(socket);
+        let mut stream = Stream::from_socket(socket, shard.quiet());
         let mut output = Output::new(shard.buffers());
         // Small and large pieces, copied and shared, one behind the other.
         let shared = Bytes::from(bytes);
@@ -259,7 +261,8 @@ fn reading_and_writing_at_once_between_other_wake_ups_loses_nothing() {
             assert!(back == bytes);
             writing.expect("a thread").join().expect("no panic").expect("written");
         });
-        let mut stream = Stream::from_socket(listener.accept().await.expect("accepts"));
+        let mut stream =
+            Stream::from_socket(listener.accept().await.expect("accepts"), shard.quiet());
         let mut input = ReadBuffer::new(shard.buffers());
         let mut output = Output::new(shard.buffers());
         let (mut ended, mut polls) = (false, 0_u64);
@@ -310,7 +313,8 @@ fn a_connection_dropped_while_it_waits_is_closed_for_its_peer() {
         let client = spawn_client(listener.local_addr().expect("bound"), |mut client| {
             assert_eq!(client.read(&mut [0]).expect("an orderly end"), 0);
         });
-        let mut stream = Stream::from_socket(listener.accept().await.expect("accepts"));
+        let mut stream =
+            Stream::from_socket(listener.accept().await.expect("accepts"), shard.quiet());
         poll_fn(|context| {
             assert!(stream.poll_read(context, &mut [0]).is_pending());
             Poll::Ready(())
@@ -376,7 +380,8 @@ fn what_a_socket_had_received_has_been_read_after_a_look() {
         let address = listener.local_addr().expect("bound");
         let mut client = TcpStream::connect(address).expect("connects");
         client.set_nodelay(true).expect("nodelay");
-        let mut stream = Stream::from_socket(listener.accept().await.expect("accepts"));
+        let mut stream =
+            Stream::from_socket(listener.accept().await.expect("accepts"), shard.quiet());
         let read = Rc::new(Cell::new(0));
         let (count, buffers) = (Rc::clone(&read), shard.buffers().clone());
         shard.spawn(async move {

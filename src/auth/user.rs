@@ -81,7 +81,7 @@ impl Identity {
     }
 
     /// The login name, if there was one.
-    pub(super) fn login_name(&self) -> Option<&str> {
+    pub(crate) fn login_name(&self) -> Option<&str> {
         (self.member.origin != Origin::Nameless).then(|| self.name())
     }
 

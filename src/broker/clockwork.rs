@@ -244,8 +244,10 @@ impl Broker {
     /// Sets the timer of a queue to its next deadline, if that is earlier than the one set.
     pub(super) fn arm(&mut self, id: QueueId, _now: Now) {
         let Some(entry) = self.queues.get_mut(id) else { return };
-        // What waits for somebody who is away is looked at when they are back, or all is full.
-        if entry.session.is_some() && entry.queue.consumers() == 0 {
+        // What waits for somebody who is away is looked at when they are back, or all is full; unless
+        // others wait for it to expire.
+        let goes_nowhere = self.queue_defaults.session_dead_letter.is_none();
+        if entry.session.is_some() && entry.queue.consumers() == 0 && goes_nowhere {
             return;
         }
         let Some(deadline) = entry.queue.next_deadline() else { return };

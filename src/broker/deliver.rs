@@ -7,11 +7,12 @@ use super::Broker;
 use super::calls::Then;
 use super::connections::{Connection, Window, window_bytes};
 use super::mail::{Mail, PendingId};
+use super::meeting::KEY_BYTES_MAX;
 use super::owner::Footprint;
 use super::pending::Report;
 use super::post::Post;
 use super::queue::store::Position;
-use super::queue::{DeadLetter, Effect, Enqueued, More, OutDelivery, Outlet};
+use super::queue::{DeadLetter, Effect, Enqueued, More, OutDelivery, Outlet, Queue};
 use super::slots::Slots;
 use crate::command::{Delivery, Event, Now};
 use crate::ids::{
@@ -188,34 +189,11 @@ impl Broker {
     /// Something that the store of a queue had asked for has come. Consumers, deadlines and those
     /// who wait for a message follow at the end of the turn.
     pub(super) fn loaded(&mut self, id: QueueId, now: Now) {
-        let Self {
-            queues,
-            connections,
-            footprints,
-            ready,
-            spare_events,
-            post,
-            effects_now,
-            unneeded,
-            ..
-        } = self;
-        let Some(entry) = queues.get_mut(id) else { return };
-        let mut way = Way {
-            shard: self.shard,
-            queue: id,
-            connections,
-            footprints,
-            ready,
-            spare_events,
-            post,
-            unneeded,
-        };
-        let before = entry.queue.memory_bytes();
-        entry.queue.loaded(now, &mut way, effects_now);
-        self.memory.moved(before, entry.queue.memory_bytes());
-        self.queue_effects(id);
-        self.mark_dirty(id);
-        self.wake_part(id);
+        let done = self.with_way(id, |queue, way, effects| queue.loaded(now, way, effects));
+        if done.is_some() {
+            self.mark_dirty(id);
+            self.wake_part(id);
+        }
     }
 
     /// Consumers come before whoever looks at a queue: a message that came earlier in this turn
@@ -228,6 +206,21 @@ impl Broker {
     }
 
     pub(super) fn deliver_pass(&mut self, id: QueueId, now: Now) -> More {
+        let more = self.with_way(id, |queue, way, effects| {
+            queue.deliver(now, DELIVERIES_PER_PASS, way, effects)
+        });
+        let Some(more) = more else { return More::No };
+        self.arm(id, now);
+        more
+    }
+
+    /// Lets a queue hand out messages; what it decides meanwhile and the memory it takes are noted.
+    #[inline]
+    fn with_way<T>(
+        &mut self,
+        id: QueueId,
+        act: impl FnOnce(&mut Queue, &mut Way<'_>, &mut Vec<Effect>) -> T,
+    ) -> Option<T> {
         let Self {
             queues,
             connections,
@@ -239,7 +232,7 @@ impl Broker {
             unneeded,
             ..
         } = self;
-        let Some(entry) = queues.get_mut(id) else { return More::No };
+        let entry = queues.get_mut(id)?;
         let mut way = Way {
             shard: self.shard,
             queue: id,
@@ -251,11 +244,12 @@ impl Broker {
             unneeded,
         };
         let before = entry.queue.memory_bytes();
-        let more = entry.queue.deliver(now, DELIVERIES_PER_PASS, &mut way, effects_now);
+        let done = act(&mut entry.queue, &mut way, effects_now);
         self.memory.moved(before, entry.queue.memory_bytes());
-        self.queue_effects(id);
-        self.arm(id, now);
-        more
+        if !self.effects_now.is_empty() {
+            self.queue_effects(id);
+        }
+        Some(done)
     }
 
     /// Moves what a queue just decided to the list of things to carry out: what has died has to
@@ -324,7 +318,10 @@ impl Broker {
         let keys = if key.is_some() { Vec::new() } else { message.extra_keys().to_vec() };
         // Whoever is behind an exchange knows keys and no topics (mqtt.md X-03).
         let by_topic = key.is_none() && exchange != FILTERS && is_by_topic(message);
-        let translated = by_topic.then(|| key_of_topic(message.routing_key(), self.dots));
+        let translated = by_topic.then(|| key_of_topic(message.routing_key(), self.crossing.dots));
+        if translated.as_ref().is_some_and(|key| key.len() > KEY_BYTES_MAX) {
+            return;
+        }
         let own = translated.as_deref().unwrap_or_else(|| message.routing_key());
         let Some(dead) = message.readdressed(name, key.unwrap_or(own)) else {
             return;
@@ -361,40 +358,12 @@ impl Broker {
     /// Stores a message in a queue of this shard; a queue with a length limit hands out at once.
     pub(super) fn store(&mut self, id: QueueId, message: Message, now: Now) -> Enqueued {
         let reader = self.reader_of(&message);
-        let Self {
-            queues,
-            connections,
-            footprints,
-            ready,
-            spare_events,
-            post,
-            effects_now,
-            unneeded,
-            ..
-        } = self;
-        let Some(entry) = queues.get_mut(id) else { return Enqueued::Stored };
-        let mut way = Way {
-            shard: self.shard,
-            queue: id,
-            connections,
-            footprints,
-            ready,
-            spare_events,
-            post,
-            unneeded,
-        };
         let block = message.clone();
         let header = |name: &str| (reader?.headers)(block.properties()).get(name).cloned();
-        let before = entry.queue.memory_bytes();
-        let enqueued = entry.queue.publish(message, header, now, &mut way, effects_now);
-        self.memory.moved(before, entry.queue.memory_bytes());
-        if !entry.dirty {
-            entry.dirty = true;
-            self.dirty.push(id);
-        }
-        if !self.effects_now.is_empty() {
-            self.queue_effects(id);
-        }
+        let enqueued = self
+            .with_way(id, |queue, way, effects| queue.publish(message, header, now, way, effects));
+        let Some(enqueued) = enqueued else { return Enqueued::Stored };
+        self.mark_dirty(id);
         enqueued
     }
 

@@ -11,16 +11,17 @@ use super::Broker;
 use super::mail::Reported;
 use super::pending::Report;
 use super::publish::more_keys;
+use super::queue::dead_letter::DeadLetterTarget;
 use super::retained::is_topic;
 use super::route::RouteCache;
 use crate::command::{Now, Publish, Published, Refusal};
 use crate::ids::{ChannelId, ConnectionId, ExchangeId, VhostId};
 use crate::message::{Message, PropertyReader};
-use crate::properties::{Dots, TOPICS, key_of_topic, topic_of_key};
+use crate::properties::{Crossing, Dots, TOPICS, key_of_topic, topic_of_key};
 use crate::subscriber::{FILTERS, GROUPS, Keep};
 
 /// Longest key that clients of exchanges can be shown (mqtt.md X-03).
-const KEY_BYTES_MAX: usize = 255;
+pub(super) const KEY_BYTES_MAX: usize = 255;
 
 /// The other exchange, and what a key is there.
 #[derive(Debug, Clone, Copy)]
@@ -58,28 +59,54 @@ impl Broker {
         }
     }
 
+    /// The name of a connection's user, where messages are to say it (mqtt.md X-12); else nothing.
+    #[inline]
+    pub fn shown_user(&self, connection: ConnectionId) -> &str {
+        if !self.crossing.shows_origin {
+            return "";
+        }
+        let entered = self.connections.get(connection).and_then(|c| c.entered.as_ref());
+        entered.and_then(|entered| entered.identity.login_name()).unwrap_or_default()
+    }
+
     /// Topics become keys and keys topics so.
     pub fn dots(&self) -> Dots {
-        self.dots
+        self.crossing.dots
+    }
+
+    /// Where sessions send what they have no room for and what expires in them, and under which key if
+    /// not its own (mqtt.md X-15). To be said before there is any.
+    pub fn set_session_dead_letter(&mut self, exchange: &str, routing_key: Option<&str>) {
+        self.queue_defaults.session_dead_letter = Some(DeadLetterTarget {
+            exchange: exchange.into(),
+            routing_key: routing_key.map(Into::into),
+        });
+    }
+
+    /// How messages cross.
+    pub fn crossing(&self) -> Crossing {
+        self.crossing
     }
 
     /// To be said before anything is published.
-    pub fn set_dots(&mut self, dots: Dots) {
-        self.dots = dots;
+    pub fn set_crossing(&mut self, crossing: Crossing) {
+        self.crossing = crossing;
     }
 
     fn translated_topic(&self, topic: &str) -> Option<String> {
-        // Topics of the server's own are for those who name them (mqtt.md X-05).
-        if topic.starts_with('$') || topic.len() > KEY_BYTES_MAX {
+        // Wildcards of keys know no exception: `#` would show everybody what only those are to see
+        // who name it (mqtt.md X-05).
+        let is_hidden = topic.starts_with('$') && !self.crossing.dollar_topics;
+        if is_hidden || topic.len() > KEY_BYTES_MAX {
             return None;
         }
-        Some(key_of_topic(topic, self.dots)).filter(|key| key.len() <= KEY_BYTES_MAX)
+        Some(key_of_topic(topic, self.crossing.dots)).filter(|key| key.len() <= KEY_BYTES_MAX)
     }
 
     /// The key as it is spelled at the other exchange; `None`: it does not exist there.
     pub(super) fn translate(&self, there: There, key: &str) -> Option<String> {
         match there {
-            There::Topics => topic_of_key(key, self.dots),
+            There::Topics => topic_of_key(key, self.crossing.dots),
             There::Keys => self.translated_topic(key),
         }
     }
@@ -87,7 +114,10 @@ impl Broker {
     /// What a message is called among subscribers.
     pub(super) fn topic_of(&self, message: &Message) -> Option<String> {
         let own = own_topic(self.reader_of(message), message.properties());
-        own.map_or_else(|| topic_of_key(message.routing_key(), self.dots), |own| Some(own.into()))
+        own.map_or_else(
+            || topic_of_key(message.routing_key(), self.crossing.dots),
+            |own| Some(own.into()),
+        )
     }
 
     /// Publishes what becomes the retained message of this topic as well, whatever its key and exchange

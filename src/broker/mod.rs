@@ -87,7 +87,7 @@ use crate::ids::{
 };
 use crate::limits;
 use crate::message::PropertyReader;
-use crate::properties::Dots;
+use crate::properties::Crossing;
 use crate::stats::Counters;
 use crate::subscriber::FILTERS;
 use crate::value::Value;
@@ -215,7 +215,7 @@ pub struct Broker {
     /// Walks over exchanges so far.
     walks: u64,
     counters: Counters,
-    dots: Dots,
+    crossing: Crossing,
     no_name: Rc<str>,
     last_name: Rc<str>,
     seed: u64,
@@ -294,7 +294,7 @@ impl Broker {
             scratch: Scratch::default(),
             walks: 0,
             counters: Counters::default(),
-            dots: Dots::default(),
+            crossing: Crossing::default(),
             last_name: no_name.clone(),
             no_name,
             seed: u64::from_le_bytes(seed) | 1,

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::listeners::{Listener, ListenerAddress, Transport};
-use crate::properties::Dots;
+use crate::properties::{Crossing, Dots};
 
 /// Section `[mqtt]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +113,14 @@ pub struct Mqtt {
     pub retained_bytes_max: u64,
     /// How topics and routing keys become each other.
     pub topic_translation: TopicTranslation,
+    /// Topics that begin with `$` become routing keys as well.
+    pub expose_dollar_topics: bool,
+    /// Properties that only one side has go along to the other.
+    pub expose_amqp_properties: bool,
+    /// Where messages go that a session has no room for or that expire in it; empty: nowhere.
+    pub dead_letter_exchange: String,
+    /// Their routing key; empty: their own.
+    pub dead_letter_routing_key: String,
     /// A publish to `$exchange/<name>/<topic>` goes to that exchange.
     pub publish_to_exchanges: bool,
 
@@ -127,6 +135,15 @@ pub struct Mqtt {
 impl Mqtt {
     /// The name of the listener that `port` asks for; of one with a WebSocket; of a unix socket.
     const DEFAULT_NAMES: [&'static str; 3] = ["mqtt", "mqtt-ws", "mqtt-unix"];
+
+    /// How messages cross to other protocols and back.
+    pub const fn crossing(&self) -> Crossing {
+        Crossing {
+            dots: self.topic_translation.dots(),
+            dollar_topics: self.expose_dollar_topics,
+            shows_origin: self.expose_amqp_properties,
+        }
+    }
 
     /// Everything to listen on: what `port`, `ws_port` and `unix_path` ask for, then the named
     /// ones. A named listener that has taken the same address replaces the one of `port`.
@@ -247,6 +264,10 @@ impl Mqtt {
             retained_messages_max: 0,
             retained_bytes_max: 0,
             topic_translation: TopicTranslation::Rabbitmq,
+            expose_dollar_topics: false,
+            expose_amqp_properties: false,
+            dead_letter_exchange: String::new(),
+            dead_letter_routing_key: String::new(),
             publish_to_exchanges: false,
             allow_multiple_sessions: false,
             queue_deliver_mode: DeliverMode::Fanout,

@@ -115,7 +115,7 @@ impl Connection {
         Some(Self {
             session,
             wire,
-            stream: Stream::from_socket(socket),
+            stream: Stream::from_socket(socket, hub.shard.quiet()),
             input,
             output,
             events: VecDeque::new(),

@@ -289,6 +289,16 @@ impl Log {
         }
     }
 
+    /// Appends a record that says nothing, and gives its number: once that is durable, the disk has
+    /// taken a write and a sync that were begun after this call. A dead log gives a number that is
+    /// never durable.
+    pub fn mark(&mut self) -> Lsn {
+        if !self.is_dead {
+            self.append_mark();
+        }
+        if self.is_dead { Lsn(u64::MAX) } else { self.last }
+    }
+
     /// Writes down what is durable, if no record does: otherwise damage to the last synced batch
     /// would look as if the batch had never been finished. For moments of idleness.
     pub fn idle_mark(&mut self, jobs: &mut Vec<Job>) {

@@ -151,7 +151,14 @@ impl SimDisk {
         self.state().faults.arm(on, count, kind);
     }
 
-    /// Nothing fails any more that was told to by [`SimDisk::fail_after`] or [`Faults`]. The
+    /// After `count` more operations of this kind the disk dies with the next one: that fails, and
+    /// every other from then on, as with a file system that was shut down.
+    pub fn die_after(&self, on: Operation, count: u64) {
+        self.state().faults.die(on, count);
+    }
+
+    /// Nothing fails any more that was told to by [`SimDisk::fail_after`], [`SimDisk::die_after`] or
+    /// [`Faults`]. The
     /// capacity, and sectors that cannot be read, stay.
     pub fn clear_faults(&self) {
         self.state().faults.disarm();

@@ -70,6 +70,9 @@ struct Armed {
 pub struct Faults {
     pub(super) capacity_bytes: u64,
     armed: Vec<Armed>,
+    /// After so many operations of this kind all fail, of whatever kind.
+    death: Option<(Operation, u64)>,
+    is_dead: bool,
 }
 
 impl Default for Faults {
@@ -82,7 +85,7 @@ impl Faults {
     /// Nothing fails; 1 GiB of space.
     #[must_use]
     pub const fn none() -> Self {
-        Self { capacity_bytes: CAPACITY_BYTES, armed: Vec::new() }
+        Self { capacity_bytes: CAPACITY_BYTES, armed: Vec::new(), death: None, is_dead: false }
     }
 
     /// The disk has so many octets for files.
@@ -103,12 +106,26 @@ impl Faults {
         self.armed.push(Armed { on, after, kind });
     }
 
+    pub(super) const fn die(&mut self, on: Operation, after: u64) {
+        self.death = Some((on, after));
+    }
+
     pub(super) fn disarm(&mut self) {
         self.armed.clear();
+        self.death = None;
+        self.is_dead = false;
     }
 
     /// Counts this operation down; how it fails, if it is the one.
     pub(super) fn strike(&mut self, operation: Operation) -> Option<FaultKind> {
+        match &mut self.death {
+            Some((on, 0)) if *on == operation => self.is_dead = true,
+            Some((on, left)) if *on == operation => *left -= 1,
+            Some(_) | None => {}
+        }
+        if self.is_dead {
+            return Some(FaultKind::Io);
+        }
         let mut struck = None;
         self.armed.retain_mut(|armed| {
             if armed.on != operation {

@@ -136,6 +136,8 @@ pub(crate) struct QueueDefaults {
     pub(crate) consumer_timeout_ms: Option<u64>,
     /// What a durable queue promises without `x-durability`.
     pub(crate) durability: Durability,
+    /// Where sessions send what they have no room for and what expires in them.
+    pub(crate) session_dead_letter: Option<DeadLetterTarget>,
 }
 
 impl Default for QueueDefaults {
@@ -147,6 +149,7 @@ impl Default for QueueDefaults {
             delivery_limit: DeliveryLimit::Times(20),
             consumer_timeout_ms: None,
             durability: Durability::Sync,
+            session_dead_letter: None,
         }
     }
 }

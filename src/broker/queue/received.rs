@@ -125,17 +125,21 @@ impl Queue {
         Oldest::None
     }
 
-    /// Drops the oldest ready message; false when there is none.
-    pub(crate) fn drop_oldest(&mut self, effects: &mut Vec<Effect>) -> bool {
+    /// Drops the oldest ready message, which goes where dead ones go; false when there is none.
+    pub(crate) fn drop_oldest(&mut self, now: Now, effects: &mut Vec<Effect>) -> bool {
         let Some(front) = self.front() else { return false };
         let body_bytes = match self.store.read(front.position) {
             Read::Here(kept) => kept.message.body().len() as u64,
             Read::Later | Read::Gone => 0,
         };
         self.pop(front, body_bytes);
-        self.store.settle(front.position);
-        effects.push(Effect::Dropped(DeathReason::MaxLength));
+        self.kill(front.position, DeathReason::MaxLength, now, effects);
         true
+    }
+
+    /// There is no room for a message: it goes where dead ones go.
+    pub(crate) fn turn_away(&mut self, message: &Message, now: Now, effects: &mut Vec<Effect>) {
+        self.bury(message, DeathReason::MaxLength, None, now, effects);
     }
 }
 

@@ -28,11 +28,13 @@ pub(crate) const TYPE: QueueType = QueueType {
 
 /// Its definition is the broker's own: there is nothing to refuse.
 #[expect(clippy::unnecessary_wraps, reason = "the signature all types share")]
-const fn check(
+fn check(
     _spec: &QueueSpec<'_>,
-    _settings: &mut Settings,
-    _defaults: &QueueDefaults,
+    settings: &mut Settings,
+    defaults: &QueueDefaults,
 ) -> Result<(), BadArgument> {
+    // As it is set now, also for sessions that were there before (mqtt.md X-15).
+    settings.dead_letter.clone_from(&defaults.session_dead_letter);
     Ok(())
 }
 

@@ -99,7 +99,13 @@ impl Queue {
     }
 
     /// A message that was out dies.
-    fn kill(&mut self, at: Position, reason: DeathReason, now: Now, effects: &mut Vec<Effect>) {
+    pub(super) fn kill(
+        &mut self,
+        at: Position,
+        reason: DeathReason,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
         if self.settings.dead_letter.is_none() {
             effects.push(Effect::Dropped(reason));
             self.store.settle(at);

@@ -24,6 +24,7 @@ const SHORT_QUEUES_PER_TURN: usize = 64;
 impl Broker {
     pub(super) fn keep_house(&mut self, now: Now) {
         self.watch_space(now);
+        self.read_again(now);
         let Some(storage) = &mut self.storage else { return };
         let mut shelf = storage.shelf.borrow_mut();
         shelf.turn += 1;

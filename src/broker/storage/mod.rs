@@ -37,6 +37,7 @@ mod restore;
 pub(crate) mod shelf;
 mod space;
 mod spill;
+mod unread;
 pub(crate) mod waits;
 
 use std::cell::RefCell;
@@ -105,6 +106,8 @@ pub(crate) struct Storage {
     /// Those that wait for settlements that are not in the log yet.
     settling: Vec<Waiter>,
     leaving: Option<leave::Leaving>,
+    /// Segments that the disk does not give.
+    unread: Vec<unread::Unread>,
     /// The first definition that no checkpoint has.
     new_definition: Option<Lsn>,
     last_definition: Lsn,
@@ -155,6 +158,7 @@ impl Storage {
             waits: Waits::default(),
             settling: Vec::new(),
             leaving: None,
+            unread: Vec::new(),
             new_definition: None,
             last_definition: Lsn(0),
             closing: false,
@@ -331,6 +335,11 @@ impl Broker {
                     storage.shelf.borrow_mut().jobs.push(Job::DropSegment { segment });
                 }
             }
+            Waiter::Unread(segment) => {
+                if accepted {
+                    self.disk_works(segment);
+                }
+            }
             Waiter::Files(queue) => {
                 if accepted && let Some(storage) = &self.storage {
                     storage.shelf.borrow_mut().jobs.push(Job::DropQueue { queue });
@@ -380,7 +389,11 @@ impl Broker {
             }
             // It says nothing of the segment, and what comes after it is not to pass it by.
             Done::Map { result: Err(_), .. } if storage.failed.is_some() => {}
-            Done::Map { segment, result } => self.segment_mapped(segment, result, now),
+            Done::Map { segment, result: Err(error) } => self.segment_unread(segment, error),
+            Done::Map { segment, result: Ok(mapped) } => {
+                self.segment_given(segment);
+                self.segment_mapped(segment, Ok(mapped), now);
+            }
             Done::WriteSettled { segment, result } => match result {
                 Ok(()) => {
                     self.with_store(segment.queue, |store| store.settled_saved(segment));
@@ -450,6 +463,7 @@ impl Broker {
 
     fn write_out(&mut self, now: Now) {
         let Some(storage) = &mut self.storage else { return };
+        let next_reading_ms = storage.next_reading_ms();
         let mut shelf = storage.shelf.borrow_mut();
         let shelf = &mut *shelf;
         shelf.log_settled();
@@ -504,7 +518,8 @@ impl Broker {
                 log.idle_mark(&mut shelf.jobs);
             }
         }
-        let earliest = [storage.due_ms.filter(|due| *due > now.mono_ms), storage.write_ms];
+        let due = storage.due_ms.filter(|due| *due > now.mono_ms);
+        let earliest = [due, storage.write_ms, next_reading_ms];
         let mut deadline = earliest.into_iter().flatten().min();
         if !storage.marked {
             let mark = storage.busy_ms.max(now.mono_ms) + IDLE_MS;

@@ -208,7 +208,12 @@ impl DurableStore {
         }
     }
 
-    /// A segment has been mapped.
+    /// Whether it has this segment.
+    pub(super) fn has_segment(&self, id: SegmentId) -> bool {
+        self.pieces.iter().any(|piece| piece.summary.id == id)
+    }
+
+    /// A segment has been mapped, or the disk does not give it.
     pub(super) fn segment_mapped(&mut self, id: SegmentId, result: Result<Mapped, DiskError>) {
         let Some(index) = self.pieces.iter().position(|piece| piece.summary.id == id) else {
             return;
@@ -309,7 +314,8 @@ impl DurableStore {
     fn save_settled(&mut self, file: LogFile) -> bool {
         let mut all = true;
         for piece in &mut self.pieces {
-            if piece.saving {
+            if piece.saving || !piece.deferred.is_empty() {
+                // What was settled while it was not mapped is in the log only: its file would say less.
                 all = false;
             } else if piece.unsaved_since.is_some_and(|since| since <= file) {
                 all = false;
@@ -328,7 +334,8 @@ impl DurableStore {
         let Some(piece) = self.pieces.iter_mut().find(|piece| piece.summary.id == id) else {
             return;
         };
-        if piece.unsaved_since.take().is_some() && !piece.saving {
+        let is_known = piece.deferred.is_empty() && !piece.saving;
+        if is_known && piece.unsaved_since.take().is_some() {
             piece.saving = true;
             let (offset, bytes) = piece.settled.encode();
             let job = Job::WriteSettled { segment: id, offset, bytes };

@@ -27,6 +27,8 @@ pub(crate) enum Waiter {
     Call(CallId),
     /// A segment with nothing left in it.
     Segment(SegmentId),
+    /// A segment that the disk does not give: does it still take anything?
+    Unread(SegmentId),
     /// The files of a queue that is deleted.
     Files(QueueUid),
 }

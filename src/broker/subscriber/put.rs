@@ -49,6 +49,10 @@ impl Broker {
             self.store(queue, message, now)
         } else {
             self.sessions.dropped += 1;
+            if let Some(entry) = self.queues.get_mut(queue) {
+                entry.queue.turn_away(&message, now, &mut self.effects_now);
+                self.queue_effects(queue);
+            }
             Enqueued::Stored
         }
     }
@@ -101,7 +105,7 @@ impl Broker {
         entry.queue.on_time(now, &mut self.effects_now);
         let mut has_place = entry.queue.ready() < max;
         if !has_place && limits.drop_oldest && max > 0 {
-            has_place = entry.queue.drop_oldest(&mut self.effects_now);
+            has_place = entry.queue.drop_oldest(now, &mut self.effects_now);
             self.sessions.dropped += u64::from(has_place);
         }
         self.memory.moved(before, entry.queue.memory_bytes());

@@ -2,10 +2,12 @@
 
 use ringmq_shards::sim::{FaultKind, Operation};
 
+use super::client::ONE;
 use super::cluster::Cluster;
 use super::disk::{History, close, on_seeds};
 use super::disk_machine::names_on;
 use super::disk_oracle::{End, KINDS};
+use crate::command::{Answer, Command, Event};
 
 const SEEDS: u64 = 200;
 
@@ -62,6 +64,102 @@ pub(super) fn fail_once(seed: u64) -> u64 {
     }
     close(&mut history, end);
     failed
+}
+
+/// Nodes whose disk fails, or fails for a moment, when it is read.
+fn fail_reading(seed: u64, fail: impl Fn(&mut History)) -> u64 {
+    let mut failed = 0;
+    let mut history = History::new(seed);
+    history.sizes.queue_memory_max = 4 << 10;
+    let mut c = history.start(End::Stopped);
+    history.world.furnish(&mut c);
+    let mut end = history.live(&mut c, 60);
+    for _ in 0..3 {
+        let mut c = history.start(end);
+        history.world.may_fail = true;
+        history.world.arrive(&mut c);
+        fail(&mut history);
+        for _ in 0..60 {
+            history.world.act(&mut c);
+        }
+        failed += u64::from(c.has_failed());
+        history.world.finish(&mut c);
+        history.world.oracle.check_none_passed();
+        end = history.end(&mut c);
+        if c.has_failed() {
+            history.disk.crash();
+            end = End::PowerCut;
+        }
+        history.disk.clear_faults();
+        history.world.may_fail = false;
+    }
+    close(&mut history, end);
+    failed
+}
+
+/// What cannot be read for want of a disk is not damaged: whatever comes after it waits for it.
+#[test]
+fn a_disk_that_dies_when_it_is_read_stops_the_node_and_nothing_is_skipped() {
+    let mut failed = 0;
+    on_seeds(SEEDS, |seed| {
+        failed += fail_reading(seed, |history| {
+            history.disk.die_after(Operation::Map, history.rng.below(4) as u64);
+        });
+    });
+    assert!(std::env::var("RINGMQ_DISK_SEED").is_ok() || failed > SEEDS / 4, "{failed} failures");
+}
+
+#[test]
+fn what_cannot_be_read_for_a_moment_is_read_later_and_nothing_is_skipped() {
+    on_seeds(SEEDS, |seed| {
+        fail_reading(seed, |history| {
+            for _ in 0..history.rng.below(4) {
+                let after = history.rng.below(4) as u64;
+                history.disk.fail_after(Operation::Map, after, FaultKind::Io);
+            }
+        });
+    });
+}
+
+#[test]
+fn a_segment_that_is_never_given_keeps_its_queue_waiting_and_is_left_out_in_the_end() {
+    let mut history = History::new(1);
+    history.sizes.queue_memory_max = 4 << 10;
+    history.sizes.segment_bytes = 8 << 10;
+    let mut c = history.start(End::Stopped);
+    history.world.furnish(&mut c);
+    history.world.arrive(&mut c);
+    for _ in 0..40 {
+        history.world.publish_to(&mut c, (0, 1_000), ("", KINDS[0].name, &[0]));
+    }
+    assert!(c.settle_down());
+    let end = history.end(&mut c);
+    let mut c = history.start(end);
+    history.world.arrive(&mut c);
+    let of_it = |path: &str| path.starts_with("queues/") && path.contains("/seg.");
+    let files = history.disk.files();
+    let first = files.iter().map(|(path, _)| path).find(|path| of_it(path)).unwrap();
+    assert!(history.disk.fail_reading(first, 100));
+    history.world.oracle.spoilt[0] = true;
+
+    let client = c.connect(0);
+    c.start(client, ONE, Command::Get { queue: KINDS[0].name.into(), no_settle: true });
+    c.pass(1_000);
+    assert!(c.seats[client.0].log.is_empty(), "it waits");
+    for _ in 0..40 {
+        c.pass(100);
+    }
+    let events = std::mem::take(&mut c.seats[client.0].log);
+    let [Event::Answer { answer: Answer::Got { delivery, .. }, .. }] = &*events else {
+        panic!("{events:?}");
+    };
+    let got = history.world.oracle.delivered((0, 0), delivery, false);
+    history.world.oracle.ended(got, 0);
+    history.world.drain(&mut c);
+    history.world.oracle.check_all_came();
+    // Some of those before it were not to outlive the process.
+    let missing = usize::try_from(history.world.oracle.missing).unwrap();
+    assert!(0 < missing && missing <= got && got < 20, "{missing} before {got} are left out");
 }
 
 #[test]

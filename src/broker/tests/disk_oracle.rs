@@ -412,6 +412,27 @@ impl Oracle {
         self.hasty = [false; QUEUES];
     }
 
+    /// Nothing is on its way to a client: has any message that went out passed by one of the same
+    /// publisher that has to come and never did?
+    pub(super) fn check_none_passed(&self) {
+        // The last that went out, from the back: by queue, publisher, priority.
+        let mut later: HashMap<(usize, usize, Option<u8>), usize> = HashMap::new();
+        for (id, sent) in self.sent.iter().enumerate().rev() {
+            for (queue, copy) in sent.copies.iter().enumerate().filter(|(queue, _)| *queue != DEAD)
+            {
+                let place = (queue, sent.publisher, sent.priority);
+                if copy.delivered_now {
+                    later.insert(place, id);
+                } else if copy.state == State::Owed
+                    && let Some(passed) = later.get(&place)
+                {
+                    let (name, boot) = (KINDS[queue].name, self.boot);
+                    panic!("{passed} went by {id} of {name} in boot {boot}: {copy:?}");
+                }
+            }
+        }
+    }
+
     /// Everything was delivered and settled: what is missing?
     pub(super) fn check_all_came(&mut self) {
         let mut missing = Vec::new();

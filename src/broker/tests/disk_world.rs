@@ -314,7 +314,7 @@ impl World {
         self.publish_to(c, (who, len), (exchange, key, queues));
     }
 
-    fn publish_to(
+    pub(super) fn publish_to(
         &mut self,
         c: &mut Cluster,
         (who, len): (usize, usize),

@@ -7,7 +7,7 @@ use super::cluster::{Cluster, on_every_node};
 use super::sessions::publishers;
 use super::subscriber::*;
 use crate::command::Publish;
-use crate::properties::{Dots, TOPICS};
+use crate::properties::{Crossing, Dots, TOPICS};
 use crate::subscriber::Lasts;
 
 const LEVELS: [&str; 6] = ["a", "b", "", "c.d", "a%2Eb", "\u{fc}"];
@@ -104,7 +104,8 @@ fn text(c: &mut Cluster, words: &[&str], between: &str) -> String {
 impl World {
     fn new(c: &mut Cluster) -> Self {
         let dots = if c.rng.below(2) == 0 { Dots::Kept } else { Dots::Escaped };
-        c.brokers.iter_mut().for_each(|broker| broker.set_dots(dots));
+        let crossing = Crossing { dots, ..Crossing::default() };
+        c.brokers.iter_mut().for_each(|broker| broker.set_crossing(crossing));
         let mut sides = Vec::new();
         for n in 0..6 {
             let (queue_name, client) = if n % 2 == 0 {

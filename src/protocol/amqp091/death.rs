@@ -3,7 +3,7 @@
 
 use crate::command::Now;
 use crate::message::{Death, DeathHistory, DeathReason, Message};
-use crate::properties::Dots;
+use crate::properties::Crossing;
 use crate::value::{Table, Value};
 
 use super::TAG;
@@ -19,7 +19,7 @@ const DEATHS: &str = "x-death";
 pub(super) fn changed_block(
     message: &Message,
     delivery_count: Option<u64>,
-    at: (Dots, Now),
+    at: (Crossing, Now),
 ) -> Option<Vec<u8>> {
     let count = delivery_count.filter(|count| *count > 0);
     if message.deaths().is_none() && count.is_none() && message.traits().protocol == TAG {
@@ -29,9 +29,9 @@ pub(super) fn changed_block(
 }
 
 #[cold]
-fn changed(message: &Message, count: Option<u64>, (dots, now): (Dots, Now)) -> Vec<u8> {
+fn changed(message: &Message, count: Option<u64>, (crossing, now): (Crossing, Now)) -> Vec<u8> {
     if message.traits().protocol != TAG {
-        let translated = Translated::of(message, dots, now);
+        let translated = Translated::of(message, crossing, now);
         return with_headers(message, translated.properties(message), count);
     }
     // A block that cannot be read was never accepted; should there be one, it leaves as it is.
@@ -128,8 +128,8 @@ mod tests {
     #[test]
     fn a_plain_message_leaves_as_it_came() {
         let message = message(&[0, 0], TAG);
-        assert_eq!(changed_block(&message, None, (Dots::Kept, NOW)), None);
-        assert_eq!(changed_block(&message, Some(0), (Dots::Kept, NOW)), None);
+        assert_eq!(changed_block(&message, None, (Crossing::default(), NOW)), None);
+        assert_eq!(changed_block(&message, Some(0), (Crossing::default(), NOW)), None);
     }
 
     #[test]
@@ -137,7 +137,8 @@ mod tests {
         let mut own = TableBuffer::new();
         own.set("mine", &Value::Bool(true)).unwrap();
         let block = Properties { headers: Some(own.view()), ..Properties::default() }.to_block();
-        let sent = changed_block(&message(&block, TAG), Some(3), (Dots::Kept, NOW)).unwrap();
+        let sent =
+            changed_block(&message(&block, TAG), Some(3), (Crossing::default(), NOW)).unwrap();
         assert_eq!(
             headers(&sent),
             Table(vec![
@@ -163,7 +164,7 @@ mod tests {
         let place = ("q".into(), DeathReason::Expired, "x".into());
         let history = DeathHistory { deaths: vec![death], first: place.clone(), last: place };
         let message = message(&block, TAG).with(|inner| inner.deaths = Some(Box::new(history)));
-        let sent = changed_block(&message, None, (Dots::Kept, NOW)).unwrap();
+        let sent = changed_block(&message, None, (Crossing::default(), NOW)).unwrap();
         assert_eq!(Properties::decode(&sent).unwrap().expiration, None);
         let sent = headers(&sent);
         let entry = Table(vec![
@@ -184,7 +185,8 @@ mod tests {
     #[test]
     fn a_message_of_another_protocol_is_described_in_our_words() {
         let sent =
-            changed_block(&message(b"theirs", ProtocolTag(99)), None, (Dots::Kept, NOW)).unwrap();
+            changed_block(&message(b"theirs", ProtocolTag(99)), None, (Crossing::default(), NOW))
+                .unwrap();
         let properties = Properties::decode(&sent).unwrap();
         assert_eq!(properties.delivery_mode, Some(2));
         // What is left of it.

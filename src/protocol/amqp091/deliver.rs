@@ -25,7 +25,7 @@ pub(super) fn put_message(
     delivery_count: Option<u64>,
     frame_bytes_max: u32,
 ) {
-    let changed = death::changed_block(message, delivery_count, (cx.broker.dots(), cx.now));
+    let changed = death::changed_block(message, delivery_count, (cx.broker.crossing(), cx.now));
     let out = &mut *cx.out;
     let block = changed.as_deref().unwrap_or_else(|| message.properties());
     let Some(body) = message.body_apart() else {

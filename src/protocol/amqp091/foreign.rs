@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use crate::command::{self, Now, Published, Refusal};
 use crate::ids::{ChannelId, ConnectionId};
 use crate::message::Message;
-use crate::properties::{self, Dots, TOPICS, key_of_answers, key_of_topic, topic_of_key};
+use crate::properties::{
+    self, Crossing, Dots, Origin, TOPICS, key_of_answers, key_of_topic, topic_of_key,
+};
 use crate::protocol::{Context, neutral_properties};
 use crate::subscriber::{Assurance, FILTERS};
 use crate::value::{Table, Value};
@@ -49,15 +51,21 @@ pub(super) struct Translated {
 }
 
 impl Translated {
-    pub(super) fn of(message: &Message, dots: Dots, now: Now) -> Self {
-        let neutral = neutral_properties(message);
+    pub(super) fn of(message: &Message, crossing: Crossing, now: Now) -> Self {
+        let mut neutral = neutral_properties(message);
+        if crossing.shows_origin {
+            neutral.origin.timestamp_s = Some(message.received_ms() / 1000);
+        } else {
+            neutral.origin = Origin::default();
+        }
         let topic = properties::is_by_topic(message).then(|| message.routing_key());
         let mut headers = TableBuffer::new();
         for (name, value) in headers_of(&neutral, topic) {
             // A name that is too long for a table has no place in one.
             let _ = headers.set(name, &value);
         }
-        let reply_to = neutral.response_topic.as_deref().map(|topic| key_of_answers(topic, dots));
+        let reply_to =
+            neutral.response_topic.as_deref().map(|topic| key_of_answers(topic, crossing.dots));
         let waited_ms = now.wall_ms.saturating_sub(message.received_ms());
         let left_ms = message.traits().expiration_ms.map(|ms| ms.saturating_sub(waited_ms));
         Self {
@@ -71,6 +79,7 @@ impl Translated {
     pub(super) fn properties(&self, message: &Message) -> Properties<'_> {
         let traits = message.traits();
         let headers = self.headers.view();
+        let origin = &self.neutral.origin;
         let content_type = self.neutral.content_type.as_deref();
         Properties {
             content_type: content_type.filter(|text| text.len() <= SHORT_BYTES_MAX),
@@ -79,6 +88,8 @@ impl Translated {
             priority: traits.priority,
             correlation_id: self.neutral.correlation.as_deref().filter(|c| is_short_text(c)),
             reply_to: self.reply_to.as_deref().map(str::as_bytes),
+            user_id: origin.user.as_deref().map(str::as_bytes),
+            timestamp: origin.timestamp_s,
             expiration: self.expiration.as_deref().map(str::as_bytes),
             ..Properties::default()
         }
@@ -166,8 +177,20 @@ pub(super) fn neutral(block: &[u8]) -> properties::Properties {
                 Some(_) | None => None,
             }
         }),
+        origin: Origin {
+            user: word(all.user_id),
+            message_id: word(all.message_id),
+            kind: word(all.kind),
+            app_id: word(all.app_id),
+            timestamp_s: all.timestamp,
+        },
         pairs: pairs(headers),
     }
+}
+
+/// A property as text; what is none is left out.
+fn word(octets: Option<&[u8]>) -> Option<Box<str>> {
+    std::str::from_utf8(octets?).ok().map(Into::into)
 }
 
 /// Headers, those of an array one by one, without those that say a property.
@@ -251,6 +274,7 @@ mod tests {
                 ("b".into(), Value::text("2")),
                 ("a".into(), Value::text("3")),
             ],
+            origin: Origin::default(),
         };
         let mut expected = there.clone();
         // Repeated names stand together afterwards.

@@ -3,8 +3,9 @@
 //! `subscriber`, `wire`.
 //!
 //! ```text
-//! 1 octet   bits 0-1 assurance of its publisher, bit 2 retained mark, bit 3 will
+//! 1 octet   bits 0-1 assurance of its publisher, bit 2 retained mark, bit 3 will, bit 4 user
 //! 8 octets  hash of its publisher's virtual host and client id; 0: unknown
+//! with bit 4 only: 1 octet length and name of its publisher's user (X-12)
 //! rest      the properties that are forwarded unaltered, as version 5 writes them
 //! ```
 
@@ -17,6 +18,7 @@ pub const TAG: ProtocolTag = ProtocolTag(1);
 const ASSURANCE: u8 = 0b11;
 const RETAIN: u8 = 0b100;
 const WILL: u8 = 0b1000;
+const USER: u8 = 0b1_0000;
 
 /// Octets before the properties.
 const HEAD_BYTES: usize = 9;
@@ -32,6 +34,9 @@ pub(super) struct Block<'a> {
     pub(super) will: bool,
     /// Who published it.
     pub(super) publisher: u64,
+    /// The user that published it, where that is to be known; empty: nothing is said. A name of more
+    /// than 255 octets is left out.
+    pub(super) user: &'a str,
     /// Properties that are forwarded unaltered.
     pub(super) forwarded: &'a [u8],
 }
@@ -48,18 +53,26 @@ impl<'a> Block<'a> {
         }
         let assurance =
             if traits.persistent { Assurance::AtLeastOnce } else { Assurance::AtMostOnce };
-        Self { assurance, retain: false, will: false, publisher: 0, forwarded: &[] }
+        Self { assurance, retain: false, will: false, publisher: 0, user: "", forwarded: &[] }
     }
 
     /// `None`: these octets are no such block.
     pub(super) fn read(block: &'a [u8]) -> Option<Self> {
-        let (head, forwarded) = block.split_first_chunk::<HEAD_BYTES>()?;
+        let (head, rest) = block.split_first_chunk::<HEAD_BYTES>()?;
         let [flags, publisher @ ..] = *head;
+        let (user, forwarded) = match rest.split_first() {
+            Some((length, rest)) if flags & USER != 0 => {
+                let (user, rest) = rest.split_at_checked(usize::from(*length))?;
+                (std::str::from_utf8(user).ok()?, rest)
+            }
+            Some(_) | None => ("", rest),
+        };
         Some(Self {
             assurance: assurance_of(flags & ASSURANCE)?,
             retain: flags & RETAIN != 0,
             will: flags & WILL != 0,
             publisher: u64::from_be_bytes(publisher),
+            user,
             forwarded,
         })
     }
@@ -68,12 +81,21 @@ impl<'a> Block<'a> {
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.reserve(HEAD_BYTES.saturating_add(self.forwarded.len()));
         out.extend_from_slice(&self.head());
+        if let Some(length) = self.user_length() {
+            out.push(length);
+            out.extend_from_slice(self.user.as_bytes());
+        }
         out.extend_from_slice(self.forwarded);
     }
 
     /// The whole block if there are no properties, as with most messages: it needs no memory.
     pub(super) fn short(&self) -> Option<[u8; HEAD_BYTES]> {
-        self.forwarded.is_empty().then(|| self.head())
+        (self.forwarded.is_empty() && self.user.is_empty()).then(|| self.head())
+    }
+
+    /// Of the user's name, if there is one to be written.
+    fn user_length(&self) -> Option<u8> {
+        u8::try_from(self.user.len()).ok().filter(|length| *length > 0)
     }
 
     fn head(&self) -> [u8; HEAD_BYTES] {
@@ -83,6 +105,9 @@ impl<'a> Block<'a> {
         }
         if self.will {
             flags |= WILL;
+        }
+        if self.user_length().is_some() {
+            flags |= USER;
         }
         let [a, b, c, d, e, f, g, h] = self.publisher.to_be_bytes();
         [flags, a, b, c, d, e, f, g, h]
@@ -128,12 +153,13 @@ mod tests {
                 .into_iter()
                 .enumerate()
         {
-            for bits in 0..4 {
+            for bits in 0..8 {
                 let block = Block {
                     assurance,
                     retain: bits & 1 != 0,
                     will: bits & 2 != 0,
                     publisher: publisher("/", "c"),
+                    user: if bits & 4 != 0 { "u" } else { "" },
                     forwarded: b"xyz",
                 };
                 let mut octets = Vec::new();
@@ -148,6 +174,8 @@ mod tests {
     fn octets_that_are_no_block_are_none() {
         assert_eq!(Block::read(&[0; 8]), None);
         assert_eq!(Block::read(&[3; 9]), None);
+        let cut = [USER, 0, 0, 0, 0, 0, 0, 0, 0, 2, b'u'];
+        assert_eq!(Block::read(&cut), None, "a name that is cut off");
     }
 
     #[test]

@@ -333,7 +333,7 @@ impl Mqtt {
         self.link.expiry_s = if is_v5 { asked_s } else { 0 };
         if let Some(will) = &connect.will {
             // CONNACK says that it is kept (3.1.2-8; in version 5 3.1.2-7), so it goes before.
-            let will = self.testament(will, expiry_s);
+            let will = self.testament(will, expiry_s, cx);
             cx.broker.set_will(self.link.id(), Some(&will.as_will()), cx.now);
         }
         let greeting = Greeting {
@@ -400,7 +400,7 @@ impl Mqtt {
         is_level.then(|| prefix.replace(CLIENT_ID, &self.link.client).into())
     }
 
-    fn testament(&self, will: &Will<'_>, expiry_s: u32) -> Testament {
+    fn testament(&self, will: &Will<'_>, expiry_s: u32, cx: &Context<'_>) -> Testament {
         let mut scratch = Vec::new();
         let properties = &will.properties.message;
         // The session's end is the latest time for it (3.1.3.2.2 of 5.0, H-13).
@@ -416,6 +416,7 @@ impl Mqtt {
                 .saturating_mul(1000)
                 .min(self.link.limits.will_delay_ms_max),
             publisher: self.link.publisher,
+            user: cx.broker.shown_user(self.link.id()),
         })
     }
 

@@ -47,7 +47,7 @@ impl Mqtt {
         }
         // One that was received comes without its message.
         if !delivery.received && !foreign::is_own(&delivery.message) {
-            let Some(message) = foreign::translated(&delivery.message, cx.broker.dots()) else {
+            let Some(message) = foreign::translated(&delivery.message, cx.broker.crossing()) else {
                 // Its key is no topic: it cannot be shown.
                 return self.accept(delivery.queue, delivery.id, cx);
             };

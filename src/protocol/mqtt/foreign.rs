@@ -5,7 +5,9 @@
 use std::rc::Rc;
 
 use crate::message::{Body, Message};
-use crate::properties::{self, Dots, Properties, as_text, topic_of_answers, topic_of_key};
+use crate::properties::{
+    self, Crossing, Dots, Origin, Properties, as_text, topic_of_answers, topic_of_key,
+};
 use crate::protocol::neutral_properties;
 use crate::subscriber::{Assurance, FILTERS};
 use crate::value::{Table, Value};
@@ -16,6 +18,9 @@ use super::wire::message_properties::MessageProperties;
 use super::wire::properties::{UserProperties, put_user_property};
 use super::wire::topic::check_name;
 
+/// What the names of user properties begin with that say what this protocol has no property for.
+const ORIGIN: &str = "amqp-";
+
 /// Whether a message is one that clients can be shown as it is.
 #[inline]
 pub(super) fn is_own(message: &Message) -> bool {
@@ -24,10 +29,10 @@ pub(super) fn is_own(message: &Message) -> bool {
 
 /// The same message as a publisher of this protocol would have written it; `None`: its key is no
 /// topic, and it names none.
-pub(super) fn translated(message: &Message, dots: Dots) -> Option<Message> {
+pub(super) fn translated(message: &Message, crossing: Crossing) -> Option<Message> {
     if message.traits().protocol == TAG {
         // It was published here, and has come by the key of an exchange.
-        let topic = topic_of_key(message.routing_key(), dots)?;
+        let topic = topic_of_key(message.routing_key(), crossing.dots)?;
         check_name(&topic).ok()?;
         return message.readdressed(Rc::from(FILTERS), &topic);
     }
@@ -38,27 +43,33 @@ pub(super) fn translated(message: &Message, dots: Dots) -> Option<Message> {
     } else if let Some(own) = own {
         own.to_owned()
     } else {
-        topic_of_key(message.routing_key(), dots)?
+        topic_of_key(message.routing_key(), crossing.dots)?
     };
-    written(message, &topic, &neutral, dots)
+    written(message, &topic, &neutral, crossing)
 }
 
 /// The same under this topic.
-pub(super) fn translated_as(message: &Message, topic: &str, dots: Dots) -> Option<Message> {
-    written(message, topic, &neutral_properties(message), dots)
+pub(super) fn translated_as(message: &Message, topic: &str, crossing: Crossing) -> Option<Message> {
+    written(message, topic, &neutral_properties(message), crossing)
 }
 
-fn written(message: &Message, topic: &str, neutral: &Properties, dots: Dots) -> Option<Message> {
+fn written(
+    message: &Message,
+    topic: &str,
+    neutral: &Properties,
+    crossing: Crossing,
+) -> Option<Message> {
     check_name(topic).ok()?;
     let traits = message.traits();
     let usual = if traits.persistent { Assurance::AtLeastOnce } else { Assurance::AtMostOnce };
-    let forwarded = forwarded(neutral, dots);
+    let forwarded = forwarded(neutral, traits.priority, crossing);
     let mut block = Vec::new();
     Block {
         assurance: neutral.assurance.unwrap_or(usual),
         retain: neutral.retain,
         will: false,
         publisher: 0,
+        user: "",
         forwarded: &forwarded,
     }
     .write(&mut block);
@@ -73,11 +84,11 @@ fn written(message: &Message, topic: &str, neutral: &Properties, dots: Dots) -> 
 
 /// What is forwarded of neutral properties, as version 5 writes it. What does not fit there is left
 /// out.
-fn forwarded(neutral: &Properties, dots: Dots) -> Vec<u8> {
+fn forwarded(neutral: &Properties, priority: Option<u8>, crossing: Crossing) -> Vec<u8> {
     let is_text = |text: &str| text.len() <= TEXT_BYTES_MAX && !text.contains('\0');
     let content_type = neutral.content_type.as_deref();
     let content_type = content_type.and_then(|octets| std::str::from_utf8(octets).ok());
-    let by_key = || topic_of_answers(neutral.response_key.as_deref()?, dots);
+    let by_key = || topic_of_answers(neutral.response_key.as_deref()?, crossing.dots);
     let by_key = if neutral.response_topic.is_none() { by_key() } else { None };
     let response_topic = neutral.response_topic.as_deref().or(by_key.as_deref());
     let correlation = neutral.correlation.as_deref();
@@ -88,6 +99,13 @@ fn forwarded(neutral: &Properties, dots: Dots) -> Vec<u8> {
             && is_text(&value)
         {
             put_user_property(&mut pairs, name, &value);
+        }
+    }
+    if crossing.shows_origin {
+        for (name, value) in neutral.origin.pairs(ORIGIN, priority) {
+            if is_text(&value) {
+                put_user_property(&mut pairs, &name, &value);
+            }
         }
     }
     let mut octets = Vec::new();
@@ -106,6 +124,7 @@ pub(super) fn neutral(block: &[u8]) -> Properties {
     let Some(block) = Block::read(block) else { return Properties::default() };
     let read = MessageProperties::read(block.forwarded).unwrap_or_default();
     let pairs = read.user_properties.iter();
+    let user = Some(block.user).filter(|user| !user.is_empty()).map(Into::into);
     Properties {
         topic: None,
         assurance: Some(block.assurance),
@@ -117,6 +136,7 @@ pub(super) fn neutral(block: &[u8]) -> Properties {
         response_key: None,
         correlation: read.correlation.map(Into::into),
         pairs: pairs.map(|(name, value)| (name.into(), Value::text(value))).collect(),
+        origin: Origin { user, ..Origin::default() },
     }
 }
 
@@ -180,7 +200,7 @@ mod tests {
             ..Wire::default()
         }
         .to_block();
-        let ours = translated(&message("a.b..c", &block), Dots::Kept).unwrap();
+        let ours = translated(&message("a.b..c", &block), Crossing::default()).unwrap();
         assert_eq!((ours.exchange(), ours.routing_key()), (FILTERS, "a/b//c"));
         assert_eq!((ours.body(), ours.received_ms()), (&b"body"[..], 7));
         assert_eq!((ours.traits().protocol, ours.traits().expiration_ms), (TAG, Some(500)));
@@ -198,7 +218,7 @@ mod tests {
     #[test]
     fn a_key_that_is_no_topic_is_not_shown() {
         for key in ["", "a.+", "#", "a\0b"] {
-            assert!(translated(&message(key, &[0, 0]), Dots::Kept).is_none(), "{key}");
+            assert!(translated(&message(key, &[0, 0]), Crossing::default()).is_none(), "{key}");
         }
     }
 
@@ -216,12 +236,14 @@ mod tests {
             response_topic: Some("r/t".into()),
             correlation: Some([0xff, 0].into()),
             pairs: vec![("a".into(), Value::text("1")), ("a".into(), Value::text("2"))],
+            origin: Origin { user: Some("u".into()), ..Origin::default() },
         };
-        let forwarded = forwarded(&neutral_words, Dots::Kept);
+        let forwarded = forwarded(&neutral_words, None, Crossing::default());
         let mut block = Vec::new();
         let forwarded = &forwarded[..];
         let assurance = Assurance::ExactlyOnce;
-        Block { assurance, retain: true, will: false, publisher: 1, forwarded }.write(&mut block);
+        Block { assurance, retain: true, will: false, publisher: 1, user: "u", forwarded }
+            .write(&mut block);
         assert_eq!(neutral(&block), neutral_words);
         assert_eq!(headers(&block).get("a").and_then(Value::as_text), Some("2"));
         assert_eq!(property(&block, "reply_to"), Some(Value::text("r.t")));

@@ -50,18 +50,20 @@
 //! | | what | where |
 //! |---|---|---|
 //! | X-01 | virtual hosts by listener and user name | `connect` |
-//! | X-02 to X-05 | topics are keys and keys are topics, by the way of RabbitMQ: `escaped` is for permissions only, `$` topics never reach keys, `x-mqtt-topic` is not read | `broker::meeting`, `foreign` |
+//! | X-02 to X-05 | topics are keys and keys are topics; dots within levels, topics that messages name, `$` topics where they are exposed | `broker::meeting`, `foreign` |
 //! | X-06 | sessions are queues that others see and cannot use | `broker::subscriber` |
 //! | X-07 | queues as topics, also for answers to queues that the broker has named, without the time after which a delivery is called back | `queues` |
+//! | X-08 | exchanges by name, where it is set | `publish` |
 //! | X-09 | QoS is persistence, and a header; what is not persistent comes with QoS 0 whatever that says | `foreign` |
 //! | X-10 | who is answered knows that both sides have it | `broker::publish` |
-//! | X-11 | publishing by key what is retained; not: retained messages for new bindings | `broker::meeting` |
-//! | X-12 | wills are messages; not: `user_id` | `foreign` |
+//! | X-11 | publishing by key what is retained | `broker::meeting` |
+//! | X-12 | wills are messages; users, and what else only one side has a place for, where that is exposed | `foreign`, `block` |
 //! | X-13 | topics and queues meet permissions | `broker::rights` |
 //! | X-14 | what is left of a message's life | `deliver`, `foreign` |
+//! | X-15 | dead letters of sessions, by a setting since there are no policies | `broker::queue::session` |
 //! | X-16 | what is too large for a client does not go there | `deliver` |
 //!
-//! Not built: X-08 exchanges by name, X-15 dead letters of sessions, X-17 streams.
+//! Not built: X-17, since there are no streams.
 
 mod acks;
 mod alias;

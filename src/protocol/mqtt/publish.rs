@@ -261,6 +261,7 @@ impl Mqtt {
             retain,
             will: false,
             publisher: self.link.publisher,
+            user: cx.broker.shown_user(self.link.id()),
             forwarded: properties.forwarded(&mut scratch),
         };
         let is_surer = assurance > Assurance::AtMostOnce;

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::command::{Answer, Command, Consume, Delivery, Outcome, Published, Refusal};
 use crate::ids::{ConsumerKey, ConsumerRef, DeliveryId, QueueRef};
 use crate::message::Message;
-use crate::properties::{Dots, QUEUES as QUEUES_PREFIX};
+use crate::properties::{Crossing, QUEUES as QUEUES_PREFIX};
 use crate::protocol::Context;
 use crate::subscriber::Assurance;
 use crate::value::Table;
@@ -279,7 +279,7 @@ impl Mqtt {
             return self.settle_queued(which, Outcome::Requeue { failed: false }, cx);
         };
         let (assurance, number) = (*assurance, *number);
-        let Some(message) = named(&delivery.message, queue, cx.broker.dots()) else {
+        let Some(message) = named(&delivery.message, queue, cx.broker.crossing()) else {
             return self.settle_queued(which, Outcome::Reject, cx);
         };
         self.numbers.clear();
@@ -407,19 +407,19 @@ impl Mqtt {
 }
 
 /// A message of a queue as this protocol has it, by the name that the client is told.
-fn named(message: &Message, queue: &str, dots: Dots) -> Option<Message> {
+fn named(message: &Message, queue: &str, crossing: Crossing) -> Option<Message> {
     let own = if message.exchange().is_empty() {
         None
     } else if foreign::is_own(message) {
         check_name(message.routing_key()).is_ok().then(|| message.clone())
     } else {
-        foreign::translated(message, dots)
+        foreign::translated(message, crossing)
     };
     own.or_else(|| {
         let topic = format!("{QUEUES_PREFIX}{queue}");
         if message.traits().protocol == TAG {
             return message.readdressed("".into(), &topic);
         }
-        foreign::translated_as(message, &topic, dots)
+        foreign::translated_as(message, &topic, crossing)
     })
 }

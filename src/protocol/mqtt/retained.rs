@@ -179,7 +179,7 @@ impl Mqtt {
         let message = if message.traits().protocol == TAG {
             message
         } else {
-            let Some(own) = foreign::translated(message, cx.broker.dots()) else { return };
+            let Some(own) = foreign::translated(message, cx.broker.crossing()) else { return };
             translated = own;
             &translated
         };

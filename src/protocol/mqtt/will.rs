@@ -31,13 +31,15 @@ pub(super) struct LastWords<'a> {
     pub(super) delay_ms: u64,
     /// Who leaves it: see [`super::block::publisher`].
     pub(super) publisher: u64,
+    /// Its user, where that is to be known.
+    pub(super) user: &'a str,
 }
 
 impl Testament {
     pub(super) fn of(words: LastWords<'_>) -> Self {
         let mut block = Vec::new();
-        let LastWords { assurance, retain, publisher, forwarded, .. } = words;
-        Block { assurance, retain, will: true, publisher, forwarded }.write(&mut block);
+        let LastWords { assurance, retain, publisher, user, forwarded, .. } = words;
+        Block { assurance, retain, will: true, publisher, user, forwarded }.write(&mut block);
         Self {
             topic: words.topic.into(),
             retain,

@@ -2,6 +2,7 @@
 //! 5.3).
 
 mod addresses;
+mod choices;
 mod keeping;
 mod naming;
 mod properties;

@@ -28,7 +28,7 @@ fn of(id: u8, value: &[u8]) -> Vec<u8> {
 }
 
 /// The user properties of a message.
-fn pairs(message: &Message) -> Vec<(String, String)> {
+pub(super) fn pairs(message: &Message) -> Vec<(String, String)> {
     let all = message.properties.iter().filter(|(id, _)| *id == 0x26);
     all.map(|(_, octets)| {
         let split = 2 + usize::from(u16::from_be_bytes([octets[0], octets[1]]));

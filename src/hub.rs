@@ -13,7 +13,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use ringmq_shards::log::{Done, Driver};
 use ringmq_shards::{Bound, Origin, Shard, Socket, Timers};
 
-use crate::broker::{Broker, Catalogue, Envelope, ShardRemains};
+use crate::broker::{Broker, Catalogue, Envelope, Outside, ShardRemains};
 use crate::command::Now;
 use crate::config::Config;
 use crate::control::{Answer, Asked, Question};
@@ -105,6 +105,8 @@ pub(crate) struct Hub {
     pub(crate) octets: Octets,
     /// For the control thread, at the end of this turn.
     answers: RefCell<Vec<Answer>>,
+    /// The same for those that wait for the end of something.
+    asked: RefCell<Vec<(Outside, Answer)>>,
     /// Wakes the task that reads the lanes, the one that watches the clock, those that wait for the
     /// stop.
     lanes_waker: Cell<Option<Waker>>,
@@ -180,6 +182,7 @@ impl Hub {
             finished: RefCell::new(Vec::new()),
             octets: Octets::default(),
             answers: RefCell::new(Vec::new()),
+            asked: RefCell::new(Vec::new()),
             lanes_waker: Cell::new(None),
             clock_waker: Cell::new(None),
             look_waker: Cell::new(None),
@@ -215,6 +218,12 @@ impl Hub {
         broker.flush_storage(now);
         broker.collect_jobs(|job| self.driver.begin(job));
         broker.collect(|to, envelope| mesh.send(to, Crossing::Broker(envelope)));
+        for end in broker.take_outside() {
+            let mut asked = self.asked.borrow_mut();
+            if let Some(place) = asked.iter().position(|(waits, _)| *waits == end) {
+                self.answers.borrow_mut().push(asked.swap_remove(place).1);
+            }
+        }
         // Behind what the questions made this shard say to the others.
         self.answers.borrow_mut().drain(..).for_each(Answer::send);
         let deadline = broker.next_deadline().filter(|_| self.going.get());
@@ -271,8 +280,10 @@ impl Hub {
             }
             Crossing::Question(question) => {
                 let mut asked = Asked { broker, hub: self, now };
-                let answer = question.put(&mut asked);
-                self.answers.borrow_mut().push(answer);
+                match question.put(&mut asked) {
+                    (answer, None) => self.answers.borrow_mut().push(answer),
+                    (answer, Some(end)) => self.asked.borrow_mut().push((end, answer)),
+                }
             }
             Crossing::Stop => {
                 self.stopping.set(true);

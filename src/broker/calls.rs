@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::Broker;
 use super::mail::{BindingSpec, CallId, Mail, PlainAnswer, for_session};
 use super::subscriber::session::SessionId;
+use super::vhosts::Outside;
 use crate::command::{Answer, Entity, Event, Refusal};
 use crate::ids::{ChannelId, ChannelRef, ConnectionId, ExchangeId, QueueId, ShardId};
 
@@ -25,6 +26,8 @@ pub(super) enum Then {
     Done { shard: ShardId, call: CallId },
     /// Readers of retained messages go on.
     RetainedRound,
+    /// Who is no shard and has asked hears of it.
+    Outside(Outside),
     /// The keeper forgets that the exchange is being deleted.
     Forget { exchange: ExchangeId, then: Box<Self> },
 }
@@ -111,6 +114,7 @@ impl Broker {
                 self.session_opened(to, session, resumed);
             }
             Then::Done { shard, call } => self.done(shard, call, true),
+            Then::Outside(outside) => self.outside_done.push(outside),
             Then::RetainedRound => self.retained_round_over(),
             Then::Forget { exchange, then } => {
                 self.leaving.retain(|id| *id != exchange);

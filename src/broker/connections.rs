@@ -66,6 +66,8 @@ pub(super) struct Connection {
     pub(super) session: Option<SessionId>,
     /// What it leaves behind, before it has opened one.
     pub(super) will: Option<Box<Words>>,
+    /// How many channels it has opened.
+    pub(super) channels: u32,
 }
 
 /// Lists of events that are kept for connections that hear something (arbitrary, with the next: at
@@ -92,6 +94,7 @@ impl Connection {
             credits: Vec::new(),
             session: None,
             will: None,
+            channels: 0,
         }
     }
 
@@ -151,28 +154,30 @@ impl Broker {
     /// The session has logged in and names its virtual host; everything else requires this.
     ///
     /// # Errors
-    /// `NotFound(Vhost)`, `VhostRefused`.
+    /// `NotFound(Vhost)`, `VhostRefused`, `LimitReached`.
     pub fn enter(
         &mut self,
         connection: ConnectionId,
         identity: &Identity,
         vhost: &str,
     ) -> Result<(), Refusal> {
-        let found = self.vhosts.iter().position(|v| &*v.name == vhost);
-        let Some((index, name)) = found.and_then(|i| Some((i, self.vhosts.get(i)?.name.clone())))
-        else {
+        let found = self.vhost_named(vhost).filter(|id| !self.is_leaving(*id));
+        let found = found.and_then(|id| Some((id, self.vhosts.get(id.0 as usize)?.name.clone())));
+        let Some((id, name)) = found else {
             return Err(Refusal::NotFound(Entity::Vhost, vhost.into()));
         };
         if auth::enter(identity, vhost).is_err() {
             return Err(Refusal::VhostRefused(vhost.into()));
         }
-        let id = VhostId(u32::try_from(index).unwrap_or(u32::MAX));
+        let identity = identity.clone();
+        let entered = Entered { identity, vhost: id, vhost_name: name, topics: None };
+        self.check_connections(&entered)?;
         if let Some(entry) = self.connections.get_mut(connection) {
-            let identity = identity.clone();
             if entry.entered.is_none() {
                 self.counters.connections_opened += 1;
             }
-            entry.entered = Some(Entered { identity, vhost: id, vhost_name: name, topics: None });
+            entry.entered = Some(entered.clone());
+            self.count_connection(&entered, 0, true);
         }
         Ok(())
     }
@@ -185,6 +190,9 @@ impl Broker {
             self.counters.connections_closed += 1;
         }
         let reference = ConnectionRef { shard: self.shard, connection };
+        if let Some(entered) = &gone.entered {
+            self.count_connection(entered, gone.channels, false);
+        }
         if let Some(session) = gone.session {
             self.leave_session(session, None, now);
         }

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::definitions::ExchangeUid;
+use super::quotas::{Limited, Tally};
 use super::record;
 use super::slots::SlotId;
 use super::storage::delayed::Lasting;
@@ -199,6 +200,8 @@ pub(crate) enum Mail {
     Gone { connection: ConnectionRef, channel: Option<ChannelId>, call: Option<CallId> },
     /// To a consumer's shard: its queue was deleted.
     ConsumerGone { connection: ConnectionId, channel: ChannelId, consumer: ConsumerKey },
+    /// From the keeper to all: a virtual host is there now.
+    VhostMade { vhost: VhostId, name: Box<str>, call: CallId },
     /// From the keeper to all: an exchange is there now.
     ExchangeMade {
         id: ExchangeId,
@@ -250,6 +253,10 @@ pub(crate) enum Mail {
     CatchUp { round: u64 },
     /// Back: it has; what came of it was said before.
     CaughtUp { round: u64 },
+    /// To all: what the sender has of something that is limited.
+    Tally { what: Box<Limited>, tally: Tally },
+    /// To an owner: the right of this consumer's user has been taken back.
+    Revoked { at: ChannelRef, queue: QueueId, consumer: ConsumerId },
     /// To all: what the sender has.
     Census(Census),
     /// To the keeper: the sender needs no file of an earlier boot any more.

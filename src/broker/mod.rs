@@ -31,6 +31,7 @@ pub mod placement;
 mod post;
 mod publish;
 pub(crate) mod queue;
+mod quotas;
 mod receive;
 mod record;
 mod reply;
@@ -48,14 +49,17 @@ mod tests;
 pub(crate) mod topic_tree;
 mod topology;
 mod vhost;
+mod vhosts;
 
 pub use definitions::catalogue::Catalogue;
 pub use mail::Envelope;
+pub use quotas::Most;
 pub use storage::StorageSetup;
 pub(crate) use storage::entry;
 pub use storage::queues::ShardRemains;
 pub use storage::recovery::{Recovery, RecoveryReport};
 pub use storage::shelf::Sizes;
+pub use vhosts::Outside;
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -70,6 +74,7 @@ use self::pending::Pending;
 use self::placement::Placement;
 use self::post::Post;
 use self::queue::{Effect, QueueDefaults};
+use self::quotas::Quotas;
 use self::route::{RouteCache, Scratch};
 use self::slots::Slots;
 use self::subscriber::apart::check_groups;
@@ -173,7 +178,11 @@ pub struct Broker {
     connections: Slots<ConnectionId, Connection>,
     replies: HashMap<Box<str>, (ChannelRef, ConsumerKey), ahash::RandomState>,
 
+    quotas: Quotas,
     calls: Slots<CallId, Call>,
+    /// What was asked for from outside the shards: how often, and what has come to its end.
+    outside_seen: u64,
+    outside_done: Vec<Outside>,
     /// Open calls that told other shards something.
     telling: u32,
     pending: Slots<PendingId, Pending>,
@@ -272,7 +281,10 @@ impl Broker {
             footprints: HashMap::default(),
             connections: Slots::default(),
             replies: HashMap::default(),
+            quotas: Quotas::default(),
             calls: Slots::default(),
+            outside_seen: 0,
+            outside_done: Vec::new(),
             telling: 0,
             pending: Slots::default(),
             post: Post::new(setup.shard, shards),
@@ -329,6 +341,11 @@ impl Broker {
         if let Command::OpenSession(open) = &command {
             self.know_client(connection, &open.client);
         }
+        let ends = matches!(command, Command::CloseChannel | Command::CloseConnection);
+        if !ends && self.is_leaving(entered.vhost) {
+            let refusal = Refusal::NotFound(Entity::Vhost, (&*entered.vhost_name).into());
+            return Some(Answer::Refused(refusal));
+        }
         let permitted = self.permit_command(&entered, &command);
         if let Err(refusal) = permitted.and_then(|()| check_groups(&command)) {
             return Some(Answer::Refused(refusal));
@@ -341,6 +358,7 @@ impl Broker {
         let owner = match &command {
             Command::CloseChannel => {
                 self.channel_closed(connection, channel);
+                self.count_closed_channel(connection);
                 return self.close(at, Some(channel), now);
             }
             Command::CloseConnection => return self.close(at, None, now),
@@ -381,7 +399,7 @@ impl Broker {
             | Command::UnbindQueue { queue, .. }
             | Command::Get { queue, .. } => self.placement.owner(&entered.vhost_name, queue),
             Command::Consume(consume) => {
-                self.consumer_starts(connection, channel, consume.key);
+                self.consumer_starts(connection, channel, consume.key, &consume.queue);
                 self.placement.owner(&entered.vhost_name, &consume.queue)
             }
         };

@@ -67,6 +67,12 @@ impl Broker {
         limited: bool,
         now: Now,
     ) {
+        if self.is_leaving(vhost) {
+            let name = self.vhosts.get(vhost.0 as usize).map_or("", |entry| &entry.name);
+            let refusal = Refusal::NotFound(Entity::Vhost, name.into());
+            self.answer(at, Answer::Refused(refusal));
+            return;
+        }
         match command {
             Command::DeclareExchange {
                 name,
@@ -292,6 +298,9 @@ impl Broker {
         if kind.counts_as_queue && self.node_counts().0 >= self.limits.queues_max as u64 {
             return Err(Refusal::LimitReached("queue limit is reached".into()));
         }
+        if kind.counts_as_queue {
+            self.check_queues(vhost, &name)?;
+        }
         let NewStore { store, kept_as: uid, uid: store_uid } =
             self.new_store(vhost, &spec, (kind.keeps_all, settings.durability))?;
         let queue = Queue::declare_on(&spec, &defaults, store, now).map_err(invalid)?;
@@ -311,6 +320,7 @@ impl Broker {
         if let Some(names) = self.vhosts.get_mut(vhost.0 as usize) {
             names.queues.insert(name.clone(), id);
         }
+        self.count_queues(vhost);
         self.attach_store(store_uid, id);
         // The default exchange has a new destination.
         self.revision += 1;
@@ -397,6 +407,7 @@ impl Broker {
         {
             names.queues.remove(entry.queue.name());
         }
+        self.count_queues(entry.vhost);
         self.revision += 1;
         self.log_queue_gone(&entry);
         self.detach_store(&mut entry.queue);
@@ -532,6 +543,19 @@ impl Broker {
             self.after_removal(id, call, now);
             self.release(call, true);
         }
+    }
+
+    /// The user of a consumer may not read this queue any more: it ends as if the queue were gone.
+    pub(super) fn revoke(&mut self, at: ChannelRef, id: QueueId, consumer: ConsumerId, now: Now) {
+        let Some(entry) = self.queues.get_mut(id) else { return };
+        let Some(key) = entry.queue.consumer(consumer).map(|consumer| consumer.key) else { return };
+        entry.queue.remove_consumer(consumer, now, &mut self.effects_now);
+        self.lift_footprint(at.connection, id, 1);
+        if let Some(call) = self.open_call(Then::Nothing) {
+            self.after_removal(id, call, now);
+            self.release(call, true);
+        }
+        self.consumer_gone(at, key);
     }
 
     /// Consumers left: an auto-delete queue may go (within the call), another consumer may be next.

@@ -86,6 +86,13 @@ impl Broker {
                 self.consumer_lost(connection, channel, consumer);
                 self.tell(connection, Event::ConsumerGone { channel, consumer });
             }
+            Mail::VhostMade { vhost, name, call } => {
+                debug_assert_eq!(vhost.0 as usize, self.vhosts.len(), "they come in order");
+                self.add_vhost(&name);
+                self.done(from, call, true);
+            }
+            Mail::Tally { what, tally } => self.heard_tally(from, *what, tally),
+            Mail::Revoked { at, queue, consumer } => self.revoke(at, queue, consumer, now),
             Mail::ExchangeMade { id, vhost, spec, uid, call } => {
                 self.exchange_made(id, vhost, &spec, uid);
                 self.done(from, call, true);

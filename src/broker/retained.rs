@@ -116,6 +116,11 @@ impl Retained {
         }
     }
 
+    /// A virtual host has come.
+    fn add(&mut self, parts: Parts) {
+        self.vhosts.push(parts);
+    }
+
     fn of(&self, vhost: VhostId) -> Option<&Parts> {
         self.vhosts.get(vhost.0 as usize)
     }
@@ -399,6 +404,26 @@ impl Broker {
         let Some(copy) = replayed(message, name, now) else { return };
         // Whether it is too much for the session is between the two.
         let _put = self.enqueue(queue, copy, now);
+    }
+
+    /// A virtual host has come; it is the last one.
+    pub(super) fn retained_in_new_vhost(&mut self, name: &str) {
+        let max = (self.limits.retained_max, self.limits.retained_bytes_max);
+        self.retained.add(Parts::new(name, self.placement, self.shard, max));
+    }
+
+    /// The parts of a virtual host are deleted.
+    pub(super) fn forget_retained_of(&mut self, vhost: VhostId) {
+        let gone = |parts: &HashMap<QueueId, (VhostId, Part), _>, id: &QueueId| {
+            parts.get(id).is_some_and(|(of, _)| *of == vhost)
+        };
+        let Retained { parts, awake, settling, .. } = &mut self.retained;
+        awake.retain(|id| !gone(parts, id));
+        settling.retain(|id| !gone(parts, id));
+        parts.retain(|_, (of, _)| *of != vhost);
+        if let Some(of) = self.retained.vhosts.get_mut(vhost.0 as usize) {
+            of.queues.fill(None);
+        }
     }
 
     #[cfg(test)]

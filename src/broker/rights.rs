@@ -7,9 +7,10 @@ use std::rc::Rc;
 
 use super::Broker;
 use super::connections::Entered;
+use super::mail::Mail;
 use crate::auth::{self, Access, Resource, TopicRights, Users};
-use crate::command::{Entity, Event, Refusal};
-use crate::ids::ConnectionId;
+use crate::command::{Entity, Event, Now, Refusal};
+use crate::ids::{ChannelRef, ConnectionId, ConnectionRef, QueueRef};
 use crate::subscriber::FILTERS;
 
 /// The type of exchanges whose keys are topics to topic permissions.
@@ -127,12 +128,13 @@ impl Broker {
 
     /// There is a new snapshot of users: every connection has the rights that it gives, and that of
     /// a user who is gone is closed. What has been subscribed to stays (mqtt.md V-225).
-    pub fn renew_users(&mut self, users: &Users) {
+    pub fn renew_users(&mut self, users: &Users, now: Now) {
         // Routes that are kept stand for a permission as well.
         self.revision += 1;
         let all: Vec<ConnectionId> = self.connections.iter().map(|(id, _)| id).collect();
         for connection in all {
             let Some(entered) = self.entered_mut(connection) else { continue };
+            let name: Box<str> = entered.identity.name().into();
             match users.renew(&entered.identity) {
                 Some(identity) => {
                     let topics = entered.topics.as_ref().map(|old| {
@@ -140,11 +142,42 @@ impl Broker {
                     });
                     (entered.identity, entered.topics) = (identity, topics);
                     self.review_will(connection);
+                    self.review_consumers(connection, now);
                 }
                 None => {
                     self.forget_will(connection);
-                    self.tell(connection, Event::Close { reason: "the user is gone".into() });
+                    let reason = format!("user '{name}' is deleted").into();
+                    self.tell(connection, Event::Close { reason });
                 }
+            }
+        }
+    }
+}
+
+impl Broker {
+    /// Consumers end whose user may not read their queue any more. Whoever has a session and may not be
+    /// in the virtual host at all is closed: its filters would go on matching.
+    fn review_consumers(&mut self, connection: ConnectionId, now: Now) {
+        let Some(entry) = self.connections.get(connection) else { return };
+        let Some(entered) = entry.entered.clone() else { return };
+        let vhost = &entered.vhost_name;
+        if entry.session.is_some() && auth::enter(&entered.identity, vhost).is_err() {
+            let reason = format!("access to vhost '{vhost}' is revoked").into();
+            self.tell(connection, Event::Close { reason });
+            return;
+        }
+        for (channel, consumer, queue) in entry.consumers() {
+            if self.permit(&entered, Access::Read, Entity::Queue, &queue).is_ok() {
+                continue;
+            }
+            let home = ConnectionRef { shard: self.shard, connection };
+            let at = ChannelRef { connection: home, channel };
+            let QueueRef { shard, queue } = consumer.queue;
+            let consumer = consumer.consumer;
+            if shard == self.shard {
+                self.revoke(at, queue, consumer, now);
+            } else {
+                self.post.send(shard, Mail::Revoked { at, queue, consumer });
             }
         }
     }

@@ -4,6 +4,7 @@
 //! that found no message. The sum of tokens out and deliveries unsettled never passes the limit.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use super::Broker;
 use super::connections::Connection;
@@ -27,7 +28,7 @@ pub(super) struct ChannelCredit {
     wanting: VecDeque<ConsumerRef>,
     members: Vec<Member>,
     /// The consumer that the command under way starts.
-    starting: Option<ConsumerKey>,
+    starting: Option<(ConsumerKey, Rc<str>)>,
     /// The consumer that the command under way stops.
     stopping: Option<ConsumerRef>,
     /// The channel takes no deliveries for now.
@@ -35,10 +36,12 @@ pub(super) struct ChannelCredit {
 }
 
 /// A consumer of the channel.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Member {
     consumer: ConsumerRef,
     key: ConsumerKey,
+    /// What it reads, for permissions that change.
+    queue: Rc<str>,
     /// Tokens it has, as far as this shard knows: those that came back to it, in deliveries or
     /// unused, are taken off on arrival. Whatever is left is free again when it is gone.
     tokens: u32,
@@ -115,6 +118,18 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Consumers on all of its channels, and what they read.
+    pub(super) fn consumers(&self) -> Vec<(ChannelId, ConsumerRef, Rc<str>)> {
+        let of = |credit: &ChannelCredit| {
+            let channel = credit.channel;
+            let all = credit.members.iter();
+            all.map(move |m| (channel, m.consumer, m.queue.clone())).collect::<Vec<_>>()
+        };
+        self.credits.iter().flat_map(of).collect()
+    }
+}
+
 impl Broker {
     fn credit(
         &mut self,
@@ -176,9 +191,10 @@ impl Broker {
         connection: ConnectionId,
         channel: ChannelId,
         key: ConsumerKey,
+        queue: &str,
     ) {
         if let Some(credit) = self.make_credit(connection, channel) {
-            credit.starting = Some(key);
+            credit.starting = Some((key, queue.into()));
         }
     }
 
@@ -190,16 +206,16 @@ impl Broker {
         consumer: ConsumerRef,
     ) {
         let Some(credit) = self.make_credit(connection, channel) else { return };
-        let Some(key) = credit.starting.take() else { return };
+        let Some((key, queue)) = credit.starting.take() else { return };
         // Who was alone may have got more than it can use now.
-        let first = credit.members.first().copied();
-        credit.members.push(Member { consumer, key, tokens: 0 });
+        let first = credit.members.first().map(|member| (member.consumer, member.tokens));
+        credit.members.push(Member { consumer, key, queue, tokens: 0 });
         let (paused, two) = (credit.paused, credit.members.len() == 2);
         if paused {
             self.pause_consumer(consumer, true);
         }
-        if let Some(first) = first.filter(|first| two && first.tokens > 0) {
-            self.recall(first.consumer);
+        if let Some((first, _)) = first.filter(|(_, tokens)| two && *tokens > 0) {
+            self.recall(first);
         }
     }
 

@@ -67,21 +67,26 @@ impl Broker {
     /// The exchanges every virtual host starts with: the same identities on every shard.
     pub(super) fn predeclare(&mut self) {
         for vhost in 0..u32::try_from(self.vhosts.len()).unwrap_or_default() {
-            for (name, kind) in PREDECLARED {
-                let id = ExchangeId(self.exchanges_seen);
-                let spec = ExchangeSpec {
-                    name: name.into(),
-                    kind: kind.into(),
-                    durable: true,
-                    auto_delete: false,
-                    // Messages come to groups by filters.
-                    internal: name == GROUPS,
-                    arguments: Table::default(),
-                };
-                self.put_exchange(id, VhostId(vhost), &spec, Some(ExchangeUid::PREDECLARED));
-            }
-            self.introduce(VhostId(vhost));
+            self.predeclare_in(VhostId(vhost));
         }
+    }
+
+    /// The same for one of them.
+    pub(super) fn predeclare_in(&mut self, vhost: VhostId) {
+        for (name, kind) in PREDECLARED {
+            let id = ExchangeId(self.exchanges_seen);
+            let spec = ExchangeSpec {
+                name: name.into(),
+                kind: kind.into(),
+                durable: true,
+                auto_delete: false,
+                // Messages come to groups by filters.
+                internal: name == GROUPS,
+                arguments: Table::default(),
+            };
+            self.put_exchange(id, vhost, &spec, Some(ExchangeUid::PREDECLARED));
+        }
+        self.introduce(vhost);
     }
 
     /// Puts an exchange in this shard's tables. False: there can be none such, which the keeper
@@ -243,7 +248,7 @@ impl Broker {
     }
 
     /// Keeper: takes an exchange away everywhere. `lasting`: it must not come back after that.
-    fn remove_exchange(&mut self, id: ExchangeId, then: Then, lasting: bool) {
+    pub(super) fn remove_exchange(&mut self, id: ExchangeId, then: Then, lasting: bool) {
         self.leaving.push(id);
         self.log_exchange_gone(id);
         let lasting = lasting && self.is_kept(id);
@@ -432,6 +437,11 @@ impl Broker {
         uid: Option<ExchangeUid>,
     ) {
         self.put_exchange(id, vhost, spec, uid);
+        self.read_early();
+    }
+
+    /// Exchanges have come: what was said about them before is read again.
+    pub(super) fn read_early(&mut self) {
         let early = std::mem::take(&mut self.early);
         for (from, mail) in early {
             self.read_topology(from, mail);

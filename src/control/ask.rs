@@ -14,7 +14,7 @@ use ringmq_shards::Remote;
 use tokio::sync::oneshot;
 
 use crate::auth::Users;
-use crate::broker::Broker;
+use crate::broker::{Broker, Outside};
 use crate::command::Now;
 use crate::hub::{Crossing, Hub};
 use crate::ids::ShardId;
@@ -29,26 +29,28 @@ pub(crate) struct Asked<'a> {
     /// The shard itself.
     pub(crate) hub: &'a Hub,
     /// The time of this turn.
-    #[expect(dead_code, reason = "for questions of what is served on this thread")]
     pub(crate) now: Now,
 }
 
 impl Asked<'_> {
     /// There is a new snapshot of users.
     pub(super) fn renew_users(&mut self, users: &Arc<Users>) {
-        self.broker.renew_users(users);
+        self.broker.renew_users(users, self.now);
         self.hub.logins.borrow_mut().users = users.clone();
     }
 }
 
-type Function = dyn FnOnce(&mut Asked<'_>) -> Answer + Send;
+/// The answer, and what has to come to its end before it is sent.
+type Put = (Answer, Option<Outside>);
+
+type Function = dyn FnOnce(&mut Asked<'_>) -> Put + Send;
 
 /// What is to run on a shard.
 pub(crate) struct Question(Box<Function>);
 
 impl Question {
     /// Runs it.
-    pub(crate) fn put(self, asked: &mut Asked<'_>) -> Answer {
+    pub(crate) fn put(self, asked: &mut Asked<'_>) -> Put {
         (self.0)(asked)
     }
 }
@@ -93,13 +95,13 @@ impl Shards {
     fn send<T: Send + 'static>(
         &self,
         shard: ShardId,
-        question: impl FnOnce(&mut Asked<'_>) -> T + Send + 'static,
+        question: impl FnOnce(&mut Asked<'_>) -> (T, Option<Outside>) + Send + 'static,
     ) -> oneshot::Receiver<T> {
         let (sender, receiver) = oneshot::channel();
         let put = move |asked: &mut Asked<'_>| {
-            let answer = question(asked);
+            let (answer, after) = question(asked);
             // Whoever asked may have given up.
-            Answer(Box::new(move || drop(sender.send(answer))))
+            (Answer(Box::new(move || drop(sender.send(answer)))), after)
         };
         self.remote.send(shard, Crossing::Question(Question(Box::new(put))));
         receiver
@@ -114,6 +116,15 @@ impl Shards {
         if shard.index() >= self.remote.shards() {
             return Err(NoAnswer);
         }
+        wait(self.send(shard, |asked| (question(asked), None))).await
+    }
+
+    /// The same where the answer waits for something that takes more than a turn.
+    pub(super) async fn ask_for_end<T: Send + 'static>(
+        &self,
+        shard: ShardId,
+        question: impl FnOnce(&mut Asked<'_>) -> (T, Option<Outside>) + Send + 'static,
+    ) -> Result<T, NoAnswer> {
         wait(self.send(shard, question)).await
     }
 
@@ -122,7 +133,11 @@ impl Shards {
         &self,
         question: impl FnOnce(&mut Asked<'_>) -> T + Clone + Send + 'static,
     ) -> Result<Vec<T>, NoAnswer> {
-        let waiting: Vec<_> = self.ids().map(|shard| self.send(shard, question.clone())).collect();
+        let send = |shard| {
+            let question = question.clone();
+            self.send(shard, |asked| (question(asked), None))
+        };
+        let waiting: Vec<_> = self.ids().map(send).collect();
         let mut answers = Vec::with_capacity(waiting.len());
         for receiver in waiting {
             answers.push(wait(receiver).await?);

@@ -31,6 +31,7 @@ mod journal;
 mod people;
 mod record;
 mod registrar;
+mod shards;
 mod start;
 pub mod state;
 mod words;

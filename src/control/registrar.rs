@@ -50,6 +50,9 @@ impl Registrar {
 
     /// Works until no handle is left.
     pub(super) async fn keep(mut self, mut inbox: mpsc::Receiver<Request>) {
+        if let Err(error) = self.begin().await {
+            tracing::error!(%error, "limits of users and vhosts are not in force");
+        }
         let mut seconds = tokio::time::interval(SECOND);
         loop {
             tokio::select! {
@@ -70,13 +73,52 @@ impl Registrar {
         let next = Arc::new(next);
         self.store(changes, before, next.clone()).await.map_err(|refused| (0, refused))?;
         self.state.send_replace(next.clone());
-        if changes.iter().any(concerns_users) {
-            let users = self.files.with_directory(self.basis.users(&next));
-            self.tell_users(users)
-                .await
-                .map_err(|error| (0, Refused::Unavailable(error.to_string().into())))?;
-        }
+        self.tell(changes, &next).await.map_err(|error| {
+            tracing::error!(%error, "a change is stored and not known everywhere");
+            (0, Refused::Unavailable(error.to_string().into()))
+        })?;
         Ok(done)
+    }
+
+    /// Tells the shards: what comes before who may use it, what goes after nobody may.
+    async fn tell(&mut self, changes: &[Change], next: &State) -> Result<(), NoAnswer> {
+        for change in changes {
+            if let Change::PutVhost { name, default_queue_type, .. } = change {
+                self.shards.make_vhost(name).await?;
+                self.shards.set_queue_type(name, default_queue_type).await?;
+            }
+        }
+        self.shards.limit(changes, next).await?;
+        if changes.iter().any(concerns_users) {
+            let users = self.files.with_directory(self.basis.users(next));
+            self.tell_users(users).await?;
+        }
+        self.finish_deletions().await
+    }
+
+    /// Virtual hosts that are being deleted go with all that is in them. What a crash interrupts goes
+    /// on at the next start.
+    async fn finish_deletions(&mut self) -> Result<(), NoAnswer> {
+        let state = self.state.borrow().clone();
+        let leaving = state.vhosts.iter().filter(|(_, vhost)| vhost.is_leaving);
+        for (name, _) in leaving {
+            self.shards.delete_vhost(name).await?;
+            let forget = [Change::ForgetVhost { name: name.clone() }];
+            let before = self.state.borrow().clone();
+            let Ok((next, _)) = before.changed(&forget) else { continue };
+            let next = Arc::new(next);
+            // If that is not stored the next start finds nothing to delete, and tries again.
+            if self.store(&forget, before, next.clone()).await.is_ok() {
+                self.state.send_replace(next);
+            }
+        }
+        Ok(())
+    }
+
+    async fn begin(&mut self) -> Result<(), NoAnswer> {
+        let state = self.state.borrow().clone();
+        self.shards.limit_all(&state).await?;
+        self.finish_deletions().await
     }
 
     async fn store(

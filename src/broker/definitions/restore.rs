@@ -14,7 +14,7 @@ use crate::broker::owner::QueueEntry;
 use crate::broker::queue::store::Store;
 use crate::broker::queue::{Queue, QueueDefaults, QueueSpec};
 use crate::command::Now;
-use crate::ids::{ExchangeId, QueueId, QueueRef, VhostId};
+use crate::ids::{ExchangeId, QueueId, QueueRef};
 
 /// What became of a catalogue on one shard.
 #[derive(Debug, Default)]
@@ -69,11 +69,6 @@ impl Broker {
         self.restore_sessions(now);
         self.revision += 1;
         restored
-    }
-
-    fn vhost_named(&self, name: &str) -> Option<VhostId> {
-        let index = self.vhosts.iter().position(|vhost| *vhost.name == *name)?;
-        u32::try_from(index).ok().map(VhostId)
     }
 
     fn place_of(&self, vhost: &str, at: &NamedExchange, places: &Places) -> Option<ExchangeId> {

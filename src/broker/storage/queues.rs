@@ -49,11 +49,15 @@ impl NewStore {
 impl Broker {
     /// The defaults of a virtual host's queues.
     pub(in crate::broker) fn defaults_in(&self, vhost: VhostId) -> QueueDefaults {
-        let name = self.vhosts.get(vhost.0 as usize).map(|vhost| &*vhost.name);
+        let vhost = self.vhosts.get(vhost.0 as usize);
+        let name = vhost.map(|vhost| &*vhost.name);
         let own = self.durabilities.iter().find(|(vhost, _)| Some(vhost.as_str()) == name);
         let mut defaults = self.queue_defaults.clone();
         if let Some((_, durability)) = own {
             defaults.durability = *durability;
+        }
+        if let Some(kind) = vhost.and_then(|vhost| vhost.queue_type.as_ref()) {
+            defaults.queue_type = kind.clone();
         }
         defaults
     }

@@ -338,7 +338,7 @@ impl Broker {
     }
 
     /// A session ends although its connection is there.
-    pub(super) fn dismiss(&mut self, id: SessionId, call: CallId, now: Now) {
+    pub(in crate::broker) fn dismiss(&mut self, id: SessionId, call: CallId, now: Now) {
         if let Some(other) = self.sessions.get(id).and_then(|session| session.connection) {
             if let Some(entry) = self.connections.get_mut(other) {
                 entry.session = None;

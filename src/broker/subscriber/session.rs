@@ -313,6 +313,11 @@ impl Sessions {
         self.table.get(id).is_some_and(|s| s.queue == Some(queue) && s.subscriptions.are_not_own())
     }
 
+    /// Those of a virtual host.
+    pub(in crate::broker) fn of_vhost(&self, vhost: VhostId) -> Vec<SessionId> {
+        self.table.iter().filter(|(_, session)| session.vhost == vhost).map(|(id, _)| id).collect()
+    }
+
     pub(super) fn insert(&mut self, session: Session) -> Option<SessionId> {
         let name = (session.vhost, session.name.clone());
         let id = self.table.insert(session)?;

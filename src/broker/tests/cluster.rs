@@ -13,7 +13,7 @@ use crate::auth::user::User;
 use crate::auth::{Identity, Users};
 use crate::broker::placement::Placement;
 use crate::broker::{Broker, Envelope, NodeLimits, Setup, StorageSetup};
-use crate::command::{Command, Event, Now, Outcome};
+use crate::command::{Command, Event, Now, Outcome, Refusal};
 use crate::ids::{ConnectionId, ShardId};
 use crate::message::PropertyReader;
 use crate::value::{Table, Value};
@@ -180,12 +180,27 @@ impl Cluster {
 
     /// A connection on just this shard.
     pub(super) fn connect_at(&mut self, shard: ShardId, who: &Identity) -> Client {
+        self.connect_in(shard, who, VHOST).unwrap()
+    }
+
+    /// The same in any virtual host, if it may be entered.
+    pub(super) fn connect_in(
+        &mut self,
+        shard: ShardId,
+        who: &Identity,
+        vhost: &str,
+    ) -> Result<Client, Refusal> {
+        let now = self.now;
         let broker = &mut self.brokers[usize::from(shard.0)];
         let at = broker.attach().unwrap();
-        broker.enter(at.connection, who, VHOST).unwrap();
+        self.touched[usize::from(shard.0)] = true;
+        if let Err(refusal) = broker.enter(at.connection, who, vhost) {
+            broker.detach(at.connection, now);
+            return Err(refusal);
+        }
         self.by_connection.insert((shard, at.connection), self.seats.len());
         self.seats.push(Seat::new(at));
-        Client(self.seats.len() - 1)
+        Ok(Client(self.seats.len() - 1))
     }
 
     /// The broker of a client's shard, about to be called.

@@ -193,13 +193,15 @@ fn a_new_snapshot_of_users_holds_for_connections_that_are_there() {
         c.broker_of(a).know_client(at, "c1");
         assert_eq!(c.fate(a, publish("amq.topic", "a", "m")), Fate::Stored);
         assert_eq!(c.broker_of(a).permit_topic(at, "a"), Ok(()));
-        c.broker_of(a).renew_users(&users("^amq.topic$", Some("topic b")));
+        let now = c.now;
+        c.broker_of(a).renew_users(&users("^amq.topic$", Some("topic b")), now);
         let broker = c.broker_of(a);
         assert!(broker.permit_topic(at, "a").is_err() && broker.permit_topic(at, "b").is_ok());
         assert_eq!(c.fate(a, publish("amq.topic", "b", "m")), Fate::Stored);
         let refused = c.send(a, &publish("amq.topic", "a", "m"));
         assert!(matches!(refused, Err(Refusal::KeyRefused { .. })), "{refused:?}");
-        c.broker_of(a).renew_users(&users("", None));
+        let now = c.now;
+        c.broker_of(a).renew_users(&users("", None), now);
         assert!(c.broker_of(a).permit_topic(at, "b").is_err());
         let refused = c.send(a, &publish("amq.topic", "k", "m"));
         assert_eq!(refused, Err(denied("write", Entity::Exchange, "amq.topic")));
@@ -210,12 +212,51 @@ fn a_new_snapshot_of_users_holds_for_connections_that_are_there() {
 fn the_connection_of_a_user_who_is_gone_is_closed() {
     on_every_node(1, |c| {
         let a = c.connect_as(0, &login(&users(".*", None)));
-        c.broker_of(a).renew_users(&Users::default());
+        let now = c.now;
+        c.broker_of(a).renew_users(&Users::default(), now);
         c.rest();
         assert!(
-            matches!(c.events(a), [Event::Close { reason }] if &**reason == "the user is gone")
+            matches!(c.events(a), [Event::Close { reason }] if &**reason == "user 'u' is deleted")
         );
     });
+}
+
+/// A right that is taken back stops who uses it, on whichever shard the queue lies.
+#[test]
+fn a_consumer_whose_user_may_not_read_any_more_is_ended_and_others_are_not() {
+    on_every_node(1, |c| {
+        for n in 0..3 {
+            let (kept, lost) = (c.queue_on(n), c.queue_on(n + 1));
+            let admin = c.connect(n);
+            c.done(admin, queue(&kept, &[]));
+            c.done(admin, queue(&lost, &[]));
+            let a = c.connect_as(n + 2, &login(&users_reading(".*")));
+            let (_, gone) = (c.consume(a, &kept, 1), c.consume(a, &lost, 1));
+            let home = usize::from(c.seats[a.0].at.shard.0);
+            let now = c.now;
+            c.brokers[home].renew_users(&users_reading(&format!("^({kept}|none)$")), now);
+            c.touch(home);
+            c.rest();
+            let ended = c.events(a).iter().filter(|e| matches!(e, Event::ConsumerGone { .. }));
+            assert_eq!(ended.count(), 1, "{gone:?}");
+            assert_eq!(c.offer(admin, "", &kept, "m"), Fate::Stored);
+            assert_eq!(c.offer(admin, "", &lost, "m"), Fate::Stored);
+            assert_eq!(bodies(&c.take(a)), ["m"]);
+            assert_eq!(c.ready(admin, &lost), 1);
+        }
+    });
+}
+
+fn users_reading(read: &str) -> Users {
+    let permission = Permission {
+        configure: Pattern::Nothing,
+        write: Pattern::Everything,
+        read: Pattern::parse(read).unwrap(),
+    };
+    let hash = "UmluZ5mS4j6M3LeniS9RrNj1OHl+7xS5VnElz8P5tNz2+TN+";
+    let password = Some(PasswordHash::parse(hash, None).unwrap());
+    let permissions = vec![("/".into(), permission)];
+    Users::new([User { name: "u".into(), password, tags: vec![], permissions }], None)
 }
 
 /// mqtt.md X-13

@@ -184,7 +184,8 @@ fn a_will_ends_with_the_right_to_publish_it() {
             c.start(client, ZERO, Command::OpenSession(Box::new(open)));
             c.finish(client, ZERO);
             c.set_will(client, Some(&will("last words", 0)));
-            c.broker_of(client).renew_users(&later);
+            let now = c.now;
+            c.broker_of(client).renew_users(&later, now);
             c.drop_connection(client);
             assert_eq!(c.got(mourner).len(), usize::from(comes));
             c.forget_sessions();

@@ -7,7 +7,7 @@ use crate::protocol::Context;
 use super::channel::{Channel, Flow, Phase as ChannelPhase, unexpected};
 use super::closing::put_on_connection;
 use super::publish::Content;
-use super::reply_code::{Fault, ReplyCode};
+use super::reply_code::{Fault, Place, ReplyCode, opening_fault};
 use super::session::{Amqp, Phase, Slot, Step, Waiting};
 use super::wire::frame::{self, Frame};
 use super::wire::method::{self, Basic, Connection, Method, MethodError, basic, connection};
@@ -266,6 +266,10 @@ impl Amqp {
 
     fn open_channel(&mut self, number: u16, cx: &mut Context<'_>) -> Result<(), Fault> {
         let Some(index) = usize::from(number).checked_sub(1) else { return Ok(()) };
+        cx.broker.open_channel(self.link.id()).map_err(|refusal| {
+            let place = Place { vhost: &self.link.vhost, user: self.link.user() };
+            opening_fault(refusal, place)
+        })?;
         if self.slots.len() <= index {
             self.slots.resize_with(index.saturating_add(1), || Slot::Fresh);
         }

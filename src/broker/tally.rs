@@ -111,6 +111,6 @@ impl Broker {
 
     /// The names of the virtual hosts.
     pub fn vhost_names(&self) -> impl Iterator<Item = &str> {
-        self.vhosts.iter().map(|vhost| &*vhost.name)
+        self.vhosts.iter().map(|vhost| &*vhost.name).filter(|name| !name.is_empty())
     }
 }

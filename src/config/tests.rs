@@ -38,7 +38,7 @@ fn refusal(text: &str) -> String {
 #[test]
 fn without_anything_the_defaults_are_those_of_lavinmq_and_ours() {
     let Start::Run(loaded) = load(["ringmq"], environment(&[])).unwrap() else { panic!() };
-    let Config { main, amqp, mqtt: _ } = loaded.config;
+    let Config { main, amqp, mqtt: _, mgmt: _ } = loaded.config;
     assert_eq!(main.data_dir, PathBuf::from("./data"));
     assert_eq!((main.shards, main.pin, main.groups), (0, true, 256));
     assert_eq!(main.max_memory, MemoryLimit::Percent(40));
@@ -93,7 +93,7 @@ fn the_service_managers_folder_is_weaker_than_the_file() {
 #[test]
 fn every_flag_sets_its_setting() {
     let args = ["-D", "/d", "-b", "::", "-p", "0", "-l", "debug", "--shards", "2", "--no-pin"];
-    let Config { main, amqp, mqtt } = load_with(&args, &[], "").unwrap().config;
+    let Config { main, amqp, mqtt, mgmt: _ } = load_with(&args, &[], "").unwrap().config;
     assert_eq!(mqtt.bind.to_string(), "::");
     assert_eq!(main.data_dir, PathBuf::from("/d"));
     assert_eq!((main.log_level, main.shards, main.pin), (LogLevel::Debug, 2, false));
@@ -106,7 +106,7 @@ fn every_flag_sets_its_setting() {
         "--mqtt-bind=::2",
         "--mqtt-port=0",
     ];
-    let Config { main, amqp, mqtt } = load_with(&long, &[], "").unwrap().config;
+    let Config { main, amqp, mqtt, mgmt: _ } = load_with(&long, &[], "").unwrap().config;
     assert_eq!((mqtt.bind.to_string().as_str(), mqtt.port), ("::2", Some(0)));
     assert_eq!((main.data_dir, main.log_level), (PathBuf::from("/e"), LogLevel::Warn));
     assert_eq!((amqp.bind.to_string().as_str(), amqp.port), ("::1", 1));

@@ -113,7 +113,7 @@ impl Node {
             ListenerSettings { max_connections, ..plain },
             ListenerSettings { web_path: Some("/mover".into()), ..web },
         ];
-        let doors = doors::open(&mut listeners, &config, 2).unwrap();
+        let doors = doors::open(&mut listeners, &config, (2, None)).unwrap();
         let address = |index: usize| match &listeners[index].at {
             ListenAt::Tcp(address) => *address,
             ListenAt::Unix { path, .. } => panic!("{path:?}"),
@@ -122,6 +122,7 @@ impl Node {
         let recovered = restart::recover(&data_dir, placement).unwrap();
         let (restored, shards_restored) = mpsc::channel();
         let plan = Arc::new(Plan {
+            http: Vec::new(),
             users: Arc::new(Users::default()),
             vhosts: vec!["/".into()],
             storage: restart::storage_setup(&config, &data_dir),

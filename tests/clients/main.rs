@@ -35,6 +35,7 @@ fn pika(broker: &Broker) {
             "--ignore=test_kombu.py",
             "--ignore=test_mqtt.py",
             "--ignore=test_gmqtt.py",
+            "--ignore=test_http.py",
         ])
         .directory(install::source("python"))
         .limit_s(300)
@@ -76,6 +77,16 @@ fn gmqtt(broker: &Broker) {
     let Some(python) = install::python() else { return };
     Suite::new("gmqtt", &python)
         .args(["-m", "pytest", "--noconftest", "test_gmqtt.py"])
+        .directory(install::source("python"))
+        .limit_s(180)
+        .run(broker);
+}
+
+/// Prometheus' own parser, and Python's HTTP.
+fn http(broker: &Broker) {
+    let Some(python) = install::python() else { return };
+    Suite::new("HTTP API", &python)
+        .args(["-m", "pytest", "--noconftest", "test_http.py"])
         .directory(install::source("python"))
         .limit_s(180)
         .run(broker);
@@ -137,6 +148,7 @@ on_two_setups!(
     amqp091_go,
     paho,
     gmqtt,
+    http,
     rumqttc,
     mqtt_js,
     mosquitto

@@ -8,7 +8,7 @@ use crate::protocol::{Context, looks_like};
 use crate::value::{Table, Value};
 
 use super::closing::put_on_connection;
-use super::link::{Capabilities, tell};
+use super::link::{Capabilities, Said, tell};
 use super::reply_code::{Fault, ReplyCode, opening_fault};
 use super::sasl::{self, MECHANISMS};
 use super::session::{Amqp, Phase, Step};
@@ -122,11 +122,13 @@ impl Amqp {
     fn on_start_ok(&mut self, ok: &connection::StartOk<'_>, cx: &mut Context<'_>) {
         self.link.capabilities = Capabilities::of(ok.client_properties);
         let name = ok.client_properties.get("connection_name").and_then(|v| v.as_text());
-        self.link.name = name.map(|name| shown(name).into()).unwrap_or_default();
+        self.link.said = Some(Box::new(Said {
+            name: name.map(|name| shown(name).into()).unwrap_or_default(),
+            properties: kept_properties(ok.client_properties),
+            mechanism: ok.mechanism.into(),
+        }));
         match self.login(ok, cx.now.mono_ms) {
             Ok(identity) => {
-                self.link.client_properties = kept_properties(ok.client_properties);
-                self.link.mechanism = ok.mechanism.into();
                 self.link.identity = Some(identity);
                 self.phase = Phase::AwaitingTuneOk;
                 let amqp = &self.link.peer.config.amqp;
@@ -177,7 +179,7 @@ impl Amqp {
             Err(LoginRefused { reason }) => {
                 logins.limiter.failed(peer.ip(), now_ms);
                 let reason = if credentials.is_none() { "not understood" } else { reason.name() };
-                let name = &*self.link.name;
+                let name = self.link.name();
                 tracing::warn!(%peer, name, user, mechanism = ok.mechanism, reason, "login refused");
                 Err(())
             }

@@ -25,10 +25,12 @@ impl Amqp {
                 ConnectionState::Closing
             }
         };
-        report.client_name = link.name.clone();
-        let said = TableRef::read(&mut Reader::new(&link.client_properties));
-        report.client_properties = said.map(|said| said.to_value()).unwrap_or_default();
-        report.mechanism = link.mechanism.clone();
+        if let Some(said) = &link.said {
+            report.client_name = said.name.clone();
+            let properties = TableRef::read(&mut Reader::new(&said.properties));
+            report.client_properties = properties.map(|said| said.to_value()).unwrap_or_default();
+            report.mechanism = said.mechanism.clone();
+        }
         report.channel_max = link.channel_max;
         report.frame_bytes_max = link.frame_bytes_max;
         report.timeout_s = self.live.interval_s();

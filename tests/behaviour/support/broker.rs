@@ -4,7 +4,7 @@
 //! The binary runs under a small shell that ends it as soon as this process lets go of a pipe, so
 //! that a test that is killed, or a broker that many tests share, leaves nothing behind.
 //! `RINGMQ_TEST_ADDRESS=host:port` tests a broker that runs already (RabbitMQ, for comparison); its
-//! address for MQTT is `RINGMQ_TEST_MQTT_ADDRESS`.
+//! address for MQTT is `RINGMQ_TEST_MQTT_ADDRESS`, that for HTTP `RINGMQ_TEST_HTTP_ADDRESS`.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -148,7 +148,9 @@ impl Broker {
             let addr = address.parse().expect("RINGMQ_TEST_ADDRESS is host:port");
             let mqtt = std::env::var("RINGMQ_TEST_MQTT_ADDRESS").ok();
             let mqtt_addr = mqtt.map(|mqtt| mqtt.parse().expect("it is host:port"));
-            return Self { addr, mqtt_addr, http_addr: None, metrics_addr: None, process: None };
+            let http = std::env::var("RINGMQ_TEST_HTTP_ADDRESS").ok();
+            let http_addr = http.map(|http| http.parse().expect("it is host:port"));
+            return Self { addr, mqtt_addr, http_addr, metrics_addr: None, process: None };
         }
         Self::start_in(new_directory(), options)
     }
@@ -219,9 +221,14 @@ impl Broker {
         self.mqtt_addr.expect("a line 'listening mqtt <address>' before 'ready'")
     }
 
+    /// Where it listens for HTTP, if that is known.
+    pub(crate) fn http(&self) -> Option<SocketAddr> {
+        self.http_addr
+    }
+
     /// Where it listens for HTTP.
     pub(crate) fn http_addr(&self) -> SocketAddr {
-        self.http_addr.expect("a line 'listening http <address>' before 'ready'")
+        self.http().expect("a line 'listening http <address>' before 'ready'")
     }
 
     /// Where it tells metrics without a login.

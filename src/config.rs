@@ -19,20 +19,22 @@ mod mqtt;
 mod mqtt_settings;
 mod setting;
 mod settings;
+mod sources;
 mod value;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::durability::Durability;
 
 pub use command_line::asks_for_check;
 pub use document::{sample_ini, settings_table};
-pub use listeners::{Listener, ListenerAddress, Transport};
+pub use listeners::{Listener, ListenerAddress, ProxyHeader, Transport};
 pub use load::{CheckRequest, ConfigError, Loaded, Start, load};
 pub use mqtt::{DeliverMode, Mqtt, QueueOrder, SharedPolicy, TopicTranslation, Versions};
 pub use setting::{Change, Field, Setting, Unit};
 pub use settings::SETTINGS;
+pub use sources::Sources;
 pub use value::{KeepAlive, LogFormat, LogLevel, LogTopic, MemoryLimit, Placement};
 
 /// All settings, checked.
@@ -100,7 +102,7 @@ pub struct Main {
     pub free_disk_min_bytes: u64,
     pub free_disk_warn_bytes: u64,
     pub stats_interval_ms: u64,
-    pub metrics_bind: IpAddr,
+    pub metrics_bind: Vec<IpAddr>,
     /// `None` = off; 0 = a free one.
     pub metrics_port: Option<u16>,
     /// `None` = `ringmqctl.sock` in the data directory.
@@ -111,7 +113,8 @@ pub struct Main {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is described once, by its declaration in SETTINGS")]
 pub struct Amqp {
-    pub bind: IpAddr,
+    /// At least one.
+    pub bind: Vec<IpAddr>,
     /// 0 = a free one.
     pub port: u16,
     /// 0 = none.
@@ -125,13 +128,19 @@ pub struct Amqp {
     pub unix_path: Option<PathBuf>,
     /// On the WebSocket listener; begins with a slash.
     pub ws_path: String,
+    /// Proxies may say whose connections they pass on, through every TCP listener.
+    pub tcp_proxy_protocol: bool,
+    /// Whom that is believed.
+    pub proxy_protocol_trusted_sources: Sources,
+    /// Name of a socket that systemd has opened.
+    pub systemd_socket_name: String,
 }
 
 /// Section `[mgmt]`: the HTTP API. Each field is described in `settings`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is described once, by its declaration in SETTINGS")]
 pub struct Mgmt {
-    pub bind: IpAddr,
+    pub bind: Vec<IpAddr>,
     /// `None` = off; 0 = a free one.
     pub port: Option<u16>,
     /// `None` = no such listener.
@@ -205,12 +214,12 @@ impl Config {
                 free_disk_min_bytes: 0,
                 free_disk_warn_bytes: 0,
                 stats_interval_ms: 0,
-                metrics_bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+                metrics_bind: Vec::new(),
                 metrics_port: None,
                 control_unix_path: None,
             },
             amqp: Amqp {
-                bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+                bind: Vec::new(),
                 port: 0,
                 heartbeat_s: 0,
                 frame_max_bytes: 0,
@@ -219,9 +228,12 @@ impl Config {
                 consumers_per_channel_max: 0,
                 unix_path: None,
                 ws_path: String::new(),
+                tcp_proxy_protocol: false,
+                proxy_protocol_trusted_sources: Sources::default(),
+                systemd_socket_name: String::new(),
             },
             mqtt: Mqtt::blank(),
-            mgmt: Mgmt { bind: IpAddr::V4(Ipv4Addr::LOCALHOST), port: None, unix_path: None },
+            mgmt: Mgmt { bind: Vec::new(), port: None, unix_path: None },
         }
     }
 }

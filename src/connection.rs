@@ -17,7 +17,7 @@ use crate::ids::ConnectionRef;
 use crate::limits;
 use crate::loads::ListenerId;
 use crate::protocol::{Context, Next, Peer, Session};
-use crate::transport::{Incoming, WebSocket, Wire};
+use crate::transport::{Incoming, Introduced, WebSocket, Wire};
 
 mod passage;
 
@@ -71,6 +71,8 @@ struct Connection {
     id: ConnectionRef,
     listener: ListenerId,
     accepted_ms: u64,
+    /// What a proxy has said of it: another shard wants to know.
+    introduced: Option<Box<Introduced>>,
     /// It has lived on another shard before.
     moved: bool,
     session: Box<dyn Session>,
@@ -472,15 +474,15 @@ mod tests {
     /// What each of many idle connections costs; tuning.md says how much that is in all.
     #[test]
     fn the_task_of_a_connection_stays_small() {
-        assert!(size_of::<passage::Serving>() <= 432, "{}", size_of::<passage::Serving>());
+        assert!(size_of::<passage::Serving>() <= 440, "{}", size_of::<passage::Serving>());
         // Allocated once each, beside it.
         #[cfg(feature = "amqp091")]
         const {
-            assert!(crate::protocol::amqp091::SESSION_BYTES <= 480);
+            assert!(crate::protocol::amqp091::SESSION_BYTES <= 488);
         };
         #[cfg(feature = "mqtt")]
         const {
-            assert!(crate::protocol::mqtt::SESSION_BYTES <= 448);
+            assert!(crate::protocol::mqtt::SESSION_BYTES <= 464);
         };
     }
 }

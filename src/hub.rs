@@ -21,7 +21,7 @@ use crate::ids::{ConnectionId, ShardId};
 use crate::loads::{ListenerId, Loads};
 use crate::protocol::{ListenerSettings, Logins};
 use crate::reports::{Reports, Told};
-use crate::transport::Incoming;
+use crate::transport::{Incoming, Introduced};
 
 /// What crosses a lane.
 #[derive(Debug)]
@@ -55,6 +55,11 @@ pub(crate) struct Arrival {
     pub(crate) listener: ListenerId,
     /// When it was accepted, monotonic milliseconds.
     pub(crate) accepted_ms: u64,
+    /// What a proxy has said of it.
+    pub(crate) introduced: Option<Box<Introduced>>,
+    /// Octets that came behind what the proxy has said: to be read before those of the socket, by
+    /// whatever comes first in the connection.
+    pub(crate) early: Vec<u8>,
     /// What its first shard has read and written already, if it lived on one before.
     pub(crate) moved: Option<Luggage>,
 }
@@ -68,8 +73,6 @@ pub(crate) struct Luggage {
     pub(crate) unsent: Vec<u8>,
     /// Of its WebSocket, if it has one.
     pub(crate) web: Option<Incoming>,
-    /// It has not lived on any shard yet.
-    pub(crate) is_new: bool,
     /// Octets that its socket has brought and taken.
     pub(crate) octets: (u64, u64),
 }

@@ -112,6 +112,7 @@ pub mod command;
 pub mod config;
 mod connection;
 pub mod control;
+mod doorstep;
 pub mod durability;
 mod hub;
 pub mod ids;
@@ -129,3 +130,6 @@ pub mod stats;
 pub mod subscriber;
 mod transport;
 pub mod value;
+
+#[doc(hidden)]
+pub use transport::proxy_protocol::fuzz as fuzz_proxy_header;

@@ -13,6 +13,9 @@ const MIB: u64 = 1024 * KIB;
 /// handshake_timeout; abuse row 4).
 pub const HANDSHAKE_MS_MAX: u64 = 10_000;
 
+/// From the first octet of what a proxy says to the last (abuse row 107).
+pub const PROXY_HEADER_MS_MAX: u64 = 5_000;
+
 /// The largest frame before the limits are negotiated (RabbitMQ's initial_frame_max, P14; abuse
 /// row 7). Leaves room for a token of 8 KiB in start-ok, which 4096 does not (P15).
 pub const FRAME_BYTES_BEFORE_TUNE: u32 = 8192;
@@ -160,6 +163,7 @@ const _: () = {
     assert!(FRAME_BYTES_BEFORE_TUNE <= FRAME_BYTES_MAX);
     assert!(LINK_BYTES_MAX < LANE_BYTES_MAX, "no connection fills a lane alone");
     assert!(TRANSACTION_BYTES_MAX <= ASSEMBLY_BYTES_MAX, "what is held is at most what came in");
+    assert!(PROXY_HEADER_MS_MAX < HANDSHAKE_MS_MAX, "what follows has time left");
     assert!(LOGIN_FAILURES_MAX >= 1);
     assert!(LOGIN_FAILURE_REFILL_MS >= LOGIN_SWEEP_MS_MIN, "a sweep finds somebody to forget");
     assert!(CLOSE_MS_MAX < SHUTDOWN_MS_MAX && LOGIN_REFUSAL_DELAY_MS < HANDSHAKE_MS_MAX);

@@ -1,9 +1,12 @@
 //! Accepting: one task per shard and address, since every shard listens on every port. Few
 //! connections are spread badly by SO_REUSEPORT, so a crowded shard hands newcomers on.
 //!
-//! May import `hub`, `loads`, `connection`, `arrival_rate`, `protocol`, `ringmq_shards`.
+//! May import `hub`, `loads`, `connection`, `doorstep`, `arrival_rate`, `protocol`, `transport`,
+//! `ringmq_shards`.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -11,12 +14,17 @@ use ringmq_shards::{AcceptError, Bound, Listener, Socket};
 
 use crate::arrival_rate::{ArrivalRate, Rates};
 use crate::connection;
-use crate::hub::{Arrival, Crossing, Hub, Luggage};
+use crate::doorstep::{self, Met};
+use crate::hub::{Arrival, Crossing, Hub};
 use crate::loads::ListenerId;
-use crate::protocol::ListenAt;
+use crate::protocol::{ListenAt, ListenerSettings};
+use crate::transport::Introduced;
 
 /// Pause after the machine ran out of something, milliseconds (abuse row 112).
 const PAUSE_MS: u64 = 100;
+
+/// Between two lines of one kind (abuse row 122).
+const LINE_MS: u64 = 1_000;
 
 /// Accepts until the node stops.
 pub(crate) async fn accept(hub: Rc<Hub>, bound: Bound, listens_as: ListenerId) {
@@ -27,24 +35,14 @@ pub(crate) async fn accept(hub: Rc<Hub>, bound: Bound, listens_as: ListenerId) {
             return;
         }
     };
-    let mut refusals = Refusals::default();
-    let mut rate = ArrivalRate::new(rates(&hub, listens_as));
+    let Some(gate) = Gate::new(&hub, listens_as) else { return };
     // Ends with the listener closed: newcomers are refused while the others are seen off.
     while let Some(accepted) = newcomer(&hub, &listener).await {
         match accepted {
             Ok(socket) => {
-                let now_ms = hub.now().mono_ms;
-                if is_too_many(&mut rate, &socket, now_ms) {
-                    refusals.note("too many from one address in a second");
-                } else {
-                    match hub.is_full(listens_as) {
-                        Some(why) => refusals.note(why),
-                        None => place(&hub, socket, listens_as),
-                    }
-                    // This one is let in; those behind it wait.
-                    if let Some(pause_ms) = rate.pause_ms(now_ms) {
-                        hub.shard.sleep(pause_ms).await;
-                    }
+                // This one is let in; those behind it wait.
+                if let Some(pause_ms) = gate.admit(socket) {
+                    hub.shard.sleep(pause_ms).await;
                 }
                 // A queue full of newcomers must not keep those that are here waiting.
                 hub.shard.yield_if_needed().await;
@@ -54,31 +52,164 @@ pub(crate) async fn accept(hub: Rc<Hub>, bound: Bound, listens_as: ListenerId) {
                 return;
             }
             Err(error) => {
-                refusals.note(&error.to_string());
+                gate.refuse(&error.to_string());
                 hub.shard.sleep(PAUSE_MS).await;
             }
         }
     }
 }
 
-/// What this shard may take of the rates of a listener.
-fn rates(hub: &Hub, listens_as: ListenerId) -> Rates {
-    let Some(listener) = hub.listener(listens_as) else {
-        return Rates { in_all: 0, per_address: 0 };
-    };
-    let per_address = hub.config.main.connection_rate_per_address_max;
-    let rates = Rates { in_all: listener.connection_rate_max, per_address };
-    match listener.at {
-        // Every shard accepts.
-        ListenAt::Tcp(_) => rates.shared_by(hub.shard.count()),
-        // One does.
-        ListenAt::Unix { .. } => Rates { per_address: 0, ..rates },
-    }
+/// What stands between a listening socket and the connections behind it. One per listener and shard.
+struct Gate {
+    hub: Rc<Hub>,
+    listens_as: ListenerId,
+    listener: Rc<ListenerSettings>,
+    rate: RefCell<ArrivalRate>,
+    refused: RefCell<Lines>,
+    /// Headers of proxies that nobody has named.
+    ignored: RefCell<Lines>,
 }
 
-fn is_too_many(rate: &mut ArrivalRate, socket: &Socket, now_ms: u64) -> bool {
-    // One that has no address any more is over before it begins.
-    socket.peer_addr().is_ok_and(|peer| rate.is_too_many(peer.ip(), now_ms))
+impl Gate {
+    fn new(hub: &Rc<Hub>, listens_as: ListenerId) -> Option<Rc<Self>> {
+        let listener = hub.listener(listens_as)?.clone();
+        let per_address = hub.config.main.connection_rate_per_address_max;
+        let rates = Rates { in_all: listener.connection_rate_max, per_address };
+        let rates = match listener.at {
+            // Every shard accepts.
+            ListenAt::Tcp(_) => rates.shared_by(hub.shard.count()),
+            // One does.
+            ListenAt::Unix { .. } => rates,
+        };
+        Some(Rc::new(Self {
+            hub: hub.clone(),
+            listens_as,
+            listener,
+            rate: RefCell::new(ArrivalRate::new(rates)),
+            refused: RefCell::default(),
+            ignored: RefCell::default(),
+        }))
+    }
+
+    /// Takes a newcomer, or does not. How long those behind it are to wait, milliseconds.
+    fn admit(self: &Rc<Self>, socket: Socket) -> Option<u64> {
+        let now_ms = self.hub.now().mono_ms;
+        // One that has no address any more is over before it begins.
+        let peer = socket.peer_addr().ok();
+        let may_introduce = self.listener.reads_proxy_header && self.trusts(peer);
+        if !may_introduce && self.is_too_many(peer, now_ms) {
+            return None;
+        }
+        match self.hub.is_full(self.listens_as) {
+            Some(why) => self.refuse(why),
+            None if self.listener.reads_proxy_header => self.meet(socket, peer, now_ms),
+            None => place(&self.hub, self.arrival(socket, now_ms)),
+        }
+        self.rate.borrow_mut().pause_ms(now_ms)
+    }
+
+    fn refuse(&self, why: &str) {
+        if let Some(before) = self.refused.borrow_mut().may_say(self.hub.now().mono_ms) {
+            tracing::warn!(why, before, "connections are refused");
+        }
+    }
+
+    fn is_too_many(&self, peer: Option<SocketAddr>, now_ms: u64) -> bool {
+        let Some(peer) = peer else { return false };
+        let is = self.rate.borrow_mut().is_too_many(peer.ip(), now_ms);
+        if is {
+            self.refuse("too many from one address in a second");
+        }
+        is
+    }
+
+    /// Whether what a proxy there says of its clients counts (S12, S13, S29).
+    fn trusts(&self, proxy: Option<SocketAddr>) -> bool {
+        let trusted = &self.hub.config.amqp.proxy_protocol_trusted_sources;
+        match self.listener.at {
+            ListenAt::Tcp(_) => {
+                trusted.is_empty() || proxy.is_some_and(|proxy| trusted.contains(proxy.ip()))
+            }
+            // Who may open that is trusted with it.
+            ListenAt::Unix { .. } => true,
+        }
+    }
+
+    /// Waits for what a proxy may say, beside the newcomers.
+    fn meet(self: &Rc<Self>, socket: Socket, peer: Option<SocketAddr>, accepted_ms: u64) {
+        let gate = self.clone();
+        // Counted meanwhile: whoever says nothing takes a place as well.
+        self.hub.came(self.listens_as);
+        self.hub.shard.spawn(async move {
+            let met = doorstep::meet(&gate.hub, socket, accepted_ms).await;
+            gate.after_meeting(met, peer, accepted_ms);
+            gate.hub.left(gate.listens_as);
+        });
+    }
+
+    fn after_meeting(&self, met: Met, peer: Option<SocketAddr>, accepted_ms: u64) {
+        let (socket, header, early) = match met {
+            Met::Welcome { socket, header, early } => (socket, header, early),
+            Met::Wrong(why) => {
+                let peer = self.shown(peer);
+                tracing::info!(%peer, %why, "a PROXY header that cannot be read");
+                return;
+            }
+            Met::Slow => {
+                let peer = self.shown(peer);
+                tracing::info!(%peer, "a PROXY header that is not ended in time");
+                return;
+            }
+            Met::Gone => return,
+        };
+        let trusts = self.trusts(peer);
+        if header.is_some() && !trusts {
+            self.warn_of_stranger(peer);
+        }
+        let introduced = header.filter(|_| trusts).map(|said| Introduced {
+            source: said.source,
+            common_name: said.common_name,
+            is_vouched_for: self.is_vouched_for(peer),
+        });
+        let source = introduced.as_ref().and_then(|said| said.source).or(peer);
+        // Whose word does not count was looked at before.
+        if trusts && self.is_too_many(source, self.hub.now().mono_ms) {
+            return;
+        }
+        let introduced = introduced.map(Box::new);
+        place(&self.hub, Arrival { introduced, early, ..self.arrival(socket, accepted_ms) });
+    }
+
+    /// Whether the operator has named the proxy, or has let it into the file system.
+    fn is_vouched_for(&self, proxy: Option<SocketAddr>) -> bool {
+        proxy.is_none() || !self.hub.config.amqp.proxy_protocol_trusted_sources.is_empty()
+    }
+
+    fn warn_of_stranger(&self, peer: Option<SocketAddr>) {
+        if let Some(before) = self.ignored.borrow_mut().may_say(self.hub.now().mono_ms) {
+            let peer = self.shown(peer);
+            tracing::warn!(
+                %peer,
+                before,
+                "a PROXY header is ignored: its sender is not in proxy_protocol_trusted_sources"
+            );
+        }
+    }
+
+    fn shown(&self, peer: Option<SocketAddr>) -> Box<str> {
+        peer.map_or_else(|| self.listener.at.to_string(), |peer| peer.to_string()).into()
+    }
+
+    const fn arrival(&self, socket: Socket, accepted_ms: u64) -> Arrival {
+        Arrival {
+            socket,
+            listener: self.listens_as,
+            accepted_ms,
+            introduced: None,
+            early: Vec::new(),
+            moved: None,
+        }
+    }
 }
 
 /// The next connection; `None` when the node stops.
@@ -91,8 +222,7 @@ async fn newcomer(hub: &Hub, listener: &Listener) -> Option<Result<Socket, Accep
 }
 
 /// Starts a connection here or sends it to where it is better off.
-fn place(hub: &Rc<Hub>, socket: Socket, listener: ListenerId) {
-    let arrival = Arrival { socket, listener, accepted_ms: hub.now().mono_ms, moved: None };
+fn place(hub: &Rc<Hub>, arrival: Arrival) {
     let to = hub.place_connection();
     if to == hub.shard.id() {
         start(hub, arrival);
@@ -101,28 +231,34 @@ fn place(hub: &Rc<Hub>, socket: Socket, listener: ListenerId) {
     }
 }
 
-/// Connections that were not taken. One line for the first and then for each thousandth: a flood
-/// must not fill the log.
+/// Lines of a kind of which a flood must not fill the log: one a second.
 #[derive(Debug, Default)]
-struct Refusals(u64);
+struct Lines {
+    count: u64,
+    said_ms: Option<u64>,
+}
 
-impl Refusals {
-    fn note(&mut self, why: &str) {
-        if self.0.is_multiple_of(1000) {
-            tracing::warn!(why, before = self.0, "connections are refused");
+impl Lines {
+    /// Counts one; how many there were before, if it may be said.
+    fn may_say(&mut self, now_ms: u64) -> Option<u64> {
+        let before = self.count;
+        self.count += 1;
+        if self.said_ms.is_some_and(|said| now_ms.saturating_sub(said) < LINE_MS) {
+            return None;
         }
-        self.0 += 1;
+        self.said_ms = Some(now_ms);
+        Some(before)
     }
 }
 
 /// Starts a connection of which another thread has read the beginning.
-fn begin(hub: &Rc<Hub>, socket: Socket, listener: ListenerId, unread: Vec<u8>) {
+fn begin(hub: &Rc<Hub>, socket: Socket, listener: ListenerId, early: Vec<u8>) {
     if let Some(why) = hub.is_full(listener) {
         tracing::warn!(why, "connections are refused");
         return;
     }
-    let moved = Some(Luggage { unread, is_new: true, ..Luggage::default() });
-    start(hub, Arrival { socket, listener, accepted_ms: hub.now().mono_ms, moved });
+    let accepted_ms = hub.now().mono_ms;
+    start(hub, Arrival { socket, listener, accepted_ms, introduced: None, early, moved: None });
 }
 
 /// Counted before its task has its first turn: a storm would otherwise pass the limits.
@@ -138,7 +274,7 @@ pub(crate) async fn read_lanes(hub: Rc<Hub>) {
         for arrival in hub.take_arrivals() {
             match arrival {
                 Crossing::Connection(arrival) => start(&hub, *arrival),
-                Crossing::Begun(socket, listener, unread) => begin(&hub, socket, listener, unread),
+                Crossing::Begun(socket, listener, early) => begin(&hub, socket, listener, early),
                 Crossing::Listen(bound, listener) => {
                     hub.shard.spawn(accept(hub.clone(), bound, listener));
                 }
@@ -151,5 +287,21 @@ pub(crate) async fn read_lanes(hub: Rc<Hub>) {
             }
         }
         hub.wait_for_mail().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Abuse rows 112 and 122
+    #[test]
+    fn a_flood_is_told_once_a_second_with_its_number() {
+        let mut lines = Lines::default();
+        assert_eq!(lines.may_say(5_000), Some(0));
+        assert_eq!(lines.may_say(5_000), None);
+        assert_eq!(lines.may_say(5_999), None);
+        assert_eq!(lines.may_say(6_000), Some(3));
+        assert_eq!(lines.may_say(6_001), None);
     }
 }

@@ -144,8 +144,9 @@ pub fn run(config: Config, notes: &[String], levels: Switch) -> Result<(), NodeE
         cause: std::io::Error::other(error.to_string()),
     })?;
     let http = management::open(&config)?;
-    let mut listeners = doors::listeners(&config, http.http);
-    let doors = doors::open(&mut listeners, &config, (placement.shards(), http.http))?;
+    let mut listeners = doors::listeners(&config, &http.http);
+    let doors = doors::open(&mut listeners, &config, (placement.shards(), &http.http))?;
+    warn_of_trust(&listeners, &config);
     let memory_bytes_max = config.main.max_memory.bytes(memory_bytes());
     let recovered = restart::recover(&data_dir, placement)?;
     let (restored, shards_restored) = mpsc::channel();
@@ -206,8 +207,18 @@ fn http_server(
         shards: usize::from(plan.placement.shards()),
     };
     let files = std::mem::take(&mut doors.files);
-    let web = management::web_listener(&plan.listeners, doors.http);
-    (management::Server { doors, about, remote, web }, files)
+    let webs = management::web_listeners(&plan.listeners, &doors.http);
+    (management::Server { doors, about, remote, webs }, files)
+}
+
+/// Whoever may say where a client is may pretend to be anywhere (S13).
+fn warn_of_trust(listeners: &[ListenerSettings], config: &Config) {
+    let reads = |l: &ListenerSettings| l.reads_proxy_header && matches!(l.at, ListenAt::Tcp(_));
+    if config.amqp.proxy_protocol_trusted_sources.is_empty() && listeners.iter().any(reads) {
+        tracing::warn!(
+            "PROXY headers are taken from everybody: amqp.proxy_protocol_trusted_sources is empty"
+        );
+    }
 }
 
 /// For all threads that are made afterwards. The broker works without it, only later on busy cores.

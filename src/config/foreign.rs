@@ -28,17 +28,7 @@ pub(super) const NOT_USED: &[(&str, &[&str])] = &[
             "sync",
         ],
     ),
-    (
-        "amqp",
-        &[
-            "tls_port",
-            "unix_proxy_protocol",
-            "tcp_proxy_protocol",
-            "proxy_protocol_trusted_sources",
-            "systemd_socket_name",
-            "amqp_systemd_socket_name",
-        ],
-    ),
+    ("amqp", &["tls_port"]),
     (
         "mqtt",
         &[
@@ -122,6 +112,7 @@ const OLD_KEYS: &[(&str, &str, &str, &str)] = &[
     ("amqp", "set_timestamp", "main", "set_timestamp"),
     ("amqp", "consumer_timeout", "main", "consumer_timeout"),
     ("amqp", "default_consumer_prefetch", "main", "default_consumer_prefetch"),
+    ("amqp", "systemd_socket_name", "amqp", "amqp_systemd_socket_name"),
     ("amqp", "tls_cert", "main", "tls_cert"),
     ("amqp", "tls_key", "main", "tls_key"),
     ("mgmt", "tls_cert", "main", "tls_cert"),

@@ -39,6 +39,15 @@ pub enum ListenerAddress {
     Unix(PathBuf),
 }
 
+/// What a listener does with the header of a proxy (mqtt.md V-099).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProxyHeader {
+    /// It is read. `None` = `amqp.tcp_proxy_protocol`.
+    pub is_read: Option<bool>,
+    /// Who shows the proxy a certificate is the user whom it names.
+    pub names_user: bool,
+}
+
 /// One listener, with everything that was inherited.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
@@ -60,6 +69,8 @@ pub struct Listener {
     pub mountpoint: Option<Box<str>>,
     /// What it speaks.
     pub allowed_protocol_versions: Versions,
+    /// What proxies in front of it may say.
+    pub proxy: ProxyHeader,
 }
 
 /// Transports of VerneMQ that are to come.
@@ -70,8 +81,6 @@ const OPTIONS_NOT_USED: &[&str] = &[
     "nr_of_acceptors",
     "buffer_sizes",
     "active_n",
-    "proxy_protocol",
-    "proxy_protocol_use_cn_as_username",
     "use_identity_as_username",
     "require_certificate",
     "cafile",
@@ -100,6 +109,8 @@ const OPTIONS: &[&str] = &[
     "mountpoint",
     "allowed_protocol_versions",
     "allow_anonymous_override",
+    "proxy_protocol",
+    "proxy_protocol_use_cn_as_username",
 ];
 
 /// What one level says.
@@ -112,6 +123,8 @@ struct Options {
     /// The inner `None`: said to be off.
     mountpoint: Option<Option<Box<str>>>,
     allowed_protocol_versions: Option<Versions>,
+    proxy_protocol: Option<bool>,
+    proxy_names_user: Option<bool>,
 }
 
 impl Options {
@@ -125,6 +138,8 @@ impl Options {
                 self.max_connection_lifetime_s =
                     Some(fits.then_some(seconds).ok_or_else(|| format!("'{value}' is too large"))?);
             }
+            "proxy_protocol" => self.proxy_protocol = Some(parse_bool(value)?),
+            "proxy_protocol_use_cn_as_username" => self.proxy_names_user = Some(parse_bool(value)?),
             "allow_anonymous_override" => self.allow_anonymous = Some(parse_bool(value)?),
             "mountpoint" => self.mountpoint = Some(parse_mountpoint(value)?),
             "allowed_protocol_versions" => {
@@ -263,6 +278,10 @@ impl Drafts {
                     .iter()
                     .find_map(|o| o.allowed_protocol_versions)
                     .unwrap_or(mqtt.allowed_protocol_versions),
+                proxy: ProxyHeader {
+                    is_read: levels.iter().find_map(|o| o.proxy_protocol),
+                    names_user: levels.iter().find_map(|o| o.proxy_names_user).unwrap_or(false),
+                },
             });
         }
         Ok(all)
@@ -400,8 +419,6 @@ mod tests {
             "listener.ssl.require_certificate",
             "listener.vmq.clustering",
             "listener.nr_of_acceptors",
-            "listener.tcp.proxy_protocol",
-            "listener.tcp.a.proxy_protocol",
         ] {
             assert_eq!(drafts.take(key, "on"), Ok(Taken::NotUsed), "{key}");
         }

@@ -18,8 +18,8 @@ pub(super) const MGMT: &[Setting] = &[
         "main",
         "metrics_http_bind",
         "127.0.0.1",
-        Field::Address(|c| &mut c.main.metrics_bind),
-        "Address of the server that has metrics for Prometheus and nothing else, without a login.",
+        Field::Addresses(|c| &mut c.main.metrics_bind),
+        "Addresses of the server that has metrics for Prometheus and nothing else, without a login.",
     )
     .or_env(&["LAVINMQ_METRICS_HTTP_BIND"]),
     Setting::new(
@@ -42,8 +42,8 @@ pub(super) const MGMT: &[Setting] = &[
         "mgmt",
         "bind",
         "127.0.0.1",
-        Field::Address(|c| &mut c.mgmt.bind),
-        "Address of the HTTP API; :: = all, IPv6 and IPv4.",
+        Field::Addresses(|c| &mut c.mgmt.bind),
+        "Addresses of the HTTP API; :: = all, IPv6 and IPv4.",
     )
     .or_env(&["LAVINMQ_HTTP_BIND"]),
     Setting::new(

@@ -3,21 +3,23 @@
 //! Each field is one declaration in `mqtt_settings`, which has its sentence and its bounds; here
 //! stand its unit and what its special values mean. May import `config::listeners` and `properties`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use super::listeners::{Listener, ListenerAddress, Transport};
+use super::listeners::{Listener, ListenerAddress, ProxyHeader, Transport};
 use crate::properties::{Crossing, Dots};
 
 /// Section `[mqtt]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mqtt {
-    /// Address of the plain and the WebSocket listener.
-    pub bind: IpAddr,
+    /// Addresses of the plain and the WebSocket listeners, at least one.
+    pub bind: Vec<IpAddr>,
     /// `None` = no such listener; 0 = a free port.
     pub port: Option<u16>,
     /// `None` = no such listener.
     pub unix_path: Option<PathBuf>,
+    /// Name of a socket that systemd has opened.
+    pub systemd_socket_name: String,
     /// `None` = no such listener; 0 = a free port.
     pub ws_port: Option<u16>,
     /// Begins with a slash.
@@ -155,6 +157,7 @@ impl Mqtt {
                 name: name.into(),
                 transport,
                 address,
+                proxy: ProxyHeader::default(),
                 max_connections: self.max_connections,
                 max_connection_rate: None,
                 max_connection_lifetime_s: None,
@@ -163,12 +166,13 @@ impl Mqtt {
                 allowed_protocol_versions: self.allowed_protocol_versions,
             });
         };
-        let at = |port| SocketAddr::new(self.bind, port);
-        if let Some(port) = self.port.filter(|port| !self.is_taken(*port)) {
-            add(tcp, Transport::Tcp, ListenerAddress::Ip(at(port)));
-        }
-        if let Some(port) = self.ws_port.filter(|port| !self.is_taken(*port)) {
-            add(ws, Transport::Ws, ListenerAddress::Ip(at(port)));
+        let ports = [(tcp, Transport::Tcp, self.port), (ws, Transport::Ws, self.ws_port)];
+        for (name, transport, port) in ports {
+            for address in self.bind.iter().filter_map(|ip| Some(SocketAddr::new(*ip, port?))) {
+                if !self.is_taken(address) {
+                    add(name, transport, ListenerAddress::Ip(address));
+                }
+            }
         }
         if let Some(path) = &self.unix_path {
             add(unix, Transport::Tcp, ListenerAddress::Unix(path.clone()));
@@ -183,6 +187,7 @@ impl Mqtt {
             name: name.into(),
             transport: Transport::Ws,
             address: ListenerAddress::Ip(address),
+            proxy: ProxyHeader::default(),
             max_connections: self.max_connections,
             max_connection_rate: None,
             max_connection_lifetime_s: None,
@@ -198,16 +203,16 @@ impl Mqtt {
         self.allow_anonymous || named()
     }
 
-    /// Whether a named listener has this port on our address, or on an address that includes it or
+    /// Whether a named listener has this address, or one with the same port that includes it or
     /// is included by it: then it is what the operator means.
-    fn is_taken(&self, port: u16) -> bool {
-        port != 0
+    fn is_taken(&self, address: SocketAddr) -> bool {
+        address.port() != 0
             && self.named_listeners.iter().any(|listener| match &listener.address {
                 ListenerAddress::Ip(at) => {
-                    at.port() == port
-                        && (at.ip() == self.bind
+                    at.port() == address.port()
+                        && (at.ip() == address.ip()
                             || at.ip().is_unspecified()
-                            || self.bind.is_unspecified())
+                            || address.ip().is_unspecified())
                 }
                 ListenerAddress::Unix(_) => false,
             })
@@ -216,9 +221,10 @@ impl Mqtt {
     /// Holds the places until the declared defaults are in them.
     pub(super) const fn blank() -> Self {
         Self {
-            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            bind: Vec::new(),
             port: None,
             unix_path: None,
+            systemd_socket_name: String::new(),
             ws_port: None,
             ws_path: String::new(),
             max_connections: 0,

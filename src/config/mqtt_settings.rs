@@ -27,8 +27,8 @@ pub(super) const MQTT: &[Setting] = &[
         "mqtt",
         "bind",
         "127.0.0.1",
-        Field::Address(|c| &mut c.mqtt.bind),
-        "Address to listen on; :: = all, IPv6 and IPv4.",
+        Field::Addresses(|c| &mut c.mqtt.bind),
+        "Addresses to listen on; :: = all, IPv6 and IPv4 (IPv6 alone beside an IPv4 address).",
     ),
     Setting::new(
         "mqtt",
@@ -43,6 +43,13 @@ pub(super) const MQTT: &[Setting] = &[
         "",
         Field::PathOrNone(|c| &mut c.mqtt.unix_path),
         "A unix socket to listen on.",
+    ),
+    Setting::new(
+        "mqtt",
+        "mqtt_systemd_socket_name",
+        "ringmq-mqtt.socket",
+        Field::Text(|c| &mut c.mqtt.systemd_socket_name),
+        "Name of sockets opened by systemd (FileDescriptorName=) that are for MQTT.",
     ),
     Setting::new(
         "mqtt",

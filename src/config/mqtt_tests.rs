@@ -26,7 +26,7 @@ fn with(name: &str, line: &str) -> Result<Mqtt, String> {
 fn the_defaults_are_those_of_vernemq_but_for_the_few_that_say_why_not() {
     let mqtt = Config::default().mqtt;
     assert_eq!((mqtt.port, mqtt.ws_port, mqtt.unix_path.clone()), (Some(1883), None, None));
-    assert!(mqtt.bind.is_loopback() && !mqtt.allow_anonymous && mqtt.permission_check_enabled);
+    assert!(mqtt.bind[0].is_loopback() && !mqtt.allow_anonymous && mqtt.permission_check_enabled);
     assert_eq!((mqtt.inflight_messages_max, mqtt.receive_max_client), (20, 65_535));
     assert_eq!((mqtt.online_messages_max, mqtt.offline_messages_max), (Some(1000), Some(1000)));
     assert_eq!((mqtt.persistent_client_expiration_s, mqtt.last_will_delay_max_s), (None, None));

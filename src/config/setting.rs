@@ -39,8 +39,8 @@ pub enum Field {
     Path(fn(&mut Config) -> &mut PathBuf),
     /// A path or nothing.
     PathOrNone(fn(&mut Config) -> &mut Option<PathBuf>),
-    /// An address to listen on.
-    Address(fn(&mut Config) -> &mut IpAddr),
+    /// Addresses to listen on, at least one.
+    Addresses(fn(&mut Config) -> &mut Vec<IpAddr>),
     /// true, yes, y, on, 1 or their opposites.
     Switch(fn(&mut Config) -> &mut bool),
     /// A port, or a number up to 65,535.
@@ -129,7 +129,10 @@ impl Setting {
             Field::PathOrNone(at) => {
                 *at(config) = (!text.is_empty()).then(|| PathBuf::from(text));
             }
-            Field::Address(at) => *at(config) = parse_address(text)?,
+            Field::Addresses(at) => {
+                *at(config) =
+                    text.split(',').map(str::trim).map(parse_address).collect::<Result<_, _>>()?;
+            }
             Field::Switch(at) => *at(config) = parse_bool(text)?,
             Field::U16(at, unit, min, max) => {
                 *at(config) = narrow(bounded(text, unit, min.into(), max.into())?)?;
@@ -155,7 +158,7 @@ impl Setting {
             Field::Text(_) => "text".into(),
             Field::Path(_) => "path".into(),
             Field::PathOrNone(_) => "path or nothing".into(),
-            Field::Address(_) => "IPv4 or IPv6 address".into(),
+            Field::Addresses(_) => "IPv4 or IPv6 addresses, separated by commas".into(),
             Field::Switch(_) => "true or false".into(),
             Field::U16(_, unit, min, max) => range(unit, min.into(), max.into()),
             Field::U32(_, unit, min, max) => range(unit, min.into(), max.into()),

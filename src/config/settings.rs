@@ -7,8 +7,9 @@
 use super::mgmt_settings::MGMT;
 use super::mqtt_settings::MQTT;
 use super::setting::{Field, Setting, Unit};
+use super::sources::Sources;
 use super::value::{
-    KeepAlive, LogFormat, MemoryLimit, Placement, parse_durabilities, parse_durability,
+    KeepAlive, LogFormat, MemoryLimit, Placement, parse_bool, parse_durabilities, parse_durability,
     parse_level, parse_levels, parse_url_path,
 };
 use crate::auth::password::PasswordHash;
@@ -329,8 +330,8 @@ const GENERAL: &[Setting] = &[
         "amqp",
         "bind",
         "127.0.0.1",
-        Field::Address(|c| &mut c.amqp.bind),
-        "Address to listen on; :: = all, IPv6 and IPv4.",
+        Field::Addresses(|c| &mut c.amqp.bind),
+        "Addresses to listen on; :: = all, IPv6 and IPv4 (IPv6 alone beside an IPv4 address).",
     )
     .or_env(&["LAVINMQ_AMQP_BIND"]),
     Setting::new(
@@ -393,7 +394,48 @@ const GENERAL: &[Setting] = &[
         ),
         "Path of WebSocket connections that speak AMQP; their ports are mgmt.port and mqtt.ws_port.",
     ),
+    Setting::new(
+        "amqp",
+        "tcp_proxy_protocol",
+        "false",
+        Field::Other(
+            |c, text| parse_proxy_switch(text).map(|is_on| c.amqp.tcp_proxy_protocol = is_on),
+            "true or false",
+        ),
+        "Proxies may say whose connections they pass on (PROXY protocol 1 and 2, told apart by themselves), to every AMQP and MQTT listener.",
+    ),
+    Setting::new(
+        "amqp",
+        "proxy_protocol_trusted_sources",
+        "",
+        Field::Other(
+            |c, text| {
+                Sources::parse(text).map(|from| c.amqp.proxy_protocol_trusted_sources = from)
+            },
+            "addresses and blocks such as 10.0.0.1, 2001:db8::/32",
+        ),
+        "Proxies whose word counts; that of others is read and ignored. Empty: everybody's counts.",
+    ),
+    Setting::new(
+        "amqp",
+        "unix_proxy_protocol",
+        "true",
+        Field::Other(|_, text| parse_proxy_switch(text).map(drop), "true or false"),
+        "Accepted; what a proxy says through a unix socket always counts.",
+    ),
+    Setting::new(
+        "amqp",
+        "amqp_systemd_socket_name",
+        "ringmq-amqp.socket",
+        Field::Text(|c| &mut c.amqp.systemd_socket_name),
+        "Name of sockets opened by systemd (FileDescriptorName=) that are for AMQP.",
+    ),
 ];
+
+/// A switch; LavinMQ wrote the version of the header here once (S9).
+fn parse_proxy_switch(text: &str) -> Result<bool, String> {
+    if text == "2" { Ok(true) } else { parse_bool(text) }
+}
 
 fn set_log_format(config: &mut super::Config, text: &str) -> Result<(), String> {
     config.main.log_format = match text {

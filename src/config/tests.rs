@@ -45,7 +45,7 @@ fn without_anything_the_defaults_are_those_of_lavinmq_and_ours() {
     assert_eq!((main.consumer_timeout_ms, main.default_consumer_prefetch), (None, 65_535));
     assert_eq!(main.tcp_keepalive, Some(KeepAlive { idle_s: 60, interval_s: 10, probes: 3 }));
     assert_eq!((main.tcp_recv_buffer_bytes, main.tcp_send_buffer_bytes), (None, None));
-    assert_eq!((amqp.bind, amqp.port), (IpAddr::V4(Ipv4Addr::LOCALHOST), 5672));
+    assert_eq!((amqp.bind, amqp.port), (vec![IpAddr::V4(Ipv4Addr::LOCALHOST)], 5672));
     assert_eq!((amqp.heartbeat_s, amqp.frame_max_bytes), (300, 131_072));
     assert_eq!((amqp.channel_max, amqp.message_bytes_max), (2047, 134_217_728));
     assert_eq!((loaded.notes, loaded.file), (vec![], None));
@@ -76,7 +76,7 @@ fn command_line_beats_environment_beats_file_beats_default() {
 fn variables_of_lavinmq_count_unless_ours_is_set_and_empty_ones_count_as_unset() {
     let env = [("LAVINMQ_AMQP_BIND", "::1"), ("LAVINMQ_AMQP_PORT", "2"), ("RINGMQ_AMQP_PORT", "3")];
     let amqp = load_with(&[], &env, "").unwrap().config.amqp;
-    assert_eq!((amqp.bind.to_string().as_str(), amqp.port), ("::1", 3));
+    assert_eq!((amqp.bind[0].to_string().as_str(), amqp.port), ("::1", 3));
     let env = [("LAVINMQ_AMQP_PORT", "2"), ("RINGMQ_AMQP_PORT", "")];
     assert_eq!(load_with(&[], &env, "").unwrap().config.amqp.port, 2);
 }
@@ -94,10 +94,10 @@ fn the_service_managers_folder_is_weaker_than_the_file() {
 fn every_flag_sets_its_setting() {
     let args = ["-D", "/d", "-b", "::", "-p", "0", "-l", "debug", "--shards", "2", "--no-pin"];
     let Config { main, amqp, mqtt, mgmt: _ } = load_with(&args, &[], "").unwrap().config;
-    assert_eq!(mqtt.bind.to_string(), "::");
+    assert_eq!(mqtt.bind[0].to_string(), "::");
     assert_eq!(main.data_dir, PathBuf::from("/d"));
     assert_eq!((main.log_level, main.shards, main.pin), (LogLevel::Debug, 2, false));
-    assert_eq!((amqp.bind.to_string().as_str(), amqp.port), ("::", 0));
+    assert_eq!((amqp.bind[0].to_string().as_str(), amqp.port), ("::", 0));
     let long = [
         "--data-dir=/e",
         "--bind=::1",
@@ -107,9 +107,9 @@ fn every_flag_sets_its_setting() {
         "--mqtt-port=0",
     ];
     let Config { main, amqp, mqtt, mgmt: _ } = load_with(&long, &[], "").unwrap().config;
-    assert_eq!((mqtt.bind.to_string().as_str(), mqtt.port), ("::2", Some(0)));
+    assert_eq!((mqtt.bind[0].to_string().as_str(), mqtt.port), ("::2", Some(0)));
     assert_eq!((main.data_dir, main.log_level), (PathBuf::from("/e"), LogLevel::Warn));
-    assert_eq!((amqp.bind.to_string().as_str(), amqp.port), ("::1", 1));
+    assert_eq!((amqp.bind[0].to_string().as_str(), amqp.port), ("::1", 1));
 }
 
 /// The file that LavinMQ's packages install, in its own words, and more of its keys.
@@ -123,11 +123,11 @@ fn an_existing_lavinmq_ini_starts_this_broker_and_one_line_says_what_is_not_used
          [mqtt]\nbind = ::\n[clustering]\nenabled = false\n[sni:a.example]\namqp_tls_cert = x\n",
     )
     .unwrap();
-    assert_eq!(loaded.config.amqp.bind.to_string(), "::");
-    assert_eq!(loaded.config.mqtt.bind.to_string(), "::");
+    assert_eq!(loaded.config.amqp.bind[0].to_string(), "::");
+    assert_eq!(loaded.config.mqtt.bind[0].to_string(), "::");
     assert_eq!(loaded.config.mqtt.port, Some(1884));
     let mgmt = &loaded.config.mgmt;
-    assert_eq!((mgmt.bind.to_string().as_str(), mgmt.port), ("::", Some(1)));
+    assert_eq!((mgmt.bind[0].to_string().as_str(), mgmt.port), ("::", Some(1)));
     assert_eq!(loaded.config.main.segment_bytes, 16 << 20);
     let line = "settings not used yet: main.tls_cert, amqp.tls_port, \
                 clustering.enabled, sni:a.example.amqp_tls_cert, LAVINMQ_TLS_CERT_PATH";

@@ -13,9 +13,11 @@ use super::{Connection, Phase};
 use crate::command::Now;
 use crate::config::Main;
 use crate::hub::{Arrival, Hub, Luggage};
-use crate::protocol::{Context, Endpoint, ListenAt, Next, Peer, Session};
+use crate::protocol::{
+    Certified, Context, Endpoint, ListenAt, ListenerSettings, Next, Peer, Session,
+};
 use crate::stats::ConnectionReport;
-use crate::transport::{Chosen, Front, Request, WebSocket, Wire};
+use crate::transport::{Chosen, Front, Introduced, Request, WebSocket, Wire};
 
 /// Serves a connection until it is over, or lives on another shard.
 pub(crate) fn serve(hub: &Rc<Hub>, arrival: Arrival) {
@@ -59,6 +61,12 @@ fn other_end(socket: &Socket, listens_at: &ListenAt) -> Option<Endpoint> {
     }
 }
 
+/// Whom a proxy says that the client is.
+fn certified(said: &Introduced, listener: &ListenerSettings) -> Option<Certified> {
+    let name = said.common_name.as_deref().filter(|_| listener.proxy_names_user)?;
+    Some(Certified { name: name.into(), is_proof: said.is_vouched_for })
+}
+
 /// Options that the kernel refuses leave its defaults; the connection works without them.
 fn set_options(socket: &Socket, main: &Main) {
     let _ = socket.set_nodelay(main.tcp_nodelay);
@@ -76,22 +84,28 @@ fn set_options(socket: &Socket, main: &Main) {
 impl Connection {
     /// `None`: it is gone already, or there is no place for it.
     fn begin(hub: Rc<Hub>, arrival: Arrival) -> Option<Self> {
-        let Arrival { socket, listener, accepted_ms, moved } = arrival;
+        let Arrival { socket, listener, accepted_ms, introduced, early, moved } = arrival;
         let settings = hub.listener(listener)?.clone();
-        let remote = other_end(&socket, &settings.at)?;
-        let is_moved = moved.as_ref().is_some_and(|luggage| !luggage.is_new);
+        let source = introduced.as_ref().and_then(|said| said.source);
+        let remote = source.map(Into::into).or_else(|| other_end(&socket, &settings.at))?;
+        let is_moved = moved.is_some();
         if !is_moved {
             set_options(&socket, &hub.config.main);
         }
         let id = hub.broker.borrow_mut().attach()?;
-        let Luggage { unread, unsent, web, is_new: _, octets } = moved.unwrap_or_default();
+        let Luggage { unread, unsent, web, octets } = moved.unwrap_or_default();
         let mut input = ReadBuffer::new(hub.shard.buffers());
         let mut output = Output::new(hub.shard.buffers());
+        input.put(&early);
         input.put(&unread);
         output.put(&unsent);
         let peer = Peer {
             id,
             remote,
+            certified: introduced
+                .as_deref()
+                .and_then(|said| certified(said, &settings))
+                .map(Rc::new),
             listener: settings.clone(),
             accepted_ms,
             moved: is_moved,
@@ -123,6 +137,7 @@ impl Connection {
             id,
             listener,
             accepted_ms,
+            introduced,
             moved: is_moved,
             phase: Phase::Open { next: Next::Read { bytes_min: 1 } },
             unwritten: false,
@@ -151,7 +166,9 @@ impl Connection {
             report.peer_host = format!("unix:{}", path.display()).into();
             report.host = report.peer_host.clone();
         } else {
-            if let Ok(peer) = self.stream.peer_addr() {
+            // What a proxy says of its client counts more (S14).
+            let said = self.introduced.as_ref().and_then(|said| said.source);
+            if let Some(peer) = said.or_else(|| self.stream.peer_addr().ok()) {
                 (report.peer_host, report.peer_port) = (peer.ip().to_string().into(), peer.port());
             }
             if let Ok(own) = self.stream.local_addr() {
@@ -204,13 +221,15 @@ impl Connection {
         }
         let octets = (self.octets_in, self.octets_out);
         let unread = self.input.filled().to_vec();
-        let moved = Some(Luggage { unread, unsent, web, is_new: false, octets });
+        let moved = Some(Luggage { unread, unsent, web, octets });
         // Nothing is in flight: what the stream has asked of the kernel is only to be told when
         // there is something to read.
         match self.stream.into_socket() {
             Ok(socket) => {
                 let (listener, accepted_ms) = (self.listener, self.accepted_ms);
-                self.hub.send_connection(to, Arrival { socket, listener, accepted_ms, moved });
+                let (introduced, early) = (self.introduced, Vec::new());
+                let arrival = Arrival { socket, listener, accepted_ms, introduced, early, moved };
+                self.hub.send_connection(to, arrival);
             }
             Err(error) => tracing::warn!(%error, "a connection that was to move is closed"),
         }

@@ -26,10 +26,10 @@ pub(super) struct Door {
 }
 
 /// All listeners that the settings name.
-pub(super) fn listeners(config: &Config, http: Option<SocketAddr>) -> Vec<ListenerSettings> {
+pub(super) fn listeners(config: &Config, http: &[SocketAddr]) -> Vec<ListenerSettings> {
     // Wherever there is HTTP there are WebSockets, as if somebody had asked for a listener there.
     let mut config = config.clone();
-    let web = http.map(|address| config.mqtt.web_listener("http-ws", address));
+    let web: Vec<_> = http.iter().map(|at| config.mqtt.web_listener("http-ws", *at)).collect();
     config.mqtt.named_listeners.extend(web);
     let all = PROTOCOLS.iter().flat_map(|protocol| (protocol.listeners)(protocol, &config));
     all.map(|mut listener| {
@@ -45,13 +45,13 @@ pub(super) fn listeners(config: &Config, http: Option<SocketAddr>) -> Vec<Listen
 pub(super) fn open(
     listeners: &mut [ListenerSettings],
     config: &Config,
-    (shards, http): (u16, Option<SocketAddr>),
+    (shards, http): (u16, &[SocketAddr]),
 ) -> Result<Vec<Door>, NodeError> {
     let mut doors = Vec::new();
     // Servers that are open: as they were asked for, and as they are.
     let mut servers: Vec<(ListenAt, ListenAt)> = Vec::new();
     // That of HTTP has a door of its own, and those behind it come by way of that.
-    servers.extend(http.map(|at| (ListenAt::Tcp(at), ListenAt::Tcp(at))));
+    servers.extend(http.iter().map(|at| (ListenAt::Tcp(*at), ListenAt::Tcp(*at))));
     for (index, settings) in (0..).zip(listeners) {
         let shared = servers.iter().find(|(wanted, _)| *wanted == settings.at);
         if let Some((_, is)) = shared.filter(|_| settings.web_path.is_some()) {

@@ -30,13 +30,13 @@ const OWNER_SOCKET: &str = "ringmqctl.sock";
 /// What listens, and for whom.
 #[derive(Debug, Default)]
 pub(super) struct Doors {
-    /// With logins.
+    /// With logins; in the order of `http`.
     users: Vec<Bound>,
     users_unix: Option<Bound>,
     owner: Option<Bound>,
-    metrics: Option<Bound>,
+    metrics: Vec<Bound>,
     /// Where WebSockets come in.
-    pub(super) http: Option<SocketAddr>,
+    pub(super) http: Vec<SocketAddr>,
     /// What is spoken where, for the API and the start line.
     pub(super) listeners: Vec<(Box<str>, ListenAt)>,
     /// Go with the node.
@@ -46,10 +46,11 @@ pub(super) struct Doors {
 /// Opens all that the settings ask for.
 pub(super) fn open(config: &Config) -> Result<Doors, NodeError> {
     let mut doors = Doors::default();
-    if let Some(port) = config.mgmt.port {
-        let (bound, at) = tcp(SocketAddr::new(config.mgmt.bind, port), "http", config)?;
+    let ports = config.mgmt.port.into_iter();
+    for wanted in ports.flat_map(|port| config.mgmt.bind.iter().map(move |ip| (*ip, port))) {
+        let (bound, at) = tcp(wanted.into(), "http", config)?;
         doors.listeners.push(("http".into(), ListenAt::Tcp(at)));
-        doors.http = Some(at);
+        doors.http.push(at);
         doors.users.push(bound);
     }
     if let Some(path) = &config.mgmt.unix_path {
@@ -60,10 +61,12 @@ pub(super) fn open(config: &Config) -> Result<Doors, NodeError> {
         doors.users_unix = Some(bound);
         doors.files.push(file);
     }
-    if let Some(port) = config.main.metrics_port {
-        let (bound, at) = tcp(SocketAddr::new(config.main.metrics_bind, port), "metrics", config)?;
+    let ports = config.main.metrics_port.into_iter();
+    for wanted in ports.flat_map(|port| config.main.metrics_bind.iter().map(move |ip| (*ip, port)))
+    {
+        let (bound, at) = tcp(wanted.into(), "metrics", config)?;
         doors.listeners.push(("http/prometheus".into(), ListenAt::Tcp(at)));
-        doors.metrics = Some(bound);
+        doors.metrics.push(bound);
     }
     open_owner(config, &mut doors)?;
     Ok(doors)
@@ -111,28 +114,34 @@ pub(super) struct Server {
     pub(super) doors: Doors,
     pub(super) about: About,
     pub(super) remote: Remote<Crossing>,
-    /// The listener that WebSockets come through; the first of those that share the server.
-    pub(super) web: Option<ListenerId>,
+    /// The listeners that WebSockets come through, in the order of `Doors::http`.
+    pub(super) webs: Vec<Option<ListenerId>>,
 }
 
-/// The listener behind the HTTP server, if protocols are spoken there.
-pub(super) fn web_listener(
+/// The first listener behind each HTTP server, if protocols are spoken there.
+pub(super) fn web_listeners(
     listeners: &[ListenerSettings],
-    http: Option<SocketAddr>,
-) -> Option<ListenerId> {
-    let at = ListenAt::Tcp(http?);
-    let place = listeners.iter().position(|l| l.at == at && l.web_path.is_some())?;
-    u16::try_from(place).ok().map(ListenerId)
+    http: &[SocketAddr],
+) -> Vec<Option<ListenerId>> {
+    let behind = |at: &SocketAddr| {
+        let at = ListenAt::Tcp(*at);
+        let place = listeners.iter().position(|l| l.at == at && l.web_path.is_some())?;
+        u16::try_from(place).ok().map(ListenerId)
+    };
+    http.iter().map(behind).collect()
 }
 
 /// Serves until the process ends.
 pub(super) async fn serve(server: Server, control: Control) {
-    let Server { doors, about, remote, web } = server;
-    let users = Entrance::Users(pass_on(remote, web));
+    let Server { doors, about, remote, webs } = server;
+    let users = |web| Entrance::Users(pass_on(remote.clone(), web));
     let mut all = Vec::new();
-    all.extend(doors.users.into_iter().map(|door| (Door::Tcp(door.into_tcp()), users.clone())));
-    all.extend(doors.users_unix.map(|door| (Door::Unix(door.into_unix()), users)));
-    all.extend(doors.metrics.map(|door| (Door::Tcp(door.into_tcp()), Entrance::Metrics)));
+    for (door, web) in doors.users.into_iter().zip(webs) {
+        all.push((Door::Tcp(door.into_tcp()), users(web)));
+    }
+    all.extend(doors.users_unix.map(|door| (Door::Unix(door.into_unix()), users(None))));
+    let metrics = doors.metrics.into_iter();
+    all.extend(metrics.map(|door| (Door::Tcp(door.into_tcp()), Entrance::Metrics)));
     all.extend(doors.owner.map(|door| (Door::Unix(door.into_unix()), Entrance::Owner)));
     let app = App::new(control, about);
     LocalSet::new().run_until(management::serve(app, all)).await;

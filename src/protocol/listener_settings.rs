@@ -36,6 +36,11 @@ pub struct ListenerSettings {
     pub takes_nameless: bool,
     /// How long a connection may last, seconds, where the protocol limits that; 0: for ever.
     pub connection_s_max: u64,
+    /// What a proxy says of its connections is read (S9; S29 for sockets in the file system).
+    pub reads_proxy_header: bool,
+    /// Who has shown the proxy a certificate is the user whom that names, where the protocol has
+    /// such (mqtt.md V-097).
+    pub proxy_names_user: bool,
     /// What its protocol has made of the settings: one for all its connections, not one for each.
     pub memo: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
@@ -69,6 +74,7 @@ impl From<ListenerAddress> for ListenAt {
 impl ListenerSettings {
     /// A listener that limits nothing.
     pub fn new(name: &str, protocol: &'static Protocol, at: ListenAt) -> Self {
+        let reads_proxy_header = matches!(at, ListenAt::Unix { .. });
         Self {
             name: name.into(),
             protocol,
@@ -80,6 +86,8 @@ impl ListenerSettings {
             allowed_versions: Versions::ALL,
             takes_nameless: false,
             connection_s_max: 0,
+            reads_proxy_header,
+            proxy_names_user: false,
             memo: OnceLock::new(),
         }
     }

@@ -152,6 +152,8 @@ pub struct Peer {
     pub id: ConnectionRef,
     /// Address of the client.
     pub remote: Endpoint,
+    /// Whom a certificate names that the client has shown, if its listener goes by that.
+    pub certified: Option<Rc<Certified>>,
     /// The listener through which it came.
     pub listener: Rc<ListenerSettings>,
     /// When it was accepted, monotonic milliseconds.
@@ -162,6 +164,16 @@ pub struct Peer {
     pub config: Rc<Config>,
     /// Who may log in.
     pub logins: Rc<RefCell<Logins>>,
+}
+
+/// Whom a client's certificate names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certified {
+    /// The user.
+    pub name: Box<str>,
+    /// That settles it. Otherwise the name came from somebody whom nobody has vouched for, and a
+    /// password has to come with it.
+    pub is_proof: bool,
 }
 
 /// Who may log in, and who failed to of late. One per shard, shared by its sessions; the shard

@@ -1,11 +1,14 @@
-//! What stands between a socket and a session: nothing, or a WebSocket. Octets in, octets out; the
+//! What stands between a socket and a session: what a proxy says first, then nothing, or a WebSocket. Octets in, octets out; the
 //! socket itself is the connection's.
 //!
 //! May import `protocol`, `loads`, `ringmq_shards` (buffers).
 
 mod front;
 mod http_upgrade;
+pub(crate) mod proxy_protocol;
 mod websocket;
+
+use std::net::SocketAddr;
 
 use ringmq_shards::{Buffers, Output, ReadBuffer};
 
@@ -13,6 +16,17 @@ pub(crate) use front::{Chosen, Front};
 
 use crate::protocol::Peer;
 use websocket::{Decoder, Ended};
+
+/// What a proxy that may say so has said of a connection. Moves with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Introduced {
+    /// Where the client is; `None`: where the socket's other end is.
+    pub(crate) source: Option<SocketAddr>,
+    /// Whom the certificate names that the proxy has verified.
+    pub(crate) common_name: Option<Box<str>>,
+    /// The proxy is one that the operator has named.
+    pub(crate) is_vouched_for: bool,
+}
 
 /// What a connection's octets are wrapped in.
 #[derive(Debug)]

@@ -120,7 +120,12 @@ impl Mqtt {
         // Who proves to be somebody says so there, if not here.
         let proof = connect.properties.auth_method.and(connect.properties.auth_data);
         let proof = proof.and_then(user_in);
-        let user_name = connect.user_name.or(proof.as_deref());
+        let certified = self.link.peer.certified.clone();
+        let user_name = match &certified {
+            // In place of whatever the client says (mqtt.md V-097).
+            Some(certified) => Some(&*certified.name),
+            None => connect.user_name.or(proof.as_deref()),
+        };
         match self.place(&connect, user_name, usual, cx) {
             Ok(place) if place.home != self.link.peer.id.shard && !self.link.peer.moved => {
                 Flow::Move(place.home)
@@ -171,7 +176,11 @@ impl Mqtt {
         }
         let (vhost, user) = match user_name.and_then(|name| name.rsplit_once(':')) {
             //
-            Some((vhost, name)) if limits.vhost_in_username => (vhost, Some(name)),
+            Some((vhost, name))
+                if limits.vhost_in_username && self.link.peer.certified.is_none() =>
+            {
+                (vhost, Some(name))
+            }
             Some(_) | None => (usual_vhost, user_name),
         };
         let unknown = ReasonCode::BadUserNameOrPassword;
@@ -272,9 +281,22 @@ impl Mqtt {
             tell!(warn, self.link, %error, "login refused");
             return Err(ReasonCode::BadUserNameOrPassword);
         }
+        if let Some(certified) = &self.link.peer.certified
+            && certified.is_proof
+            && connect.password.is_none()
+        {
+            // A password that comes all the same has to be right.
+            return logins.users.proven(&certified.name, peer.ip()).map_err(|refused| {
+                logins.limiter.failed(peer.ip(), now_ms);
+                let (user, reason) = (&certified.name, refused.reason.name());
+                tracing::warn!(%peer, %user, reason, "login refused: certificate");
+                ReasonCode::BadUserNameOrPassword
+            });
+        }
         let is_welcome = self.link.peer.listener.takes_nameless;
         // Clients that cannot leave the name out send an empty one (gmqtt).
-        let Some(user) = user.filter(|_| connect.user_name != Some("")) else {
+        let is_nobody = connect.user_name == Some("") && self.link.peer.certified.is_none();
+        let Some(user) = user.filter(|_| !is_nobody) else {
             let nameless = logins.users.nameless().filter(|_| is_welcome);
             if nameless.is_none() {
                 tell!(info, self.link, "login refused: no user name");

@@ -198,6 +198,7 @@ impl Rig {
         let session = Mqtt::new(Peer {
             id,
             remote: remote.into(),
+            certified: None,
             listener: Rc::new(ListenerSettings::nowhere(&PROTOCOL)),
             accepted_ms: self.now.mono_ms,
             moved: false,

@@ -4,6 +4,7 @@ mod bridge;
 mod listeners;
 #[cfg(feature = "mqtt")]
 mod mqtt;
+mod proxy;
 mod unix;
 pub(crate) mod web;
 mod websocket;

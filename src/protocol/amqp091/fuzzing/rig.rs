@@ -82,6 +82,7 @@ impl Rig {
         let peer = Peer {
             id,
             remote: remote.into(),
+            certified: None,
             listener: Rc::new(ListenerSettings::nowhere(&PROTOCOL)),
             accepted_ms: 0,
             moved: false,

@@ -102,6 +102,7 @@ impl Client {
         let peer = Peer {
             id: broker.attach().unwrap(),
             remote: remote.into(),
+            certified: None,
             listener: Rc::new(ListenerSettings::nowhere(&PROTOCOL)),
             accepted_ms: 0,
             moved: false,

@@ -194,6 +194,7 @@ impl Rig {
         Peer {
             id,
             remote: remote.into(),
+            certified: None,
             accepted_ms: self.now.mono_ms,
             moved,
             listener: Rc::new(ListenerSettings {

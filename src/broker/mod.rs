@@ -22,6 +22,7 @@ mod deliver;
 pub(crate) mod exchange;
 mod fetch;
 mod flow;
+mod footprint;
 mod interest;
 pub(crate) mod mail;
 mod meeting;
@@ -68,8 +69,9 @@ use ringmq_shards::Timers;
 
 use self::calls::Call;
 use self::connections::{Connection, Entered};
+use self::footprint::Footprint;
 use self::mail::{CallId, Mail, PendingId};
-use self::owner::{Footprint, QueueEntry};
+use self::owner::QueueEntry;
 use self::pending::Pending;
 use self::placement::Placement;
 use self::post::Post;

@@ -47,16 +47,6 @@ pub(super) struct QueueEntry {
     pub(super) leaving: Option<Box<Leaving>>,
 }
 
-/// What a connection left on an owner: its queues with consumers, and its exclusive ones.
-#[derive(Debug, Default)]
-pub(super) struct Footprint {
-    /// How often each counts: its consumers, its fetches that wait, and once more where it is
-    /// exclusive.
-    pub(super) queues: HashMap<QueueId, u32, ahash::RandomState>,
-    /// For a connection of another shard: what is on its way to it.
-    pub(super) window: Window,
-}
-
 impl Broker {
     /// Carries a request out; the answer goes to `at`.
     pub(super) fn request(
@@ -343,10 +333,6 @@ impl Broker {
         })
     }
 
-    pub(super) fn leave_footprint(&mut self, connection: ConnectionRef, queue: QueueId) {
-        *self.footprints.entry(connection).or_default().queues.entry(queue).or_default() += 1;
-    }
-
     fn request_delete(
         &mut self,
         at: ChannelRef,
@@ -421,18 +407,6 @@ impl Broker {
             self.lift_footprint(gone.at.connection, id, 1);
             if Some(gone.at.connection) != leaving {
                 self.consumer_gone(gone.at, gone.key);
-            }
-        }
-    }
-
-    /// Consumers or fetches of a connection, or its own queue, are gone.
-    pub(super) fn lift_footprint(&mut self, connection: ConnectionRef, queue: QueueId, times: u32) {
-        if let Some(footprint) = self.footprints.get_mut(&connection)
-            && let Entry::Occupied(mut count) = footprint.queues.entry(queue)
-        {
-            *count.get_mut() = count.get().saturating_sub(times);
-            if *count.get() == 0 {
-                count.remove();
             }
         }
     }
@@ -559,7 +533,7 @@ impl Broker {
     }
 
     /// Consumers left: an auto-delete queue may go (within the call), another consumer may be next.
-    fn after_removal(&mut self, id: QueueId, call: CallId, now: Now) {
+    pub(super) fn after_removal(&mut self, id: QueueId, call: CallId, now: Now) {
         let asked = self.effects_now.iter().any(|effect| matches!(effect, Effect::Delete(_)));
         if asked {
             self.effects_now.retain(|effect| !matches!(effect, Effect::Delete(_)));
@@ -570,47 +544,6 @@ impl Broker {
         self.queue_effects(id);
         self.mark_dirty(id);
         self.arm(id, now);
-    }
-
-    /// A connection, or one of its channels, is gone: its consumers stop, with the whole
-    /// connection its exclusive queues go. The call is answered when all shards know.
-    pub(super) fn connection_gone(
-        &mut self,
-        connection: ConnectionRef,
-        channel: Option<ChannelId>,
-        reply: Option<(ShardId, CallId)>,
-        now: Now,
-    ) {
-        let then = match reply {
-            None => Then::Nothing,
-            Some((shard, call)) => Then::Done { shard, call },
-        };
-        let Some(own) = self.open_call(then) else { return };
-        let queues = match (channel, self.footprints.get(&connection)) {
-            (_, None) => Vec::new(),
-            (_, Some(footprint)) => footprint.queues.keys().copied().collect(),
-        };
-        for id in queues {
-            let Some(entry) = self.queues.get_mut(id) else { continue };
-            if channel.is_none() && entry.queue.exclusive() == Some(connection) {
-                self.delete_queue(id, own, Some(connection));
-                continue;
-            }
-            let gets = entry.gets.forget(connection, channel);
-            let effects = &mut self.effects_now;
-            let gone = entry.queue.remove_consumers_of(connection, channel, now, effects);
-            self.lift_footprint(connection, id, gone.saturating_add(gets));
-            self.after_removal(id, own, now);
-        }
-        if channel.is_none() {
-            self.forget_window(connection);
-        }
-        self.release(own, true);
-    }
-
-    /// Nothing is on its way to this connection any more.
-    pub(super) fn forget_window(&mut self, connection: ConnectionRef) {
-        self.footprints.remove(&connection);
     }
 }
 

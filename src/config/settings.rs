@@ -4,13 +4,13 @@
 //!
 //! May import `config`, `durability`, `limits` and the check of a password hash.
 
-use super::mgmt_settings::MGMT;
+use super::mgmt_settings::{MGMT, PORT};
 use super::mqtt_settings::MQTT;
 use super::setting::{Field, Setting, Unit};
 use super::sources::Sources;
 use super::value::{
     KeepAlive, LogFormat, MemoryLimit, Placement, parse_bool, parse_durabilities, parse_durability,
-    parse_level, parse_levels, parse_url_path,
+    parse_level, parse_levels, parse_port, parse_url_path,
 };
 use crate::auth::password::PasswordHash;
 use crate::durability::Durability;
@@ -326,6 +326,37 @@ const GENERAL: &[Setting] = &[
         Field::U64(|c| &mut c.main.free_disk_warn_bytes, Unit::Bytes, 0, u64::MAX),
         "Free disk space below which the log warns.",
     ),
+    Setting::new(
+        "main",
+        "stats_interval",
+        "5000",
+        Field::U64(|c| &mut c.main.stats_interval_ms, Unit::Milliseconds, 100, 3_600_000),
+        "How often rates are measured.",
+    ),
+    Setting::new(
+        "main",
+        "metrics_http_bind",
+        "127.0.0.1",
+        Field::Addresses(|c| &mut c.main.metrics_bind),
+        "Addresses of the server that has metrics for Prometheus and nothing else, without a login.",
+    )
+    .or_env(&["LAVINMQ_METRICS_HTTP_BIND"]),
+    Setting::new(
+        "main",
+        "metrics_http_port",
+        "15692",
+        Field::Other(|c, text| parse_port(text).map(|port| c.main.metrics_port = port), PORT),
+        "Port of that server.",
+    )
+    .or_env(&["LAVINMQ_METRICS_HTTP_PORT"]),
+    Setting::new(
+        "main",
+        "control_unix_path",
+        "",
+        Field::PathOrNone(|c| &mut c.main.control_unix_path),
+        "Socket through which ringmqctl reaches the broker, for its owner only; empty = ringmqctl.sock in data_dir.",
+    )
+    .or_env(&["LAVINMQ_CONTROL_UNIX_PATH"]),
     Setting::new(
         "amqp",
         "bind",

@@ -244,6 +244,10 @@ impl App {
                 place = next;
             }
         }
+        if totals.disk_free_bytes == u64::MAX {
+            // Nobody has measured it yet.
+            totals.disk_free_bytes = 0;
+        }
         Ok(totals)
     }
 

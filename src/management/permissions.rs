@@ -87,7 +87,9 @@ pub(super) async fn put(app: Rc<App>, request: Request) -> Answer {
 
 /// DELETE /api/permissions/{vhost}/{user}
 pub(super) async fn delete(app: Rc<App>, request: Request) -> Answer {
-    let (vhost, user) = (request.name(0).into(), request.name(1).into());
+    let (vhost, user): (Box<str>, Box<str>) = (request.name(0).into(), request.name(1).into());
+    let state = app.control.state();
+    state.permissions.get(&(user.clone(), vhost.clone())).ok_or(Problem::Missing)?;
     app.make(vec![Change::DeletePermission { user, vhost }]).await?;
     Ok(Reply::NoContent)
 }

@@ -2,8 +2,9 @@
 //!
 //! A session calls the broker of its shard ([`crate::broker::Broker`]) with a [`Command`] or a
 //! [`Publish`] and gets [`Answer`]s and [`Event`]s; nothing else passes between them.
-//! May import `ids`, `message`, `subscriber`, `value`.
+//! May import `ids`, the identities of `auth`, `message`, `subscriber`, `value`.
 
+use crate::auth::{Identity, LoginRefused};
 use crate::ids::{ChannelId, ConsumerKey, ConsumerRef, DeliveryId, PublishSeq, QueueRef};
 use crate::message::{Body, Message, Traits};
 use crate::subscriber::{FilterName, OpenSession, OpenedSession, RetainedCursor, Subscription};
@@ -386,6 +387,8 @@ pub enum Event {
     },
     /// Another connection has taken up the session of this one: nothing of it is its own any more.
     TakenOver,
+    /// The login that was to be checked elsewhere (`Logins::login` of the protocols) is.
+    LoginChecked(Result<Identity, LoginRefused>),
     /// An operator or a limit ends the connection.
     Close {
         /// Shown to the peer.

@@ -23,7 +23,8 @@ use ringmq_shards::{
 
 use self::doors::Door;
 use self::reload::Reload;
-use crate::auth::{self, LoginLimiter, Users};
+use crate::auth::slow::Hashing;
+use crate::auth::{self, Users};
 use crate::broker::placement::Placement;
 use crate::broker::{Broker, NodeLimits, Setup, StorageSetup};
 use crate::config::{self, Config, SharedPolicy};
@@ -106,6 +107,7 @@ struct Plan {
     placement: Placement,
     memory_bytes_max: u64,
     secret: [u8; 32],
+    hasher: control::Hasher,
     storage: StorageSetup,
     root: PathBuf,
     /// Told by each shard that has what the last run left.
@@ -150,6 +152,7 @@ pub fn run(config: Config, notes: &[String], levels: Switch) -> Result<(), NodeE
     let memory_bytes_max = config.main.max_memory.bytes(memory_bytes());
     let recovered = restart::recover(&data_dir, placement)?;
     let (restored, shards_restored) = mpsc::channel();
+    let (hasher, jobs) = control::hasher();
     let plan = Arc::new(Plan {
         users: directory.files.users(),
         vhosts: directory.vhosts(recovered.vhosts()),
@@ -161,6 +164,7 @@ pub fn run(config: Config, notes: &[String], levels: Switch) -> Result<(), NodeE
         placement,
         memory_bytes_max,
         secret,
+        hasher,
         restored,
         closed: AtomicUsize::new(0),
     });
@@ -170,7 +174,7 @@ pub fn run(config: Config, notes: &[String], levels: Switch) -> Result<(), NodeE
     recovered.hand_out(&running, &shards_restored);
     let (server, mut files) = http_server(http, &plan, running.remote());
     let serve = |control| management::serve(server, control);
-    control::run(directory.store(), running.remote(), serve)
+    control::run(directory.store(), running.remote(), jobs, serve)
         .map_err(|cause| NodeError::System { what: "no control thread", cause })?;
     for Door { listener, sockets, file } in doors {
         let remote = running.remote();
@@ -297,7 +301,9 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
         broker
             .set_session_dead_letter(dead_letter.0, Some(dead_letter.1).filter(|k| !k.is_empty()));
     }
-    let logins = Logins { users: plan.users.clone(), limiter: LoginLimiter::new() };
+    let elsewhere: Rc<dyn Hashing> = Rc::new(plan.hasher.clone());
+    let logins =
+        Logins { users: plan.users.clone(), elsewhere: Some(elsewhere), ..Logins::default() };
     let driver = match Driver::start(&shard, u32::from(shard.id().0), &plan.root) {
         Ok(driver) => driver,
         Err(error) => {

@@ -2,7 +2,7 @@
 //!
 //! No I/O except [`Files`], which the control thread looks at; no clock: time is an argument.
 //! A snapshot of [`Users`] is copied to every shard (behind an `Arc`); an [`Identity`] is one
-//! per connection. May import `config`, `limits` and `subscriber`; no protocol and nothing of the
+//! per connection. May import `config`, `ids`, `limits` and `subscriber`; no protocol and nothing of the
 //! broker.
 
 pub mod acl;
@@ -12,6 +12,7 @@ pub mod password;
 mod password_file;
 pub mod permission;
 pub mod scram;
+pub mod slow;
 pub mod topic;
 pub mod user;
 

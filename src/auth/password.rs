@@ -9,6 +9,8 @@
 
 use std::hint::black_box;
 
+use argon2::password_hash::SaltString;
+use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use md5::Md5;
@@ -25,6 +27,18 @@ const SHA512_BYTES: usize = 64;
 /// Iterations of PBKDF2 that a login may cost. It is made on a shard, whose other connections wait:
 /// 1,000, which `mosquitto_passwd` asks for, take about a millisecond.
 pub(super) const ITERATIONS_MAX: u32 = 20_000;
+
+/// How the text of an argon2 hash begins, and what definitions files call the algorithm.
+const ARGON2: &str = "$argon2id$";
+const ARGON2_NAME: &str = "argon2id";
+
+/// What a hash may cost that comes from elsewhere (arbitrary: some 100 ms).
+const ARGON2_KIB_MAX: u32 = 65_536;
+const ARGON2_ROUNDS_MAX: u32 = 10;
+const ARGON2_LANES_MAX: u32 = 4;
+
+/// Octets of the salt of a new hash (RFC 9106, 3.1).
+const ARGON2_SALT_BYTES: usize = 16;
 
 /// The longest salt of a file; Mosquitto's have 12 octets, later 64.
 pub(super) const SALT_BYTES_MAX: usize = 256;
@@ -60,6 +74,12 @@ pub enum BadHash {
         "a verifier is SCRAM-SHA-256$iterations:salt$stored key:server key, the last three base64"
     )]
     NotScram,
+    /// A hash of argon2 with damage, of another kind, or one that costs more than a login may.
+    #[error(
+        "a hash of argon2 is $argon2id$v=19$m=KiB,t=rounds,p=lanes$salt$hash with at most \
+         {ARGON2_KIB_MAX} KiB, {ARGON2_ROUNDS_MAX} rounds and {ARGON2_LANES_MAX} lanes"
+    )]
+    NotArgon2,
     /// None, or so many that each login would hold up a shard.
     #[error("iterations are a number from 1 to {ITERATIONS_MAX}")]
     Iterations,
@@ -75,6 +95,8 @@ enum Sum {
     /// Of a password file, with the number of iterations.
     Pbkdf2(Box<[u8]>, u32, [u8; SHA512_BYTES]),
     Scram(Box<Verifier>),
+    /// As its text, which says what it costs.
+    Argon2(Box<str>),
 }
 
 /// A salted hash. `Debug` shows the algorithm only: hashes stay out of logs.
@@ -98,6 +120,12 @@ impl PasswordHash {
     pub fn parse(text: &str, algorithm: Option<&str>) -> Result<Self, BadHash> {
         if let Some(verifier) = Verifier::parse(text) {
             return verifier.map(Self::of_verifier);
+        }
+        if text.starts_with(ARGON2) {
+            return match algorithm {
+                None | Some("" | ARGON2_NAME) => Self::of_argon2(text),
+                Some(_) => Err(BadHash::NotArgon2),
+            };
         }
         let bytes_expected = match algorithm {
             None | Some("") => None,
@@ -156,6 +184,50 @@ impl PasswordHash {
         Ok(Self { salt: [0; SALT_BYTES], sum })
     }
 
+    /// A new hash: argon2id with the least cost that OWASP advises (19 MiB, 2 rounds, 1 lane), which
+    /// are also the defaults of the crate. `None`: there are no random numbers.
+    pub fn of_password(password: &[u8]) -> Option<(Box<str>, Self)> {
+        let mut salt = [0; ARGON2_SALT_BYTES];
+        getrandom::fill(&mut salt).ok()?;
+        let salt = SaltString::encode_b64(&salt).ok()?;
+        let text = Argon2::default().hash_password(password, &salt).ok()?.to_string();
+        let hash = Self::of_argon2(&text).ok()?;
+        Some((text.into(), hash))
+    }
+
+    fn of_argon2(text: &str) -> Result<Self, BadHash> {
+        let parsed = argon2::PasswordHash::new(text).map_err(|_| BadHash::NotArgon2)?;
+        let params = argon2::Params::try_from(&parsed).map_err(|_| BadHash::NotArgon2)?;
+        let is_bearable = params.m_cost() <= ARGON2_KIB_MAX
+            && params.t_cost() <= ARGON2_ROUNDS_MAX
+            && params.p_cost() <= ARGON2_LANES_MAX;
+        if !is_bearable || parsed.hash.is_none() || parsed.salt.is_none() {
+            return Err(BadHash::NotArgon2);
+        }
+        Ok(Self { salt: [0; SALT_BYTES], sum: Sum::Argon2(text.into()) })
+    }
+
+    /// Whether a comparison takes too long for a shard.
+    pub const fn is_costly(&self) -> bool {
+        match &self.sum {
+            Sum::Argon2(_) => true,
+            Sum::Md5(_)
+            | Sum::Sha256(_)
+            | Sum::Sha512(_)
+            | Sum::Sha512SaltLast(..)
+            | Sum::Pbkdf2(..)
+            | Sum::Scram(_) => false,
+        }
+    }
+
+    /// Takes as long as a comparison with a new hash.
+    pub fn burn_costly(password: &[u8]) {
+        let mut out = [0; SHA256_BYTES];
+        let hashed =
+            Argon2::default().hash_password_into(password, &[0; ARGON2_SALT_BYTES], &mut out);
+        black_box((hashed.is_ok(), out));
+    }
+
     /// The same as a password hash.
     pub fn of_verifier(verifier: Verifier) -> Self {
         Self { salt: [0; SALT_BYTES], sum: Sum::Scram(Box::new(verifier)) }
@@ -165,7 +237,11 @@ impl PasswordHash {
     /// PBKDF2 with SHA-512 is what that variant of SCRAM begins with.
     pub fn verifier(&self, mechanism: Mechanism) -> Option<Verifier> {
         match &self.sum {
-            Sum::Md5(_) | Sum::Sha256(_) | Sum::Sha512(_) | Sum::Sha512SaltLast(..) => None,
+            Sum::Md5(_)
+            | Sum::Sha256(_)
+            | Sum::Sha512(_)
+            | Sum::Sha512SaltLast(..)
+            | Sum::Argon2(_) => None,
             Sum::Pbkdf2(salt, iterations, sum) => (mechanism == Mechanism::Sha512)
                 .then(|| Verifier::of_salted(mechanism, salt, *iterations, sum)),
             Sum::Scram(verifier) => {
@@ -177,7 +253,11 @@ impl PasswordHash {
     /// What a comparison costs beyond the usual, in iterations of PBKDF2.
     pub fn iterations(&self) -> u32 {
         match &self.sum {
-            Sum::Md5(_) | Sum::Sha256(_) | Sum::Sha512(_) | Sum::Sha512SaltLast(..) => 0,
+            Sum::Md5(_)
+            | Sum::Sha256(_)
+            | Sum::Sha512(_)
+            | Sum::Sha512SaltLast(..)
+            | Sum::Argon2(_) => 0,
             Sum::Pbkdf2(_, iterations, _) => *iterations,
             Sum::Scram(verifier) => verifier.iterations(),
         }
@@ -202,6 +282,7 @@ impl PasswordHash {
             Sum::Md5(_) => "rabbit_password_hashing_md5",
             Sum::Sha256(_) => "rabbit_password_hashing_sha256",
             Sum::Sha512(_) => "rabbit_password_hashing_sha512",
+            Sum::Argon2(_) => ARGON2_NAME,
             // Known by their text.
             Sum::Sha512SaltLast(..) | Sum::Pbkdf2(..) | Sum::Scram(_) => "",
         }
@@ -227,6 +308,8 @@ impl PasswordHash {
                 same_octets(sum, &pbkdf2(password, salt, *iterations))
             }
             Sum::Scram(verifier) => verifier.verify(password),
+            Sum::Argon2(text) => argon2::PasswordHash::new(text)
+                .is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok()),
         }
     }
 }
@@ -239,6 +322,7 @@ impl std::fmt::Debug for PasswordHash {
             Sum::Sha512(_) | Sum::Sha512SaltLast(..) => "PasswordHash(SHA-512)",
             Sum::Pbkdf2(..) => "PasswordHash(PBKDF2)",
             Sum::Scram(_) => "PasswordHash(SCRAM)",
+            Sum::Argon2(_) => "PasswordHash(argon2id)",
         })
     }
 }
@@ -311,6 +395,36 @@ mod tests {
             assert!(hash.verify(b"secret") && !hash.verify(b"secreT"));
             assert_eq!(hash.algorithm(), "rabbit_password_hashing_md5");
         }
+    }
+
+    #[test]
+    fn a_new_hash_is_argon2id_and_verifies_its_password_only() {
+        let (text, hash) = PasswordHash::of_password(b"secret").unwrap();
+        assert!(text.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{text}");
+        assert!(hash.is_costly() && hash.algorithm() == "argon2id");
+        for name in [None, Some(""), Some("argon2id")] {
+            let read = PasswordHash::parse(&text, name).unwrap();
+            assert!(read == hash && read.verify(b"secret") && !read.verify(b"secreT"));
+        }
+        let (other, _) = PasswordHash::of_password(b"secret").unwrap();
+        assert_ne!(other, text, "the salt is new");
+    }
+
+    #[test]
+    fn a_hash_of_argon2_that_is_damaged_or_costs_too_much_is_refused() {
+        let (text, _) = PasswordHash::of_password(b"x").unwrap();
+        for bad in [
+            text.replace("m=19456", "m=1000000"),
+            text.replace("t=2", "t=11"),
+            text.replace("p=1", "p=5"),
+            text.replace("$argon2id$", "$argon2i$"),
+            "$argon2id$".into(),
+            text.chars().take(40).collect(),
+        ] {
+            assert!(PasswordHash::parse(&bad, None).is_err(), "{bad}");
+        }
+        let sha256 = Some("rabbit_password_hashing_sha256");
+        assert_eq!(PasswordHash::parse(&text, sha256), Err(BadHash::NotArgon2));
     }
 
     #[test]

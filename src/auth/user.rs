@@ -132,6 +132,8 @@ pub enum LoginReason {
     BadExchange,
     /// The address has failed too often.
     TooManyFailures,
+    /// Too many passwords wait to be checked.
+    Busy,
 }
 
 impl LoginReason {
@@ -145,6 +147,7 @@ impl LoginReason {
             Self::NotFromLoopback => "the default user may log in from this machine only",
             Self::NoVerifier => "the password hash of the user does not allow this method",
             Self::BadExchange => "a message that the method does not have",
+            Self::Busy => "too many logins at once",
             Self::TooManyFailures => "too many failed logins from this address",
         }
     }
@@ -174,6 +177,8 @@ pub struct Users {
     rules: Arc<TopicRules>,
     /// What the costliest password hash costs.
     iterations_max: u32,
+    /// Some password takes too long for a shard.
+    is_costly: bool,
     /// Grows with every change, so that caches of decisions know when they are old.
     revision: u64,
     /// What verifiers of users that do not exist are made from.
@@ -191,6 +196,7 @@ impl Users {
 
     fn with_costs(mut self) -> Self {
         let hashes = self.by_name.values().filter_map(|member| member.user.password.as_ref());
+        self.is_costly = hashes.clone().any(PasswordHash::is_costly);
         self.iterations_max = hashes.map(PasswordHash::iterations).max().unwrap_or(0);
         self
     }
@@ -271,6 +277,12 @@ impl Users {
         self.revision
     }
 
+    /// Whether [`Self::login`] takes too long for a shard, whoever it is: otherwise the time taken
+    /// would tell whose password is kept how.
+    pub const fn is_costly(&self) -> bool {
+        self.is_costly
+    }
+
     /// How many users there are.
     pub fn len(&self) -> usize {
         self.by_name.len()
@@ -316,6 +328,9 @@ impl Users {
         let member = self.by_name.get(name);
         let hash = member.and_then(|m| m.user.password.as_ref());
         let is_right = hash.unwrap_or(&PasswordHash::NOBODY).verify(password);
+        if self.is_costly && !hash.is_some_and(PasswordHash::is_costly) {
+            PasswordHash::burn_costly(password);
+        }
         let own = hash.map_or(0, PasswordHash::iterations);
         PasswordHash::burn(self.iterations_max.saturating_sub(own), password);
         let refused = |reason| Err(LoginRefused { reason });

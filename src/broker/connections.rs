@@ -13,7 +13,7 @@ use super::shared_credit::ChannelCredit;
 use super::subscriber::session::SessionId;
 use super::subscriber::wills::Words;
 use super::tally::count_event;
-use crate::auth::{self, Identity, TopicRights};
+use crate::auth::{self, Identity, LoginRefused, TopicRights};
 use crate::command::{Answer, Delivery, Entity, Event, Now, Outcome, Refusal};
 use crate::ids::{ChannelId, ChannelRef, ConnectionId, ConnectionRef, QueueId, ShardId, VhostId};
 use crate::limits;
@@ -140,6 +140,7 @@ fn backlog_bytes(event: &Event) -> u64 {
         | Event::PublishResumed
         | Event::TakenOver
         | Event::Alarm(_)
+        | Event::LoginChecked(_)
         | Event::Close { .. } => own,
     }
 }
@@ -228,6 +229,7 @@ impl Broker {
             | Event::Retained { .. }
             | Event::TakenOver
             | Event::Alarm(_)
+            | Event::LoginChecked(_)
             | Event::Close { .. } => {}
         }
     }
@@ -264,6 +266,15 @@ impl Broker {
         }
         self.release(call, true);
         None
+    }
+
+    /// A login that the session of this connection waits for is checked.
+    pub fn login_checked(
+        &mut self,
+        connection: ConnectionId,
+        verdict: Result<Identity, LoginRefused>,
+    ) {
+        self.tell(connection, Event::LoginChecked(verdict));
     }
 
     /// Puts an event where the session finds it.

@@ -107,6 +107,13 @@ impl Shards {
         receiver
     }
 
+    /// Tells one shard something; nobody waits for it.
+    pub(super) fn tell(&self, shard: ShardId, told: impl FnOnce(&mut Asked<'_>) + Send + 'static) {
+        if shard.index() < self.remote.shards() {
+            drop(self.send(shard, |asked| (told(asked), None)));
+        }
+    }
+
     /// Asks one shard. `None`: there is no such shard, or it does not answer.
     pub(super) async fn ask<T: Send + 'static>(
         &self,

@@ -13,7 +13,8 @@
 //! - `control.change(vec![Change::PutUser { .. }])` makes all of these changes or none, and says what
 //!   became of each ([`Changed`]); [`Refused`] says why not. `Definitions::read(&json)` gives changes
 //!   too, and `definitions::export(&state)` the file. JSON of single entries is in [`entry`].
-//! - `control.login(name, password, peer)` is basic authentication.
+//! - `control.login(name, password, peer)` is basic authentication; `control.hash(password)` makes
+//!   what [`Change::PutUser`] wants. Both work on the pool, not on the thread.
 //! - `control.ask(shard, |asked| ...)` and `control.ask_all(|asked| ...)` run a function on shards and
 //!   bring back its value: `asked.broker`, `asked.hub`, `asked.now`. See [`ask`] for how long it may
 //!   take.
@@ -29,6 +30,7 @@ pub mod definitions;
 pub mod entry;
 mod journal;
 mod people;
+mod pool;
 mod record;
 mod registrar;
 mod shards;
@@ -47,10 +49,12 @@ pub(crate) use self::ask::{Answer, Asked, Question};
 pub use self::change::{Change, Changed, Refused};
 pub(crate) use self::journal::{Journal, Opened};
 pub use self::people::Basis;
+pub(crate) use self::pool::{Hasher, Jobs, hasher};
 pub use self::start::{Begun, DefinitionsError, begin};
 pub use self::state::{Password, State};
 
 use self::ask::Shards;
+use self::pool::Pool;
 use self::registrar::{Registrar, Request};
 use crate::auth::{Files, Identity, LoginRefused, Users};
 use crate::hub::Crossing;
@@ -66,6 +70,7 @@ pub struct Control {
     state: watch::Receiver<Arc<State>>,
     users: watch::Receiver<Arc<Users>>,
     shards: Shards,
+    pool: Pool,
 }
 
 impl Control {
@@ -110,7 +115,16 @@ impl Control {
         password: &[u8],
         peer: IpAddr,
     ) -> Result<Identity, LoginRefused> {
-        self.users().login(name, password, peer)
+        self.pool.login(self.users(), (name, password), peer).await
+    }
+
+    /// What is kept of a new password, for [`Change::PutUser`].
+    ///
+    /// # Errors
+    /// There are no random numbers, or the node stops.
+    pub async fn hash(&self, password: &[u8]) -> Result<Password, Refused> {
+        let none = || Refused::Unavailable("the password cannot be hashed".into());
+        self.pool.hash(password).await.ok_or_else(none)
     }
 
     /// All shards.
@@ -162,6 +176,7 @@ pub(crate) struct Setup {
 pub(crate) fn run<F: Future<Output = ()>>(
     setup: Setup,
     remote: Remote<Crossing>,
+    jobs: Jobs,
     main: impl FnOnce(Control) -> F + Send + 'static,
 ) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -170,10 +185,13 @@ pub(crate) fn run<F: Future<Output = ()>>(
     let (users_sender, users) = watch::channel(setup.files.users());
     let shards = Shards::new(remote);
     let registrar = Registrar::new(setup, shards.clone(), (state_sender, users_sender));
-    let control = Control { requests, state, users, shards };
+    let hashed_for = shards.clone();
     let thread = std::thread::Builder::new().name("ringmq-control".into());
     let serve = move || {
         runtime.block_on(async move {
+            let pool = Pool::new();
+            let control = Control { requests, state, users, shards, pool: pool.clone() };
+            tokio::spawn(pool.serve(jobs, hashed_for));
             let keep = tokio::spawn(registrar.keep(inbox));
             main(control).await;
             // Ends when nobody has a handle any more, which nobody waits for.

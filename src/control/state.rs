@@ -61,6 +61,12 @@ impl Password {
         Ok(Self { text: PasswordHash::without_prefix(text).into(), hash })
     }
 
+    /// Of a new password: argon2id. Takes some 20 ms. `None`: there are no random numbers.
+    pub fn of(password: &[u8]) -> Option<Self> {
+        let (text, hash) = PasswordHash::of_password(password)?;
+        Some(Self { text, hash })
+    }
+
     /// The hash as definitions files have it.
     pub fn text(&self) -> &str {
         &self.text

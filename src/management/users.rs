@@ -49,7 +49,7 @@ pub(super) async fn put(app: Rc<App>, request: Request) -> Answer {
     }
     let password = match body.remove("password") {
         Some(Value::String(password)) if !password.is_empty() => {
-            Some(Some(app.hash(&password).await?))
+            Some(Some(app.control.hash(password.as_bytes()).await?))
         }
         Some(Value::String(_)) | Some(Value::Null) | None => match body.get("password_hash") {
             Some(_) => None,
@@ -109,6 +109,6 @@ pub(super) async fn hash_password(app: Rc<App>, request: Request) -> Answer {
             Some(_) | None => return Err(Problem::bad("'password' is missing")),
         },
     };
-    let hash = app.hash(&password).await?;
+    let hash = app.control.hash(password.as_bytes()).await?;
     Ok(Reply::Json(json!({ "ok": hash.text(), "password_hash": hash.text() })))
 }

@@ -132,6 +132,7 @@ impl Node {
             placement,
             memory_bytes_max: 1 << 30,
             secret: [0; 32],
+            hasher: control::hasher().0,
             restored,
             closed: AtomicUsize::new(0),
         });

@@ -20,7 +20,8 @@ use std::sync::Arc;
 
 use ringmq_shards::Output;
 
-use crate::auth::{LoginLimiter, Users};
+use crate::auth::slow::{Hashing, Job, Known, Secret};
+use crate::auth::{Identity, LoginLimiter, LoginReason, LoginRefused, Users};
 use crate::broker::Broker;
 use crate::command::{Event, Now};
 use crate::config::Config;
@@ -184,4 +185,67 @@ pub struct Logins {
     pub users: Arc<Users>,
     /// Slows down who guesses.
     pub limiter: LoginLimiter,
+    /// Where passwords are checked that take too long here; without it they are checked here.
+    pub elsewhere: Option<Rc<dyn Hashing>>,
+    /// Such passwords that were right of late.
+    pub known: Known,
+}
+
+/// What became of a login.
+#[derive(Debug)]
+pub enum Login {
+    /// It is checked.
+    Checked(Result<Identity, LoginRefused>),
+    /// [`Event::LoginChecked`] brings the end.
+    Later,
+}
+
+/// Where the login of a session is.
+#[derive(Debug, Default)]
+pub enum Checking {
+    /// Nowhere.
+    #[default]
+    No,
+    /// It is checked elsewhere; nothing is read meanwhile.
+    Asked,
+    /// It has been.
+    Known(Result<Identity, LoginRefused>),
+}
+
+impl Logins {
+    /// Checks a name and a password, or has them checked: then the session comes again with the same
+    /// once it has heard of the end, which it hands over.
+    pub fn login(
+        &mut self,
+        checking: &mut Checking,
+        (user, password): (&str, &[u8]),
+        peer: &Peer,
+        now_ms: u64,
+    ) -> Login {
+        let ip = peer.remote.ip();
+        if let Checking::Known(verdict) = std::mem::take(checking) {
+            if verdict.is_ok() {
+                self.known.remember(&self.users, (user, password), now_ms);
+            }
+            return Login::Checked(verdict);
+        }
+        let Some(elsewhere) = self.elsewhere.as_ref().filter(|_| self.users.is_costly()) else {
+            return Login::Checked(self.users.login(user, password, ip));
+        };
+        if let Some(known) = self.known.find(&self.users, (user, password), ip, now_ms) {
+            return Login::Checked(Ok(known));
+        }
+        let job = Job {
+            users: self.users.clone(),
+            user: user.into(),
+            password: Secret(password.into()),
+            peer: ip,
+            at: peer.id,
+        };
+        if elsewhere.ask(job) {
+            *checking = Checking::Asked;
+            return Login::Later;
+        }
+        Login::Checked(Err(LoginRefused { reason: LoginReason::Busy }))
+    }
 }

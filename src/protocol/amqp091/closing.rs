@@ -154,6 +154,7 @@ impl Amqp {
             // Nothing is spoken yet that the client would understand.
             Phase::AwaitingHeader | Phase::Refusing { .. } => self.phase = Phase::Closed,
             Phase::AwaitingStartOk
+            | Phase::CheckingLogin(_)
             | Phase::AwaitingTuneOk
             | Phase::AwaitingOpen
             | Phase::Running => self.end(Farewell::Close { fault, method }, cx),
@@ -233,6 +234,7 @@ impl Amqp {
             }
             Phase::AwaitingHeader
             | Phase::AwaitingStartOk
+            | Phase::CheckingLogin(_)
             | Phase::Refusing { .. }
             | Phase::AwaitingTuneOk
             | Phase::AwaitingOpen
@@ -252,6 +254,7 @@ impl Amqp {
             }
             Phase::AwaitingHeader
             | Phase::AwaitingStartOk
+            | Phase::CheckingLogin(_)
             | Phase::Refusing { .. }
             | Phase::AwaitingTuneOk
             | Phase::AwaitingOpen

@@ -2,7 +2,7 @@
 //! rows 11 to 16, 27, 28, 47). May import the files of this folder, `broker`, `command`.
 
 use crate::command::AlarmReason;
-use crate::protocol::Context;
+use crate::protocol::{Checking, Context};
 
 use super::channel::{Channel, Flow, Phase as ChannelPhase, unexpected};
 use super::closing::put_on_connection;
@@ -38,7 +38,12 @@ impl Amqp {
             return self.on_frame_while_closing(frame, taken, cx);
         }
         match frame {
-            Frame::Method { channel: 0, payload } => self.on_connection_method(payload, cx),
+            Frame::Method { channel: 0, payload } => {
+                self.on_connection_method(payload, cx);
+                if matches!(self.phase, Phase::CheckingLogin(Checking::Asked)) {
+                    return Step::Hold;
+                }
+            }
             Frame::Heartbeat { channel } => self.on_heartbeat(channel, cx),
             Frame::Header { channel: 0, .. } | Frame::Body { channel: 0, .. } => {
                 let fault = Fault::new(ReplyCode::UnexpectedFrame, "content on channel 0");

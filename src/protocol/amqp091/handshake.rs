@@ -4,7 +4,7 @@
 use crate::auth::LoginRefused;
 use crate::limits::{FRAME_BYTES_BEFORE_TUNE, FRAME_BYTES_MIN, LOGIN_REFUSAL_DELAY_MS};
 use crate::protocol::octets::Decoded;
-use crate::protocol::{Context, looks_like};
+use crate::protocol::{Checking, Context, Login, looks_like};
 use crate::value::{Table, Value};
 
 use super::closing::put_on_connection;
@@ -58,6 +58,7 @@ impl Amqp {
         match self.phase {
             Phase::AwaitingHeader
             | Phase::AwaitingStartOk
+            | Phase::CheckingLogin(_)
             | Phase::Refusing { .. }
             | Phase::AwaitingTuneOk => FRAME_BYTES_BEFORE_TUNE,
             Phase::AwaitingOpen
@@ -105,7 +106,7 @@ impl Amqp {
         cx: &mut Context<'_>,
     ) -> Result<(), Fault> {
         match (&self.phase, method) {
-            (Phase::AwaitingStartOk, Connection::StartOk(ok)) => {
+            (Phase::AwaitingStartOk | Phase::CheckingLogin(_), Connection::StartOk(ok)) => {
                 self.on_start_ok(ok, cx);
                 Ok(())
             }
@@ -128,7 +129,9 @@ impl Amqp {
             mechanism: ok.mechanism.into(),
         }));
         match self.login(ok, cx.now.mono_ms) {
-            Ok(identity) => {
+            // The same method comes again.
+            None => {}
+            Some(Ok(identity)) => {
                 self.link.identity = Some(identity);
                 self.phase = Phase::AwaitingTuneOk;
                 let amqp = &self.link.peer.config.amqp;
@@ -139,7 +142,7 @@ impl Amqp {
                 };
                 put_on_connection(&Method::Connection(Connection::Tune(tune)), cx);
             }
-            Err(()) => {
+            Some(Err(())) => {
                 let detail = format!(
                     "Login was refused using authentication mechanism {}. For details see the \
                      broker logfile.",
@@ -159,29 +162,37 @@ impl Amqp {
         LOGIN_REFUSAL_DELAY_MS.saturating_add(port.wrapping_mul(31).wrapping_add(now_ms) % 256)
     }
 
-    /// Who this is. The reason of a refusal goes to the log only.
+    /// Who this is; `None`: that is checked elsewhere. The reason of a refusal goes to the log only.
     fn login(
-        &self,
+        &mut self,
         ok: &connection::StartOk<'_>,
         now_ms: u64,
-    ) -> Result<crate::auth::Identity, ()> {
+    ) -> Option<Result<crate::auth::Identity, ()>> {
+        let mut checking = Checking::No;
+        if let Phase::CheckingLogin(known) = &mut self.phase {
+            checking = std::mem::take(known);
+        }
         let peer = &self.link.peer.remote;
         let mut logins = self.link.peer.logins.borrow_mut();
         if let Err(error) = logins.limiter.admit(peer.ip(), now_ms) {
             tell!(warn, self.link, %error, "login refused");
-            return Err(());
+            return Some(Err(()));
         }
         let credentials = sasl::credentials(ok.mechanism, ok.response);
         let user = credentials.as_ref().map_or("", |c| &c.user);
         let password = credentials.as_ref().map_or(&[][..], |c| &c.password);
-        match logins.users.login(user, password, peer.ip()) {
-            Ok(identity) => Ok(identity),
-            Err(LoginRefused { reason }) => {
+        match logins.login(&mut checking, (user, password), &self.link.peer, now_ms) {
+            Login::Later => {
+                self.phase = Phase::CheckingLogin(checking);
+                None
+            }
+            Login::Checked(Ok(identity)) => Some(Ok(identity)),
+            Login::Checked(Err(LoginRefused { reason })) => {
                 logins.limiter.failed(peer.ip(), now_ms);
                 let reason = if credentials.is_none() { "not understood" } else { reason.name() };
                 let name = self.link.name();
                 tracing::warn!(%peer, name, user, mechanism = ok.mechanism, reason, "login refused");
-                Err(())
+                Some(Err(()))
             }
         }
     }

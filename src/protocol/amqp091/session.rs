@@ -11,7 +11,7 @@
 use crate::command::{Answer, Event};
 use crate::limits::{HANDSHAKE_MS_MAX, OUTPUT_BYTES_HIGH};
 use crate::protocol::octets::Decoded;
-use crate::protocol::{Context, Next, Peer, Session};
+use crate::protocol::{Checking, Context, Next, Peer, Session};
 use crate::stats::ConnectionReport;
 
 use super::channel::{Channel, Phase as ChannelPhase, Then};
@@ -27,6 +27,8 @@ use super::wire::frame;
 pub(super) enum Phase {
     AwaitingHeader,
     AwaitingStartOk,
+    /// The password of connection.start-ok, which comes again, is checked elsewhere.
+    CheckingLogin(Checking),
     /// The login was refused; the client learns it later, so that guessing is slow.
     Refusing {
         fault: Fault,
@@ -160,6 +162,7 @@ impl Amqp {
         match self.phase {
             Phase::Closed => Some(Next::Close),
             Phase::Refusing { .. } | Phase::Ending { .. } => Some(Next::Wait),
+            Phase::CheckingLogin(Checking::Asked) => Some(Next::Wait),
             Phase::Running
                 if self.waiting.is_some() || self.is_paused || self.held_until_ms.is_some() =>
             {
@@ -167,6 +170,7 @@ impl Amqp {
             }
             Phase::AwaitingHeader
             | Phase::AwaitingStartOk
+            | Phase::CheckingLogin(Checking::No | Checking::Known(_))
             | Phase::AwaitingTuneOk
             | Phase::AwaitingOpen
             | Phase::Running
@@ -337,6 +341,11 @@ impl Amqp {
             // Said to sessions that are remembered only; there are none here.
             Event::Retained { .. } | Event::TakenOver => {}
             Event::Alarm(alarm) => self.on_alarm(alarm, cx),
+            Event::LoginChecked(verdict) => {
+                if let Phase::CheckingLogin(checking) = &mut self.phase {
+                    *checking = Checking::Known(verdict);
+                }
+            }
             Event::Close { reason } => {
                 let fault = Fault::new(ReplyCode::ConnectionForced, String::from(reason));
                 self.close_connection(fault, (0, 0), cx);
@@ -404,6 +413,7 @@ impl Session for Amqp {
         match &self.phase {
             Phase::AwaitingHeader
             | Phase::AwaitingStartOk
+            | Phase::CheckingLogin(_)
             | Phase::AwaitingTuneOk
             | Phase::AwaitingOpen => {
                 if now_ms >= self.link.peer.accepted_ms.saturating_add(HANDSHAKE_MS_MAX) {
@@ -430,6 +440,7 @@ impl Session for Amqp {
         match self.phase {
             Phase::AwaitingHeader
             | Phase::AwaitingStartOk
+            | Phase::CheckingLogin(_)
             | Phase::AwaitingTuneOk
             | Phase::AwaitingOpen => {
                 Some(self.link.peer.accepted_ms.saturating_add(HANDSHAKE_MS_MAX))
@@ -472,6 +483,7 @@ impl Session for Amqp {
             Phase::Running => tell!(info, self.link, why, "connection lost"),
             Phase::AwaitingHeader
             | Phase::AwaitingStartOk
+            | Phase::CheckingLogin(_)
             | Phase::AwaitingTuneOk
             | Phase::AwaitingOpen => {
                 if self.has_spoken() {

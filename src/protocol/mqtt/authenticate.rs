@@ -145,7 +145,8 @@ impl Mqtt {
             | LoginReason::NotFromLoopback
             | LoginReason::NoVerifier
             | LoginReason::BadExchange
-            | LoginReason::TooManyFailures => reason,
+            | LoginReason::TooManyFailures
+            | LoginReason::Busy => reason,
         })?;
         let known = logins.users.proven(&proof.user, self.link.peer.remote.ip());
         known.map(|identity| (identity, last)).map_err(|refused| refused.reason)

@@ -7,7 +7,7 @@ use crate::auth::{Identity, LoginReason, LoginRefused};
 use crate::command::{Answer, Command, Refusal};
 use crate::ids::ShardId;
 use crate::limits::LOGIN_REFUSAL_DELAY_MS;
-use crate::protocol::Context;
+use crate::protocol::{Checking, Context, Login};
 use crate::subscriber::{Lasts, OpenSession, OpenedSession};
 
 use super::alias::Outbound;
@@ -130,10 +130,7 @@ impl Mqtt {
             Ok(place) if place.home != self.link.peer.id.shard && !self.link.peer.moved => {
                 Flow::Move(place.home)
             }
-            Ok(place) => {
-                self.let_in(raw.body, &connect, &place, cx);
-                Flow::Go
-            }
+            Ok(place) => self.let_in(raw.body, &connect, &place, cx),
             Err(code) => {
                 self.refuse(code, cx);
                 Flow::Go
@@ -213,17 +210,21 @@ impl Mqtt {
         connect: &Connect<'_>,
         place: &Place<'_>,
         cx: &mut Context<'_>,
-    ) {
+    ) -> Flow {
         self.link.vhost = place.vhost.into();
         self.link.client = place.client.clone();
         self.link.publisher = publisher(place.vhost, &place.client);
         if connect.properties.auth_method.is_some() {
-            return self.begin_proof(body, connect, place, cx);
+            self.begin_proof(body, connect, place, cx);
+            return Flow::Go;
         }
         match self.login(connect, place.user, cx.now.mono_ms) {
-            Ok(identity) => self.welcome(connect, place.is_assigned, &identity, cx),
-            Err(code) => self.put_off_refusal(code, cx.now.mono_ms),
+            // The same packet comes again.
+            None => return Flow::Hold,
+            Some(Ok(identity)) => self.welcome(connect, place.is_assigned, &identity, cx),
+            Some(Err(code)) => self.put_off_refusal(code, cx.now.mono_ms),
         }
+        Flow::Go
     }
 
     /// A client that is known.
@@ -268,30 +269,35 @@ impl Mqtt {
         LOGIN_REFUSAL_DELAY_MS.saturating_add(port.wrapping_mul(31).wrapping_add(now_ms) % 256)
     }
 
-    /// Who this is. The reason of a refusal goes to the log only.
+    /// Who this is; `None`: that is checked elsewhere. The reason of a refusal goes to the log only.
     fn login(
-        &self,
+        &mut self,
         connect: &Connect<'_>,
         user: Option<&str>,
         now_ms: u64,
-    ) -> Result<Identity, ReasonCode> {
+    ) -> Option<Result<Identity, ReasonCode>> {
+        let mut checking = Checking::No;
+        if let Phase::Checking(known) = &mut self.phase {
+            checking = std::mem::take(&mut **known);
+        }
         let peer = &self.link.peer.remote;
         let mut logins = self.link.peer.logins.borrow_mut();
         if let Err(error) = logins.limiter.admit(peer.ip(), now_ms) {
             tell!(warn, self.link, %error, "login refused");
-            return Err(ReasonCode::BadUserNameOrPassword);
+            return Some(Err(ReasonCode::BadUserNameOrPassword));
         }
         if let Some(certified) = &self.link.peer.certified
             && certified.is_proof
             && connect.password.is_none()
         {
             // A password that comes all the same has to be right.
-            return logins.users.proven(&certified.name, peer.ip()).map_err(|refused| {
+            let proven = logins.users.proven(&certified.name, peer.ip());
+            return Some(proven.map_err(|refused| {
                 logins.limiter.failed(peer.ip(), now_ms);
                 let (user, reason) = (&certified.name, refused.reason.name());
                 tracing::warn!(%peer, %user, reason, "login refused: certificate");
                 ReasonCode::BadUserNameOrPassword
-            });
+            }));
         }
         let is_welcome = self.link.peer.listener.takes_nameless;
         // Clients that cannot leave the name out send an empty one (gmqtt).
@@ -301,7 +307,7 @@ impl Mqtt {
             if nameless.is_none() {
                 tell!(info, self.link, "login refused: no user name");
             }
-            return nameless.ok_or(ReasonCode::NotAuthorized);
+            return Some(nameless.ok_or(ReasonCode::NotAuthorized));
         };
         let password = connect.password.unwrap_or_default();
         // Where anybody is let in, a name that nobody has is worth no less than none (V-020). A
@@ -312,7 +318,12 @@ impl Mqtt {
                 && connect.user_name == Some(user)
                 && self.link.peer.config.mqtt.password_file.is_none()
         });
-        match (logins.users.login(user, password, peer.ip()), anybody) {
+        let login = logins.login(&mut checking, (user, password), &self.link.peer, now_ms);
+        let Login::Checked(checked) = login else {
+            self.phase = Phase::Checking(Box::new(checking));
+            return None;
+        };
+        Some(match (checked, anybody) {
             (Ok(identity), _) => Ok(identity),
             (Err(LoginRefused { reason: LoginReason::UnknownUser }), Some(nameless)) => {
                 let client = &*self.link.client;
@@ -325,7 +336,7 @@ impl Mqtt {
                 tracing::warn!(%peer, client, user, reason, "login refused");
                 Err(ReasonCode::BadUserNameOrPassword)
             }
-        }
+        })
     }
 
     /// Asks the broker for the session.

@@ -20,10 +20,10 @@ use super::wire::header::split;
 use super::wire::packet::Packet;
 use super::wire::{PACKET_BYTES_MAX, Sender, Version};
 use super::{PROTOCOL, TAG};
+use crate::auth::Users;
 use crate::auth::password::PasswordHash;
 use crate::auth::permission::Permission;
 use crate::auth::user::User;
-use crate::auth::{LoginLimiter, Users};
 use crate::broker::placement::Placement;
 use crate::broker::{Broker, NodeLimits, Setup};
 use crate::command::Now;
@@ -185,7 +185,7 @@ impl Rig {
             seats: [None, None],
             now: Now { mono_ms: 0, wall_ms: 1_700_000_000_000 },
             config: Rc::new(Config::default()),
-            logins: Rc::new(RefCell::new(Logins { users, limiter: LoginLimiter::new() })),
+            logins: Rc::new(RefCell::new(Logins { users, ..Logins::default() })),
             lasts,
         }
     }

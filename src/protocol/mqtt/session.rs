@@ -11,7 +11,7 @@ use crate::command::{Answer, Event};
 use crate::ids::{ChannelId, ShardId};
 use crate::limits::OUTPUT_BYTES_HIGH;
 use crate::protocol::octets::Decoded;
-use crate::protocol::{Context, Next, Peer, Session, is_tls, looks_like};
+use crate::protocol::{Checking, Context, Next, Peer, Session, is_tls, looks_like};
 use crate::stats::ConnectionReport;
 
 use super::alias::{Inbound, Outbound};
@@ -55,6 +55,8 @@ pub(super) enum Phase {
     Silent,
     /// The login was refused; the client learns it later, so that guessing is slow.
     Refusing { code: ReasonCode, until_ms: u64 },
+    /// The password of CONNECT, which comes again, is checked elsewhere.
+    Checking(Box<Checking>),
     /// The client is to prove who it is.
     Proving(Box<Proving>),
     /// The broker opens the session.
@@ -160,6 +162,9 @@ impl Mqtt {
         match self.phase {
             Phase::Closed => Some(Next::Close),
             Phase::Refusing { .. } | Phase::Opening(_) => Some(Next::Wait),
+            Phase::Checking(ref checking) if matches!(**checking, Checking::Asked) => {
+                Some(Next::Wait)
+            }
             Phase::Open
                 if self.is_paused
                     || self.held_until_ms.is_some()
@@ -168,7 +173,7 @@ impl Mqtt {
             {
                 Some(Next::Wait)
             }
-            Phase::Silent | Phase::Proving(_) | Phase::Open => None,
+            Phase::Silent | Phase::Checking(_) | Phase::Proving(_) | Phase::Open => None,
         }
     }
 
@@ -189,7 +194,7 @@ impl Mqtt {
             return Step::Took(input.len());
         }
         let bytes_max = match self.phase {
-            Phase::Silent | Phase::Proving(_) => CONNECT_BYTES_MAX,
+            Phase::Silent | Phase::Checking(_) | Phase::Proving(_) => CONNECT_BYTES_MAX,
             Phase::Refusing { .. } | Phase::Opening(_) | Phase::Open | Phase::Closed => {
                 self.link.limits.packet_bytes_max
             }
@@ -215,7 +220,7 @@ impl Mqtt {
 
     fn on_packet(&mut self, raw: &Raw<'_>, cx: &mut Context<'_>) -> Result<Flow, Fault> {
         match self.phase {
-            Phase::Silent => Ok(self.on_connect(raw, cx)),
+            Phase::Silent | Phase::Checking(_) => Ok(self.on_connect(raw, cx)),
             Phase::Proving(_) => {
                 self.on_proof_packet(raw, cx);
                 Ok(Flow::Go)
@@ -265,6 +270,11 @@ impl Mqtt {
                 tell!(info, self.link, reason, "closed by an operator");
                 let text = "closed by an operator";
                 self.fail(Fault::new(ReasonCode::AdministrativeAction, text), cx);
+            }
+            Event::LoginChecked(verdict) => {
+                if let Phase::Checking(checking) = &mut self.phase {
+                    **checking = Checking::Known(verdict);
+                }
             }
             // Publishers are held back by other means.
             Event::Alarm(_) => {}
@@ -341,7 +351,7 @@ impl Session for Mqtt {
     fn on_tick(&mut self, cx: &mut Context<'_>) -> (Next, Option<u64>) {
         let now_ms = cx.now.mono_ms;
         match self.phase {
-            Phase::Silent | Phase::Proving(_) | Phase::Opening(_) => {
+            Phase::Silent | Phase::Checking(_) | Phase::Proving(_) | Phase::Opening(_) => {
                 if now_ms >= self.link.connect_deadline_ms() {
                     if self.has_spoken() {
                         tell!(info, self.link, "CONNECT timed out");
@@ -358,7 +368,7 @@ impl Session for Mqtt {
 
     fn deadline_ms(&self) -> Option<u64> {
         match self.phase {
-            Phase::Silent | Phase::Proving(_) | Phase::Opening(_) => {
+            Phase::Silent | Phase::Checking(_) | Phase::Proving(_) | Phase::Opening(_) => {
                 Some(self.link.connect_deadline_ms())
             }
             Phase::Refusing { until_ms, .. } => Some(until_ms),
@@ -389,7 +399,7 @@ impl Session for Mqtt {
     fn on_lost(&mut self, why: &str, cx: &mut Context<'_>) {
         match self.phase {
             Phase::Open => tell!(info, self.link, why, "connection lost"),
-            Phase::Silent | Phase::Proving(_) | Phase::Opening(_) => {
+            Phase::Silent | Phase::Checking(_) | Phase::Proving(_) | Phase::Opening(_) => {
                 if self.has_spoken() {
                     tell!(info, self.link, why, "connection lost before it was opened");
                 }

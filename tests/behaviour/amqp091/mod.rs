@@ -22,6 +22,7 @@ mod hostile_rights;
 mod hostile_topology;
 mod lifecycle;
 mod lines;
+mod logins;
 mod placement;
 mod process;
 mod shards;

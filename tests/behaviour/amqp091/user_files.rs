@@ -52,7 +52,7 @@ fn users_of_a_password_file_come_and_go_without_a_restart() {
     guest.log_in(&Login::default());
 
     file.write("# nobody\n");
-    joe.expect_close(320, "the user is gone");
+    joe.expect_close(320, "user 'joe' is deleted");
     let mut again = Client::connect(broker.addr());
     again.send_raw(PROTOCOL_HEADER);
     again.expect_start();

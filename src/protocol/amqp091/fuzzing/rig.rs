@@ -12,10 +12,10 @@ use ringmq_shards::{Buffers, Output};
 use super::Shape;
 use super::listener::Listener;
 use super::sayings::QUEUES;
+use crate::auth::Users;
 use crate::auth::password::PasswordHash;
 use crate::auth::permission::Permission;
 use crate::auth::user::User;
-use crate::auth::{LoginLimiter, Users};
 use crate::broker::placement::Placement;
 use crate::broker::{Broker, Envelope, NodeLimits, Setup};
 use crate::command::{Answer, Command, Event, Now};
@@ -448,6 +448,7 @@ impl Rig {
             | Event::Retained { .. }
             | Event::TakenOver
             | Event::Alarm(_)
+            | Event::LoginChecked(_)
             | Event::Close { .. } => None,
         });
         assert!(answer.is_some(), "no answer at rest");
@@ -489,5 +490,5 @@ fn logins() -> Rc<RefCell<Logins>> {
     };
     guest.permit("/", Permission::all());
     let users = Arc::new(Users::new([guest], None));
-    Rc::new(RefCell::new(Logins { users, limiter: LoginLimiter::new() }))
+    Rc::new(RefCell::new(Logins { users, ..Logins::default() }))
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use ringmq_shards::{Buffers, Output};
 
+use crate::auth::Users;
 use crate::auth::password::PasswordHash;
 use crate::auth::permission::Permission;
 use crate::auth::user::User;
-use crate::auth::{LoginLimiter, Users};
 use crate::broker::placement::Placement;
 use crate::broker::{Broker, NodeLimits, Setup};
 use crate::command::{Event, Now};
@@ -87,7 +87,7 @@ fn logins() -> Rc<RefCell<Logins>> {
     };
     guest.permit("/", Permission::all());
     let users = Arc::new(Users::new([guest], None));
-    Rc::new(RefCell::new(Logins { users, limiter: LoginLimiter::new() }))
+    Rc::new(RefCell::new(Logins { users, ..Logins::default() }))
 }
 
 impl Client {

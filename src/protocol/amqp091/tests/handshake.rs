@@ -1,6 +1,14 @@
 //! From the first octet to connection.open-ok, and what goes wrong on the way.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
 use super::client::{Client, Said, all_capabilities, method};
+use crate::auth::Users;
+use crate::auth::password::PasswordHash;
+use crate::auth::slow::{Hashing, Job, Known};
+use crate::auth::user::User;
 use crate::protocol::amqp091::wire::frame;
 use crate::protocol::amqp091::wire::method::connection;
 use crate::protocol::amqp091::wire::protocol_header::PROTOCOL_HEADER;
@@ -33,6 +41,54 @@ fn a_login_goes_through_start_tune_and_open() {
     client.tune_ok(0, 0, 0);
     client.method(0, &open("/"));
     assert_eq!(client.heard(), [method(0, "connection.open-ok")]);
+}
+
+/// Keeps what it is asked.
+#[derive(Debug, Default)]
+struct Kept(RefCell<Vec<Job>>);
+
+impl Hashing for Kept {
+    fn ask(&self, job: Job) -> bool {
+        self.0.borrow_mut().push(job);
+        true
+    }
+}
+
+/// The login of a password that takes long: nothing is read until it is checked elsewhere.
+#[test]
+fn a_login_that_takes_long_is_checked_elsewhere_and_known_afterwards() {
+    let (_, hash) = PasswordHash::of_password(b"secret").unwrap();
+    let user =
+        User { name: "slow".into(), password: Some(hash), tags: vec![], permissions: vec![] };
+    let users = Arc::new(Users::new([user], None));
+    let asked = Rc::new(Kept::default());
+    let (tune, close) = ("connection.tune 2047 131072 300", "connection.close 403");
+    let mut known = Known::default();
+    for (password, asks, end) in
+        [("secret", true, tune), ("wrong", true, close), ("secret", false, tune)]
+    {
+        let mut client = Client::silent();
+        let logins = client.session.link.peer.logins.clone();
+        logins.borrow_mut().users = users.clone();
+        logins.borrow_mut().elsewhere = Some(asked.clone());
+        logins.borrow_mut().known = std::mem::take(&mut known);
+        client.say(&PROTOCOL_HEADER);
+        client.heard();
+        let response = format!("\0slow\0{password}");
+        client.start_ok(&all_capabilities(), "PLAIN", response.as_bytes());
+        let job = asked.0.borrow_mut().pop();
+        assert_eq!(job.is_some(), asks, "{password}");
+        if let Some(job) = job {
+            assert_eq!((client.heard(), client.next), (vec![], Next::Wait));
+            let (at, verdict) = (job.at.connection, job.check());
+            client.broker.login_checked(at, verdict);
+            client.work();
+        }
+        client.tick(2_000);
+        let heard = client.heard();
+        assert!(heard.iter().any(|said| format!("{said:?}").contains(end)), "{heard:?}");
+        known = std::mem::take(&mut logins.borrow_mut().known);
+    }
 }
 
 /// Abuse rows 1 to 3

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use ringmq_shards::{Buffers, Output};
 
+use crate::auth::Users;
 use crate::auth::password::PasswordHash;
 use crate::auth::permission::Permission;
 use crate::auth::scram::{Mechanism, client};
 use crate::auth::user::User;
-use crate::auth::{LoginLimiter, Users};
 use crate::broker::placement::Placement;
 use crate::broker::{Broker, Envelope, NodeLimits, Setup};
 use crate::command::Now;
@@ -116,7 +116,7 @@ fn logins() -> Rc<RefCell<Logins>> {
         ..guest.clone()
     });
     let users = Arc::new(Users::new([guest].into_iter().chain(provers), None));
-    Rc::new(RefCell::new(Logins { users, limiter: LoginLimiter::new() }))
+    Rc::new(RefCell::new(Logins { users, ..Logins::default() }))
 }
 
 /// A CONNECT that is let in.

@@ -160,6 +160,9 @@ pub enum Command {
     ReadRetained {
         /// Words between slashes.
         filter: Box<str>,
+        /// Only topics that are keys which this pattern matches, words between dots: the connection
+        /// has bound by it.
+        pattern: Option<Box<str>>,
         /// Where to go on.
         from: RetainedCursor,
         /// Octets wanted, about.
@@ -289,6 +292,11 @@ pub struct Delivery {
 pub enum Answer<D = Delivery> {
     /// Done, and every shard knows.
     Done,
+    /// For [`Command::BindQueue`]: done, and every shard knows.
+    Bound {
+        /// It was not bound so before.
+        new: bool,
+    },
     /// For [`Command::DeclareQueue`].
     QueueDeclared {
         /// Its name, which may have been made up.

@@ -27,7 +27,7 @@ use std::path::PathBuf;
 
 use crate::durability::Durability;
 
-pub use command_line::asks_for_check;
+pub use command_line::{PasswdArguments, asks_for_check};
 pub use document::{sample_ini, settings_table};
 pub use listeners::{Listener, ListenerAddress, ProxyHeader, Transport};
 pub use load::{CheckRequest, ConfigError, Loaded, Start, load};

@@ -87,6 +87,7 @@
 //!                                       \           \------> command, message, value, ids
 //!                                        \------> transport -> protocol (the trait)
 //! main -> check -> broker (what it stores)
+//! main -> passwd -> auth
 //! ```
 //!
 //! - `ringmq_shards` knows no protocol, exchange or queue. All `unsafe` and all of glommio are there.
@@ -123,6 +124,7 @@ pub mod logging;
 mod management;
 pub mod message;
 pub mod node;
+pub mod passwd;
 pub mod properties;
 pub mod protocol;
 mod reports;

@@ -1,11 +1,12 @@
-//! The broker's binary: arguments to settings to a running node, or to a check of what one has left.
+//! The broker's binary: arguments to settings to a running node, to a check of what one has left, or to a
+//! change of a password file.
 //! Nothing else.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use ringmq::config::{self, CheckRequest, Start};
-use ringmq::{check, logging, node};
+use ringmq::{check, logging, node, passwd};
 
 /// Messages come and go in millions per second and per core.
 #[global_allocator]
@@ -21,6 +22,15 @@ fn main() -> ExitCode {
     let loaded = match config::load(std::env::args_os(), std::env::vars_os()) {
         Ok(Start::Run(loaded)) => loaded,
         Ok(Start::Check(request)) => return run_check(&request),
+        Ok(Start::Passwd(arguments)) => {
+            return match passwd::run(&arguments) {
+                Ok(said) => {
+                    let _ = writeln!(std::io::stderr(), "{said}");
+                    ExitCode::SUCCESS
+                }
+                Err(error) => fail(&error),
+            };
+        }
         Ok(Start::Print(text)) => {
             // A closed pipe is no failure of `--help`.
             let _ = std::io::stdout().write_all(text.as_bytes());

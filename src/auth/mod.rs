@@ -9,7 +9,7 @@ pub mod acl;
 pub mod files;
 pub mod limiter;
 pub mod password;
-mod password_file;
+pub mod password_file;
 pub mod permission;
 pub mod scram;
 pub mod slow;

@@ -26,7 +26,7 @@ const SHA512_BYTES: usize = 64;
 
 /// Iterations of PBKDF2 that a login may cost. It is made on a shard, whose other connections wait:
 /// 1,000, which `mosquitto_passwd` asks for, take about a millisecond.
-pub(super) const ITERATIONS_MAX: u32 = 20_000;
+pub const ITERATIONS_MAX: u32 = 20_000;
 
 /// How the text of an argon2 hash begins, and what definitions files call the algorithm.
 const ARGON2: &str = "$argon2id$";
@@ -324,6 +324,38 @@ impl std::fmt::Debug for PasswordHash {
             Sum::Scram(_) => "PasswordHash(SCRAM)",
             Sum::Argon2(_) => "PasswordHash(argon2id)",
         })
+    }
+}
+
+/// How a password is kept in a file that is written now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kept {
+    /// `$7$`: PBKDF2 with SHA-512. Serves logins with a password and SCRAM-SHA-512.
+    #[default]
+    Pbkdf2,
+    /// `$6$`: SHA-512, as Mosquitto before 1.7 wrote it. Whoever gets the file tries billions a second.
+    Sha512,
+    /// A verifier of SCRAM-SHA-256, which serves logins with a password as well.
+    Scram256,
+}
+
+impl Kept {
+    /// What stands behind the user's name. Iterations do not count where there are none.
+    pub fn line(self, password: &[u8], salt: &[u8], iterations: u32) -> String {
+        let encoded = BASE64.encode(salt);
+        match self {
+            Self::Pbkdf2 => {
+                let sum = BASE64.encode(pbkdf2(password, salt, iterations));
+                format!("$7${iterations}${encoded}${sum}")
+            }
+            Self::Sha512 => {
+                let sum = Sha512::new().chain_update(password).chain_update(salt).finalize();
+                format!("$6${encoded}${}", BASE64.encode(sum))
+            }
+            Self::Scram256 => {
+                Verifier::of_password(Mechanism::Sha256, password, salt, iterations).line()
+            }
+        }
     }
 }
 

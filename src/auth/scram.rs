@@ -145,6 +145,25 @@ impl Verifier {
         }
     }
 
+    /// Of a password that is new.
+    pub fn of_password(
+        mechanism: Mechanism,
+        password: &[u8],
+        salt: &[u8],
+        iterations: u32,
+    ) -> Self {
+        let salted = mechanism.salted(password, salt, iterations);
+        Self::of_salted(mechanism, salt, iterations, &salted)
+    }
+
+    /// As [`Self::parse`] reads it.
+    pub fn line(&self) -> String {
+        let octets = |octets: &[u8]| BASE64.encode(octets);
+        let (stored, server) = (octets(&self.stored_key), octets(&self.server_key));
+        let (name, salt) = (self.mechanism.name(), octets(&self.salt));
+        format!("{name}${}:{salt}${stored}:{server}", self.iterations)
+    }
+
     /// A user that does not exist has one too, always the same, which no proof fits: the exchange
     /// does not tell who exists.
     pub(super) fn of_nobody(mechanism: Mechanism, name: &str, secret: &[u8]) -> Self {
@@ -168,8 +187,7 @@ impl Verifier {
 
     /// Whether it is that of `password`.
     pub fn verify(&self, password: &[u8]) -> bool {
-        let salted = self.mechanism.salted(password, &self.salt, self.iterations);
-        let own = Self::of_salted(self.mechanism, &self.salt, self.iterations, &salted);
+        let own = Self::of_password(self.mechanism, password, &self.salt, self.iterations);
         same_octets(&own.stored_key, &self.stored_key)
     }
 }

@@ -19,7 +19,13 @@ pub(super) enum Then {
     /// A session is answered.
     Answer { to: ChannelRef, answer: PlainAnswer },
     /// A session is answered, or the binding is taken back because its exchange is gone.
-    Bound { to: ChannelRef, queue: QueueId, exchange: Rc<str>, binding: Box<BindingSpec> },
+    Bound {
+        to: ChannelRef,
+        queue: QueueId,
+        exchange: Rc<str>,
+        new: bool,
+        binding: Box<BindingSpec>,
+    },
     /// A session is open: its connection is answered and gets what waits for it.
     SessionOpened { to: ChannelRef, session: SessionId, resumed: bool },
     /// Another shard's call is answered.
@@ -101,9 +107,9 @@ impl Broker {
         match then {
             Then::Nothing => {}
             Then::Answer { to, answer } => self.answer(to, answer),
-            Then::Bound { to, queue, exchange, binding } => {
+            Then::Bound { to, queue, exchange, new, binding } => {
                 if known {
-                    self.answer(to, Answer::Done);
+                    self.answer(to, Answer::Bound { new });
                 } else {
                     self.forget_binding(queue, &binding);
                     let refusal = Refusal::NotFound(Entity::Exchange, Box::from(&*exchange));

@@ -14,6 +14,22 @@
 //! shares the next. Only for publishers whose clients do not wait for the answer of whoever
 //! subscribes; where they do, as in AMQP 0-9-1, there is nothing to catch up with.
 //!
+//! # Who is hidden by another subscriber
+//!
+//! A publish that reaches somebody does not ask, so whoever has sent a subscription on another shard and not
+//! had its answer yet may miss it. Whoever was answered is never missed: the answer waits for all
+//! shards. It stays so because what would have to be known lies in sockets that their shard has not
+//! read, and nothing that a publisher's shard has says that there is any:
+//! - a change of subscriptions a moment ago is no sign of another one to come (a subscriber that
+//!   connects beside one that has been there for hours changes nothing before its own is read),
+//!   and where there are many changes every publish would ask;
+//! - that a connection is new is known on its shard alone; to tell all others of each is mail to every
+//!   shard per connection, and says nothing of one that subscribes later;
+//! - to ask always is a message to each shard and back for the first publish of every stream, and a
+//!   look at all its sockets there: what a slow publisher, the commonest client there is, costs now.
+//!
+//! A publisher that must not be missed waits for the answer, as the specifications have it.
+//!
 //! May import `mail`, `post`, `route`, `connections`, `subscriber`.
 
 use std::mem::take;

@@ -5,11 +5,14 @@
 //! May import `binding`, `mail`, `calls`.
 
 use super::Broker;
+use super::binding::Bound;
 use super::calls::Then;
 use super::exchange::Destination;
 use super::mail::{BindingSpec, CallId, Mail};
 use crate::command::{Answer, Refusal};
 use crate::ids::{ChannelRef, ExchangeId, QueueId, QueueRef};
+
+const NOTHING_NEW: Bound = Bound { new: false, first_local: false };
 
 impl Broker {
     /// Owner: binds a queue of this shard and answers when that is known and durable.
@@ -18,16 +21,16 @@ impl Broker {
         let Some(call) = self.open_call(Then::Nothing) else { return };
         let then = match self.bind_within(queue, &binding, call) {
             Err(refusal) => Then::Answer { to: at, answer: Answer::Refused(refusal) },
-            Ok(true) => {
+            Ok(Bound { new, first_local: true }) => {
                 let source = self.exchanges.get(&binding.exchange).map(|entry| entry.name.clone());
                 let exchange = source.unwrap_or_else(|| self.no_name.clone());
                 self.hold_binding(call, lasting);
-                Then::Bound { to: at, queue, exchange, binding: Box::new(binding) }
+                Then::Bound { to: at, queue, exchange, new, binding: Box::new(binding) }
             }
-            Ok(false) => {
+            Ok(Bound { new, first_local: false }) => {
                 self.wait_for_earlier(call);
                 self.hold_binding(call, lasting);
-                Then::Answer { to: at, answer: Answer::Done }
+                Then::Answer { to: at, answer: Answer::Bound { new } }
             }
         };
         self.set_then(call, then);
@@ -35,21 +38,23 @@ impl Broker {
     }
 
     /// Owner: binds a queue of this shard and tells the others, within the call, if it is the first
-    /// bound so; whether it was says the result.
+    /// bound so.
     pub(super) fn bind_within(
         &mut self,
         queue: QueueId,
         binding: &BindingSpec,
         call: CallId,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<Bound, Refusal> {
         self.check_binding(binding.exchange, &binding.key, &binding.arguments)?;
         if self.node_counts().1 >= self.limits.bindings_max as u64 {
             let why = "binding limit (max_bindings) is reached";
             return Err(Refusal::LimitReached(why.into()));
         }
         let me = QueueRef { shard: self.shard, queue };
-        let Some(queue_entry) = self.queues.get_mut(queue) else { return Ok(false) };
-        let Some(entry) = self.exchanges.get_mut(&binding.exchange) else { return Ok(false) };
+        let Some(queue_entry) = self.queues.get_mut(queue) else { return Ok(NOTHING_NEW) };
+        let Some(entry) = self.exchanges.get_mut(&binding.exchange) else {
+            return Ok(NOTHING_NEW);
+        };
         self.revision += 1;
         entry.was_bound = true;
         let picks_one = entry.bindings.picks_one();
@@ -75,7 +80,7 @@ impl Broker {
         if news {
             self.tell_interest(call, binding, name.as_deref().map(|name| (me, name)), true);
         }
-        Ok(news)
+        Ok(Bound { new, first_local: news })
     }
 
     fn tell_interest(

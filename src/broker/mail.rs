@@ -288,6 +288,7 @@ pub(crate) type PlainAnswer = Answer<Infallible>;
 pub(crate) fn for_session(answer: PlainAnswer) -> Answer {
     match answer {
         Answer::Done => Answer::Done,
+        Answer::Bound { new } => Answer::Bound { new },
         Answer::QueueDeclared { name, messages, consumers } => {
             Answer::QueueDeclared { name, messages, consumers }
         }

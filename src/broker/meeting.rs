@@ -44,6 +44,17 @@ pub(super) fn own_topic(reader: Option<PropertyReader>, properties: &[u8]) -> Op
     (reader?.topic)(properties).filter(|topic| is_topic(topic))
 }
 
+/// The key that a topic is for those who bind by keys; `None`: they are not shown it.
+pub(super) fn shown_key(topic: &str, crossing: Crossing) -> Option<String> {
+    // Wildcards of keys know no exception: `#` would show everybody what only those are to see who
+    // name it (mqtt.md X-05).
+    let is_hidden = topic.starts_with('$') && !crossing.dollar_topics;
+    if is_hidden || topic.len() > KEY_BYTES_MAX {
+        return None;
+    }
+    Some(key_of_topic(topic, crossing.dots)).filter(|key| key.len() <= KEY_BYTES_MAX)
+}
+
 impl Broker {
     /// The two exchanges of a virtual host are both there.
     pub(super) fn introduce(&mut self, vhost: VhostId) {
@@ -67,6 +78,11 @@ impl Broker {
         }
         let entered = self.connections.get(connection).and_then(|c| c.entered.as_ref());
         entered.and_then(|entered| entered.identity.login_name()).unwrap_or_default()
+    }
+
+    /// Whether the disk has room for what is published.
+    pub fn has_space(&self) -> bool {
+        self.check_storage().is_ok()
     }
 
     /// Topics become keys and keys topics so.
@@ -94,13 +110,7 @@ impl Broker {
     }
 
     fn translated_topic(&self, topic: &str) -> Option<String> {
-        // Wildcards of keys know no exception: `#` would show everybody what only those are to see
-        // who name it (mqtt.md X-05).
-        let is_hidden = topic.starts_with('$') && !self.crossing.dollar_topics;
-        if is_hidden || topic.len() > KEY_BYTES_MAX {
-            return None;
-        }
-        Some(key_of_topic(topic, self.crossing.dots)).filter(|key| key.len() <= KEY_BYTES_MAX)
+        shown_key(topic, self.crossing)
     }
 
     /// The key as it is spelled at the other exchange; `None`: it does not exist there.

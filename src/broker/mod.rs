@@ -352,7 +352,7 @@ impl Broker {
         if let Err(refusal) = permitted.and_then(|()| check_groups(&command)) {
             return Some(Answer::Refused(refusal));
         }
-        if let Command::ReadRetained { filter, .. } = &command
+        if let Command::ReadRetained { filter, pattern: None, .. } = &command
             && let Err(refusal) = self.permit_filter(connection, filter)
         {
             return Some(Answer::Refused(refusal));

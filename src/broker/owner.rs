@@ -121,8 +121,8 @@ impl Broker {
             Command::OpenSession(open) => self.open_session(at, vhost, &open, now),
             Command::Subscribe { subscriptions } => self.subscribe(at, subscriptions, now),
             Command::Unsubscribe { filters } => self.unsubscribe(at, &filters),
-            Command::ReadRetained { filter, from, bytes_max } => {
-                self.request_retained(at, vhost, (filter, from, bytes_max));
+            Command::ReadRetained { filter, pattern, from, bytes_max } => {
+                self.request_retained(at, vhost, (filter, pattern), (from, bytes_max));
             }
             // These are answered on the connection's own shard.
             Command::ConsumeReplies { .. } | Command::CloseChannel | Command::CloseConnection => {
@@ -165,6 +165,7 @@ impl Broker {
                 entry.is_some_and(|entry| entry.uid.is_some())
             }
             Answer::Done
+            | Answer::Bound { .. }
             | Answer::Removed { .. }
             | Answer::Consuming { .. }
             | Answer::ReplyTo { .. }

@@ -27,13 +27,14 @@ use ringmq_shards::log::planted::{Bug, is_planted};
 use self::part::{Hold, Part, Totals};
 use super::Broker;
 use super::mail::{Mail, PendingId, Reported};
+use super::pending::Report;
 use super::placement::Placement;
 use super::queue::{QueueSpec, arguments, latest};
 use super::storage::waits::{Put, Waiter};
 use crate::command::{Event, Now, Publish, Published, Refusal};
-use crate::ids::{ChannelId, ConnectionId, QueueId, ShardId, VhostId};
+use crate::ids::{ChannelId, ConnectionId, PublishSeq, QueueId, ShardId, VhostId};
 use crate::message::Message;
-use crate::subscriber::{Keep, RETAINED};
+use crate::subscriber::{FILTERS, Keep, RETAINED};
 use crate::value::{Table, Value};
 
 /// Parts of the retained messages of a virtual host. The names of topics decide which, on disk as
@@ -404,6 +405,42 @@ impl Broker {
         let Some(copy) = replayed(message, name, now) else { return };
         // Whether it is too much for the session is between the two.
         let _put = self.enqueue(queue, copy, now);
+    }
+
+    /// Puts a retained message into a queue that was just bound; [`Event::Stored`] follows with this
+    /// number, whether the queue has taken it or not (mqtt.md X-11).
+    pub fn show_to_queue(
+        &mut self,
+        (connection, channel): (ConnectionId, ChannelId),
+        queue: &str,
+        message: &Message,
+        seq: PublishSeq,
+        now: Now,
+    ) -> bool {
+        let entered = self.connections.get(connection).and_then(|c| c.entered.clone());
+        let report = Report::Publisher(Reported { connection, channel, seq });
+        let copy = replayed(message, Rc::from(FILTERS), now);
+        let (Some(entered), Some(copy)) = (entered, copy) else { return false };
+        let Some(pending) = self.await_stored(report) else { return false };
+        let owner = self.placement.owner(&entered.vhost_name, queue);
+        let mut put = Put::DONE;
+        if owner == self.shard {
+            if let Some(id) = self.addressed(entered.vhost, queue) {
+                put = self.enqueue(id, copy, now);
+            }
+        } else {
+            let vhost = entered.vhost;
+            self.one_more_place(pending);
+            self.post.send_message(owner, &copy, |parcel| Mail::PublishByName {
+                vhost,
+                queue: Some(queue.into()),
+                parcel,
+                mandatory: None,
+                wanted: Some(pending),
+            });
+        }
+        self.stored_as(pending, put);
+        true
     }
 
     /// A virtual host has come; it is the last one.

@@ -1,5 +1,5 @@
 //! The command line. Names and letters are LavinMQ's where it has them; what a flag means and
-//! its default come from the declaration of its setting. May import `settings` and clap.
+//! its default come from the declaration of its setting. May import `settings`, `auth::password` and clap.
 
 use std::ffi::OsString;
 
@@ -10,6 +10,7 @@ use clap::{
 use super::document::settings_help;
 use super::load::ConfigError;
 use super::settings::SETTINGS;
+use crate::auth::password::{ITERATIONS_MAX, Kept};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,6 +20,7 @@ Examples:
   ringmq -p 0 --shards 2 --no-pin           a free port, two shards on whichever cores
   RINGMQ_AMQP_HEARTBEAT=60 ringmq           any setting from the environment
   ringmq check -D /var/lib/ringmq           is what a stopped broker has left sound?
+  ringmq passwd -c /etc/ringmq/passwd ann   a password file with one user
 
 Command line > environment > file > default.";
 
@@ -75,6 +77,57 @@ pub(super) struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Check(CheckArguments),
+    Passwd(PasswdArguments),
+}
+
+const PASSWD_WORDS: &str = "\
+The words are those of mosquitto_passwd and vmq-passwd. Without -b the password is asked for at the terminal,
+or is the first line of standard input. A broker that uses the file reads it again by itself.
+  ringmq passwd -c /etc/ringmq/passwd ann     a new file with one user
+  ringmq passwd /etc/ringmq/passwd joe        add joe, or give joe another password
+  ringmq passwd -D /etc/ringmq/passwd joe     delete joe
+  ringmq passwd -U /etc/ringmq/passwd         hash the passwords of lines user:password";
+
+/// Make or change a password file for mqtt.vmq_passwd.password_file
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(after_help = PASSWD_WORDS)]
+pub struct PasswdArguments {
+    /// Make a new file; one that is there is overwritten
+    #[arg(short, long, conflicts_with_all = ["delete", "upgrade"])]
+    pub create: bool,
+    /// Delete the user
+    #[arg(short = 'D', long, conflicts_with_all = ["upgrade", "batch", "password"])]
+    pub delete: bool,
+    /// Hash the passwords that stand in the file as they are
+    #[arg(short = 'U', long, conflicts_with_all = ["batch", "user", "password"])]
+    pub upgrade: bool,
+    /// Take the password from the command line, where others of this machine can see it
+    #[arg(short, long, requires = "password")]
+    pub batch: bool,
+    /// sha512-pbkdf2, sha512 or scram-sha-256
+    #[arg(short = 'H', long, default_value = "sha512-pbkdf2", value_parser = kept)]
+    pub hash: Kept,
+    /// Iterations: what trying out passwords costs, and each login as well
+    #[arg(short = 'I', long, default_value_t = 1000,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(ITERATIONS_MAX)))]
+    pub iterations: u32,
+    /// The file
+    pub file: std::path::PathBuf,
+    /// The user
+    #[arg(required_unless_present = "upgrade")]
+    pub user: Option<String>,
+    /// The password, with -b
+    #[arg(requires = "batch")]
+    pub password: Option<String>,
+}
+
+fn kept(name: &str) -> Result<Kept, String> {
+    match name {
+        "sha512-pbkdf2" => Ok(Kept::Pbkdf2),
+        "sha512" => Ok(Kept::Sha512),
+        "scram-sha-256" => Ok(Kept::Scram256),
+        _ => Err("it is sha512-pbkdf2, sha512 or scram-sha-256".into()),
+    }
 }
 
 const CHECK_EXITS: &str = "\
@@ -113,6 +166,8 @@ pub(super) enum Asked {
     Run(Box<CommandLine>),
     /// Verify data.
     Check(CheckArguments),
+    /// Change a password file.
+    Passwd(PasswdArguments),
     /// Print this and end well: help or version.
     Print(String),
 }
@@ -148,6 +203,7 @@ pub(super) fn parse(
     match matches.and_then(|m: ArgMatches| CommandLine::from_arg_matches(&m)) {
         Ok(mut command_line) => Ok(match command_line.verb.take() {
             Some(Verb::Check(check)) => Asked::Check(check),
+            Some(Verb::Passwd(passwd)) => Asked::Passwd(passwd),
             None => Asked::Run(Box::new(command_line)),
         }),
         Err(error) if !error.use_stderr() => Ok(Asked::Print(error.render().to_string())),

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::command_line::{self, Asked, CheckArguments, CommandLine};
+use super::command_line::{self, Asked, CheckArguments, CommandLine, PasswdArguments};
 use super::listeners::{Drafts, Taken};
 use super::{Config, SETTINGS, Setting, foreign, ini};
 
@@ -58,6 +58,8 @@ pub enum Start {
     Run(Box<Loaded>),
     /// Verify what a broker has left.
     Check(CheckRequest),
+    /// Change a password file.
+    Passwd(PasswdArguments),
     /// Print this on standard output and end well: help or version.
     Print(String),
 }
@@ -94,6 +96,7 @@ pub fn load(
 ) -> Result<Start, ConfigError> {
     let command_line = match command_line::parse(args)? {
         Asked::Print(text) => return Ok(Start::Print(text)),
+        Asked::Passwd(arguments) => return Ok(Start::Passwd(arguments)),
         Asked::Check(arguments) => return Ok(Start::Check(check_request(arguments, env)?)),
         Asked::Run(command_line) => command_line,
     };

@@ -255,7 +255,7 @@ fn a_missing_file_is_named() {
 fn help_has_examples_and_every_setting_and_version_has_the_version() {
     let printed = |flag| match load(["ringmq", flag], environment(&[])).unwrap() {
         Start::Print(text) => text,
-        Start::Run(_) | Start::Check(_) => panic!("{flag} starts nothing"),
+        Start::Run(_) | Start::Check(_) | Start::Passwd(_) => panic!("{flag} starts nothing"),
     };
     let help = printed("--help");
     assert!(help.contains("Examples:"));

@@ -21,7 +21,7 @@ impl Reload {
         match config::load(std::env::args_os(), std::env::vars_os()) {
             Ok(Start::Run(loaded)) => self.take(&loaded.config),
             // The arguments are those that started the broker.
-            Ok(Start::Check(_) | Start::Print(_)) => {}
+            Ok(Start::Check(_) | Start::Passwd(_) | Start::Print(_)) => {}
             Err(error) => {
                 tracing::error!(%error, "the settings cannot be read again; nothing changed");
             }

@@ -10,9 +10,11 @@
 
 use super::part::{Hold, Latest};
 use crate::broker::connections::window_bytes;
+use crate::broker::meeting::shown_key;
 use crate::broker::queue::store::{Position, Read};
-use crate::broker::topic_tree::TopicTree;
+use crate::broker::topic_tree::{Syntax, TopicTree};
 use crate::message::Message;
+use crate::properties::Crossing;
 
 /// Nodes of trees gone through for one page: some 100 microseconds.
 const STEPS_MAX: usize = 4_096;
@@ -46,7 +48,33 @@ pub(super) struct Page<'a> {
     pub(super) unreadable: Vec<u32>,
     bytes_left: u64,
     steps: usize,
+    keys: Option<Keys>,
 }
+
+/// What topics have to be as keys.
+pub(super) struct Keys {
+    pattern: TopicTree<()>,
+    crossing: Crossing,
+}
+
+impl Keys {
+    pub(super) fn of(pattern: &str, crossing: Crossing) -> Self {
+        let mut tree = TopicTree::new(Syntax::DOTS);
+        tree.update(pattern, |()| {});
+        Self { pattern: tree, crossing }
+    }
+
+    fn fit(&self, topic: &str) -> bool {
+        let mut fits = false;
+        if let Some(key) = shown_key(topic, self.crossing) {
+            self.pattern.matching(&key, |()| fits = true);
+        }
+        fits
+    }
+}
+
+/// Octets that a message counts which is read and left out: so many are read for one page.
+const LEFT_OUT_BYTES: u64 = 32;
 
 /// What to do after one place.
 enum Shown {
@@ -65,12 +93,20 @@ impl<'a> Page<'a> {
             unreadable: Vec::new(),
             bytes_left: u64::from(bytes_max),
             steps: STEPS_MAX,
+            keys: None,
         }
+    }
+
+    /// Leaves out what does not fit.
+    pub(super) fn only(mut self, keys: Option<Keys>) -> Self {
+        self.keys = keys;
+        self
     }
 
     /// Nothing more is to be put into it.
     pub(super) const fn is_over(&self) -> bool {
-        self.steps == 0 || (self.bytes_left == 0 && !self.messages.is_empty())
+        self.steps == 0
+            || (self.bytes_left == 0 && (self.keys.is_some() || !self.messages.is_empty()))
     }
 
     /// Reads on from a place of a tree; tells what has expired.
@@ -146,6 +182,11 @@ impl<'a> Page<'a> {
         match hold.store.read(Position::new(latest.at)) {
             Read::Later => return Shown::Later,
             Read::Gone => self.unreadable.push(place),
+            Read::Here(kept)
+                if self.keys.as_ref().is_some_and(|k| !k.fit(kept.message.routing_key())) =>
+            {
+                self.bytes_left = self.bytes_left.saturating_sub(LEFT_OUT_BYTES);
+            }
             Read::Here(kept) => {
                 self.bytes_left = self.bytes_left.saturating_sub(window_bytes(&kept.message));
                 self.messages.push(kept.message);

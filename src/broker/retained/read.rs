@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 
-use super::page::{Page, Paged};
+use super::page::{Keys, Page, Paged};
 use super::part::Loaded;
 use super::{Parts, is_topic};
 use crate::broker::Broker;
@@ -46,6 +46,8 @@ pub(super) struct Reader {
     at: ChannelRef,
     vhost: VhostId,
     filter: Box<str>,
+    /// Of keys.
+    pattern: Option<Box<str>>,
     from: RetainedCursor,
     bytes_max: u32,
 }
@@ -102,7 +104,8 @@ impl Broker {
         &mut self,
         at: ChannelRef,
         vhost: VhostId,
-        (filter, from, bytes_max): (Box<str>, RetainedCursor, u32),
+        (filter, pattern): (Box<str>, Option<Box<str>>),
+        (from, bytes_max): (RetainedCursor, u32),
     ) {
         if self.retained.readers.count() >= WAITING_MAX {
             let refusal = Refusal::LimitReached("too many wait for retained messages".into());
@@ -110,7 +113,7 @@ impl Broker {
             return;
         }
         let begins = self.retained.of(vhost).is_none_or(|parts| parts.begins_here(from));
-        let reader = Reader { at, vhost, filter, from, bytes_max };
+        let reader = Reader { at, vhost, filter, pattern, from, bytes_max };
         if begins {
             self.retained.readers.before_round.push(reader);
             if self.retained.readers.in_round.is_none() {
@@ -240,7 +243,8 @@ impl Broker {
         } else {
             usize::try_from(reader.from.part).ok()
         };
-        let mut page = Page::new(&reader.filter, reader.bytes_max);
+        let keys = reader.pattern.as_deref().map(|pattern| Keys::of(pattern, self.crossing));
+        let mut page = Page::new(&reader.filter, reader.bytes_max).only(keys);
         let mut from = reader.from.position;
         while let Some(now_at) = rank {
             match self.read_part(&reader, &mut page, (now_at, from), now) {

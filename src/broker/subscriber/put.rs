@@ -10,7 +10,7 @@ use crate::broker::connections::window_bytes;
 use crate::broker::deliver::SETTLED;
 use crate::broker::queue::{Enqueued, More};
 use crate::command::{Delivery, Event, Now};
-use crate::ids::{ConsumerKey, QueueId, QueueRef};
+use crate::ids::{ConnectionId, ConsumerKey, QueueId, QueueRef};
 use crate::message::Message;
 use crate::subscriber::group_of;
 
@@ -111,6 +111,16 @@ impl Broker {
         self.memory.moved(before, entry.queue.memory_bytes());
         self.queue_effects(queue);
         has_place
+    }
+
+    /// How many more messages may wait for the subscriber of this connection; `None`: any number. One
+    /// that lets none wait is told that there is room, and gets none.
+    pub fn session_room(&self, connection: ConnectionId) -> Option<u64> {
+        let session = self.session_of(connection).and_then(|id| self.sessions.get(id))?;
+        let max = session.limits.online_max?.max(1);
+        let entry = session.queue.and_then(|queue| self.queues.get(queue));
+        let ready = entry.map_or(0, |entry| entry.queue.ready());
+        Some(max.saturating_add(session.waited.min(ready)).saturating_sub(ready))
     }
 
     /// Messages that subscribers of this shard did not get since they were slow, away or had too

@@ -92,7 +92,7 @@ impl Cluster {
         from: RetainedCursor,
         bytes_max: u32,
     ) -> (Vec<(String, String)>, Option<RetainedCursor>) {
-        let read = Command::ReadRetained { filter: filter.into(), from, bytes_max };
+        let read = Command::ReadRetained { filter: filter.into(), pattern: None, from, bytes_max };
         let Answer::RetainedRead { next } = self.execute(client, read) else { panic!() };
         let mut page = Vec::new();
         self.seats[client.0].log.retain(|event| {
@@ -366,7 +366,12 @@ fn what_is_shown_again_comes_through_the_queue_of_the_session() {
         assert!(c.subscribe(client, "t/#", LEAST));
         let (mut shown, mut next) = (Vec::new(), Some(RetainedCursor::default()));
         while let Some(from) = next {
-            let read = Command::ReadRetained { filter: "t/#".into(), from, bytes_max: 1_000 };
+            let read = Command::ReadRetained {
+                filter: "t/#".into(),
+                pattern: None,
+                from,
+                bytes_max: 1_000,
+            };
             let Answer::RetainedRead { next: then } = c.execute(client, read) else { panic!() };
             for event in std::mem::take(&mut c.seats[client.0].log) {
                 let Event::Retained { message, .. } = event else { panic!("{event:?}") };

@@ -120,6 +120,7 @@ fn whoever_comes_while_parts_are_loaded_sees_the_latest() {
         let (writer, reader) = (c.connect(0), c.connect(1));
         let all = Command::ReadRetained {
             filter: "#".into(),
+            pattern: None,
             from: RetainedCursor::default(),
             bytes_max: 100,
         };

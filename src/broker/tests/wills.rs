@@ -150,7 +150,8 @@ fn a_will_becomes_the_retained_message_of_its_topic_if_it_says_so() {
         c.pass(10);
         let client = c.connect(0);
         let from = RetainedCursor::default();
-        let read = Command::ReadRetained { filter: TOPIC.into(), from, bytes_max: 1_000 };
+        let read =
+            Command::ReadRetained { filter: TOPIC.into(), pattern: None, from, bytes_max: 1_000 };
         c.start(client, ZERO, read);
         c.finish(client, ZERO);
         let found: Vec<_> = c

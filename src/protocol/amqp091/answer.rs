@@ -29,6 +29,7 @@ impl Channel {
                 return Err(link.fault(refusal));
             }
             Answer::Done
+            | Answer::Bound { .. }
             | Answer::QueueDeclared { .. }
             | Answer::Removed { .. }
             | Answer::Consuming { .. }
@@ -45,6 +46,18 @@ impl Channel {
             Then::Reply(method) => {
                 self.reply(&method, cx);
                 Ok(())
+            }
+            Then::Bound { showing, is_silent } => {
+                // Who binds the same again has been shown it.
+                self.showing = showing.filter(|_| matches!(answer, Answer::Bound { new: true }));
+                if self.showing.is_none() {
+                    self.reply_unless(is_silent, Queue::BindOk, cx);
+                }
+                self.show_on(link, cx)
+            }
+            Then::Showing => {
+                self.end_page(&answer)?;
+                self.show_on(link, cx)
             }
             Then::QueueDeclared { is_silent } => self.on_declared(answer, is_silent, cx),
             Then::Purged { is_silent } => {
@@ -88,6 +101,7 @@ impl Channel {
                 self.consumers.remove(*key);
                 self.replies = None;
             }
+            Then::Bound { .. } | Then::Showing => self.showing = None,
             Then::Nothing
             | Then::Reply(_)
             | Then::QueueDeclared { .. }

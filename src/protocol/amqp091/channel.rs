@@ -11,6 +11,7 @@ use super::consume::Consumers;
 use super::link::{Link, channel_id};
 use super::publish::Assembly;
 use super::reply_code::{Fault, ReplyCode};
+use super::retained::Showing;
 use super::transaction::Transaction;
 use super::unacked::{Out, Unacked};
 use super::wire::frame;
@@ -82,6 +83,13 @@ pub(super) enum Then {
     },
     /// tx.commit-ok, when all publishes of the transaction are stored.
     Committed,
+    /// bind-ok, when what is retained has been shown.
+    Bound {
+        showing: Option<Box<Showing>>,
+        is_silent: bool,
+    },
+    /// The same, later.
+    Showing,
     /// channel.close-ok.
     ChannelClosed,
     /// channel.close, for an error.
@@ -112,6 +120,8 @@ pub(super) struct Channel {
     pub(super) unacked: Unacked,
     pub(super) consumers: Consumers,
     pub(super) replies: Option<Replies>,
+    /// A queue that is newly bound is shown what is retained.
+    pub(super) showing: Option<Box<Showing>>,
     /// What an empty queue name means (P31); empty before the first declaration.
     pub(super) last_queue: Box<str>,
     /// For consumers to come; 0: no limit asked for (P42).
@@ -134,6 +144,7 @@ impl Channel {
             unacked: Unacked::default(),
             consumers: Consumers::default(),
             replies: None,
+            showing: None,
             last_queue: Box::default(),
             prefetch: 0,
             is_to_report: false,
@@ -261,7 +272,7 @@ impl Channel {
             None => Ok(Flow::Wait(then)),
             Some(answer) => {
                 self.on_answer(then, answer, link, cx)?;
-                Ok(Flow::Go)
+                Ok(if self.showing.is_some() { Flow::Wait(Then::Showing) } else { Flow::Go })
             }
         }
     }

@@ -10,6 +10,7 @@ use super::REPLY_QUEUE;
 use super::channel::{Channel, Flow, Then, unexpected};
 use super::link::Link;
 use super::reply_code::{Fault, ReplyCode};
+use super::retained::Showing;
 use super::wire::method::{Exchange, Method, Queue, exchange, queue};
 
 /// A name as the broker keeps it: line ends are left out (P41).
@@ -135,13 +136,12 @@ impl Channel {
         link: &mut Link,
         cx: &mut Context<'_>,
     ) -> Result<Flow, Fault> {
-        let command = Command::BindQueue {
-            queue: self.queue_name(bind.queue)?,
-            exchange: name(bind.exchange),
-            key: self.binding_key(bind.queue, bind.routing_key),
-            arguments: bind.arguments.to_value(),
-        };
-        let then = then(bind.no_wait, Method::Queue(Queue::BindOk));
+        let (queue, exchange) = (self.queue_name(bind.queue)?, name(bind.exchange));
+        let key = self.binding_key(bind.queue, bind.routing_key);
+        let arguments = bind.arguments.to_value();
+        let showing = Showing::of(&queue, (&exchange, &key), &arguments, !bind.no_wait);
+        let command = Command::BindQueue { queue, exchange, key, arguments };
+        let then = Then::Bound { showing, is_silent: bind.no_wait };
         self.execute(command, then, link, cx)
     }
 

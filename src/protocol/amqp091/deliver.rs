@@ -106,6 +106,7 @@ impl Channel {
                 return Ok(());
             }
             Answer::Done
+            | Answer::Bound { .. }
             | Answer::QueueDeclared { .. }
             | Answer::Removed { .. }
             | Answer::Consuming { .. }

@@ -58,6 +58,7 @@ mod liveness;
 mod publish;
 mod reply_code;
 mod report;
+mod retained;
 mod sasl;
 mod session;
 mod transaction;

@@ -15,6 +15,7 @@ impl Amqp {
         report.state = match self.phase {
             Phase::AwaitingHeader
             | Phase::AwaitingStartOk
+            | Phase::CheckingLogin(_)
             | Phase::Refusing { .. }
             | Phase::AwaitingTuneOk
             | Phase::AwaitingOpen => ConnectionState::Starting,

@@ -20,6 +20,7 @@ use super::deliver::send_back;
 use super::link::{Link, tell};
 use super::liveness::{Liveness, Verdict};
 use super::reply_code::{Fault, ReplyCode};
+use super::retained::SHOWN;
 use super::wire::frame;
 
 /// Where a connection is in its life.
@@ -301,11 +302,30 @@ impl Amqp {
             | Then::Replying { .. }
             | Then::Cancelled { .. }
             | Then::Got { .. }
+            | Then::Bound { .. }
+            | Then::Showing
             | Then::Committed => then,
         };
         let Some((channel, link)) = self.channel_and_link(number) else { return };
-        if let Err(fault) = channel.on_answer(then, answer, link, cx) {
-            self.fail(number, fault, cause, cx);
+        match channel.on_answer(then, answer, link, cx) {
+            Ok(()) if channel.showing.is_some() => {
+                self.waiting = Some(Waiting { channel: number, cause, then: Then::Showing });
+            }
+            Ok(()) => {}
+            Err(fault) => self.fail(number, fault, cause, cx),
+        }
+    }
+
+    /// A retained message is in its queue.
+    fn on_shown(&mut self, number: u16, cx: &mut Context<'_>) {
+        let Some((channel, link)) = self.listening(number) else { return };
+        let result = channel.on_shown(link, cx);
+        let is_it = |w: &Waiting| w.channel == number && matches!(w.then, Then::Showing);
+        if !matches!(result, Ok(false)) && self.waiting.as_ref().is_some_and(is_it) {
+            self.waiting = None;
+        }
+        if let Err(fault) = result {
+            self.fail(number, fault, (50, 20), cx);
         }
     }
 
@@ -316,6 +336,7 @@ impl Amqp {
                 None => send_back(&delivery, &self.link, cx),
             },
             Event::Answer { channel, answer } => self.on_broker_answer(channel.0, answer, cx),
+            Event::Stored { channel, seq: SHOWN, accepted: _ } => self.on_shown(channel.0, cx),
             Event::Stored { channel, seq, accepted } => {
                 let Some((open, link)) = self.listening(channel.0) else { return };
                 match open.on_stored(seq, accepted, link, cx) {
@@ -338,8 +359,13 @@ impl Amqp {
                 }
             }
             Event::PublishResumed => self.is_paused = false,
+            Event::Retained { channel, message } => {
+                if let Some((channel, link)) = self.listening(channel.0) {
+                    channel.on_retained(&message, link, cx);
+                }
+            }
             // Said to sessions that are remembered only; there are none here.
-            Event::Retained { .. } | Event::TakenOver => {}
+            Event::TakenOver => {}
             Event::Alarm(alarm) => self.on_alarm(alarm, cx),
             Event::LoginChecked(verdict) => {
                 if let Phase::CheckingLogin(checking) = &mut self.phase {

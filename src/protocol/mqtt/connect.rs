@@ -470,6 +470,7 @@ impl Mqtt {
                 return self.refuse(code, cx);
             }
             Answer::Done
+            | Answer::Bound { .. }
             | Answer::QueueDeclared { .. }
             | Answer::Removed { .. }
             | Answer::Consuming { .. }

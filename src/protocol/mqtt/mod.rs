@@ -31,6 +31,7 @@
 //! | PUBACK, PUBREC 0x10 | optional | always when nobody has subscribed (H-03) |
 //! | QoS 2 from clients | route at PUBLISH or at PUBREL | at PUBLISH; the packet id is kept (H-04) |
 //! | a publish that is not allowed, version 3 | acknowledge or close | 3.1.1 closes, 3.1 acknowledges (V-041) |
+//! | a publish that there is no room for, version 3 | no answer, or close | no answer to it and to what follows, closed when there is room or after 10 s |
 //! | a filter that is refused, version 3.1 | no code for it | granted, and nothing comes (mqtt.md 2.2) |
 //! | PUBACK for QoS 2 and the like | | 0x82, closed (abuse row 70) |
 //! | reason strings | if the client does not forbid them | only to clients that ask for them; the log has all |
@@ -56,7 +57,7 @@
 //! | X-08 | exchanges by name, where it is set | `publish` |
 //! | X-09 | QoS is persistence, and a header; what is not persistent comes with QoS 0 whatever that says | `foreign` |
 //! | X-10 | who is answered knows that both sides have it | `broker::publish` |
-//! | X-11 | publishing by key what is retained | `broker::meeting` |
+//! | X-11 | publishing by key what is retained; retained messages for new bindings that ask for them | `broker::meeting`, `amqp091::retained` |
 //! | X-12 | wills are messages; users, and what else only one side has a place for, where that is exposed | `foreign`, `block` |
 //! | X-13 | topics and queues meet permissions | `broker::rights` |
 //! | X-14 | what is left of a message's life | `deliver`, `foreign` |

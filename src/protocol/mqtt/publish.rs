@@ -107,6 +107,11 @@ impl Mqtt {
         if self.waits_for_subscribers(topic, cx) {
             return Ok(Flow::Hold);
         }
+        if publish.promise != Promise::AtMostOnce
+            && self.incoming.as_ref().is_some_and(|incoming| incoming.takes_no_more())
+        {
+            return Ok(Flow::Go);
+        }
         match publish.promise {
             Promise::AtMostOnce => {
                 match self.hand_over(topic, publish, ONCE, None, cx) {
@@ -172,8 +177,8 @@ impl Mqtt {
         let seq = self.begin()?.once.next();
         let result = self.hand_over(topic, publish, ONCE, Some(PublishSeq(seq)), cx);
         let owed = match result {
-            Ok(published) => self.owed(published, ReasonCode::Success)?,
-            Err(code) => self.refused(code)?,
+            Ok(published) => self.owed(published, ReasonCode::Success, cx.now.mono_ms)?,
+            Err(code) => self.refused(code, cx.now.mono_ms)?,
         };
         let incoming = self.incoming.get_or_insert_default();
         if publish.retain && owed == Owed::Waiting {
@@ -212,8 +217,8 @@ impl Mqtt {
         let is_stored = matches!(result, Ok(Published::Stored));
         let owed = match result {
             Ok(Published::Unroutable) => Owed::Waiting,
-            Ok(published) => self.owed(published, ReasonCode::Success)?,
-            Err(code) => self.refused(code)?,
+            Ok(published) => self.owed(published, ReasonCode::Success, cx.now.mono_ms)?,
+            Err(code) => self.refused(code, cx.now.mono_ms)?,
         };
         let incoming = self.incoming.get_or_insert_default();
         if publish.retain && owed == Owed::Waiting && !is_for_nobody {

@@ -5,6 +5,15 @@
 //! wherever it belongs, and PUBREC follows when that is durable: had the id been kept first, a crash
 //! between the two would lose the message, since its repetition would be taken for one. If the
 //! connection ends before, the broker knows the repetition nevertheless.
+//!
+//! # What is refused for lack of room, before version 5
+//!
+//! No packet can say so. To leave PUBACK or PUBREC out for ever (VerneMQ) leaves a client waiting that
+//! repeats only when it connects again; to close at once has all of them come back at once while the
+//! disk is full. Here nothing that comes after it with QoS 1 or 2 is taken either, so that the order
+//! holds; everything else goes on, since it may be this client that makes room by its answers; and the
+//! connection ends when there is room, after [`LOOK_MS`] at the earliest and [`ROOM_MS_MAX`] at the
+//! latest. The client repeats all of them, in order.
 
 use std::collections::BTreeSet;
 
@@ -21,6 +30,19 @@ use super::wire::ack::AckKind;
 use super::wire::fault::Fault;
 use super::wire::reason_code::ReasonCode;
 use super::wire::{PacketId, Version};
+
+/// Between looks whether there is room again, milliseconds.
+const LOOK_MS: u64 = 1_000;
+
+/// How long a client before version 5 is kept whose message was refused, milliseconds.
+const ROOM_MS_MAX: u64 = 10_000;
+
+/// A message was refused and its client cannot be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Unsaid {
+    since_ms: u64,
+    look_ms: u64,
+}
 
 /// Publishes of a client that are not dealt with. Only for clients that publish so.
 #[derive(Debug, Default)]
@@ -39,6 +61,8 @@ pub(super) struct Incoming {
     /// Publishes that are retained and not stored yet. The broker gives one that nobody takes back
     /// at once, and says later that it is stored.
     kept: Vec<Kept>,
+    /// The connection will end for it.
+    unsaid: Option<Unsaid>,
     /// Publishes that count against the receive maximum (4.9.0-1).
     open: u16,
 }
@@ -68,6 +92,16 @@ impl Incoming {
         std::mem::take(flag)
     }
 
+    /// Nothing that wants an answer is taken any more.
+    pub(super) const fn takes_no_more(&self) -> bool {
+        self.unsaid.is_some()
+    }
+
+    /// When to call [`Mqtt::look_for_room`].
+    pub(super) fn look_ms(&self) -> Option<u64> {
+        self.unsaid.map(|unsaid| unsaid.look_ms)
+    }
+
     /// Nothing more can be answered before something is.
     pub(super) fn is_full(&self) -> bool {
         let owed = self.once.len().max(self.twice.len()).max(self.complete.len());
@@ -87,17 +121,22 @@ impl Incoming {
 
 impl Mqtt {
     /// What an answer will be after a publish.
-    pub(super) fn owed(&self, result: Published, code: ReasonCode) -> Result<Owed, Fault> {
+    pub(super) fn owed(
+        &mut self,
+        result: Published,
+        code: ReasonCode,
+        now_ms: u64,
+    ) -> Result<Owed, Fault> {
         match result {
             Published::Stored => Ok(Owed::Known(code)),
             Published::Unroutable => Ok(Owed::Known(ReasonCode::NoMatchingSubscribers)),
-            Published::Overflowed => self.refused(ReasonCode::QuotaExceeded),
+            Published::Overflowed => self.refused(ReasonCode::QuotaExceeded, now_ms),
             Published::Pending => Ok(Owed::Waiting),
         }
     }
 
     /// The answer to a publish that is refused (3.3.5-2; V-041, H-31).
-    pub(super) fn refused(&self, code: ReasonCode) -> Result<Owed, Fault> {
+    pub(super) fn refused(&mut self, code: ReasonCode, now_ms: u64) -> Result<Owed, Fault> {
         let is_forbidden = matches!(code, ReasonCode::NotAuthorized | ReasonCode::TopicNameInvalid);
         match self.link.version {
             Version::V5 => Ok(Owed::Known(code)),
@@ -109,9 +148,26 @@ impl Mqtt {
             Version::V3 | Version::V4 if is_forbidden => {
                 Err(Fault::new(code, "a publish that is not allowed"))
             }
-            // The client will send it again later.
-            Version::V3 | Version::V4 => Ok(Owed::Never),
+            Version::V3 | Version::V4 => {
+                let incoming = self.incoming.get_or_insert_default();
+                let look_ms = now_ms.saturating_add(LOOK_MS);
+                incoming.unsaid.get_or_insert(Unsaid { since_ms: now_ms, look_ms });
+                Ok(Owed::Never)
+            }
         }
+    }
+
+    /// Ends the connection of a client that was not told of a refusal, if it is time for that.
+    pub(super) fn look_for_room(&mut self, cx: &mut Context<'_>) {
+        let now_ms = cx.now.mono_ms;
+        let unsaid = self.incoming.as_mut().and_then(|incoming| incoming.unsaid.as_mut());
+        let Some(unsaid) = unsaid.filter(|unsaid| unsaid.look_ms <= now_ms) else { return };
+        let is_over = now_ms.saturating_sub(unsaid.since_ms) >= ROOM_MS_MAX;
+        if is_over || cx.broker.has_space() {
+            let text = "a publish was refused for lack of room";
+            return self.fail(Fault::new(ReasonCode::QuotaExceeded, text), cx);
+        }
+        unsaid.look_ms = now_ms.saturating_add(LOOK_MS);
     }
 
     /// A publish, a kept number or one that is let go is stored.
@@ -126,8 +182,8 @@ impl Mqtt {
             return;
         }
         let done = match channel {
-            ONCE => self.on_once_stored(number, accepted),
-            TWICE => self.on_twice_stored(number, accepted),
+            ONCE => self.on_once_stored(number, accepted, cx.now.mono_ms),
+            TWICE => self.on_twice_stored(number, accepted, cx.now.mono_ms),
             HOLD => {
                 if let Some(incoming) = &mut self.incoming {
                     incoming.twice.done(number, accepted);
@@ -159,13 +215,13 @@ impl Mqtt {
         }
     }
 
-    fn on_once_stored(&mut self, number: u64, accepted: bool) -> Result<(), Fault> {
+    fn on_once_stored(&mut self, number: u64, accepted: bool, now_ms: u64) -> Result<(), Fault> {
         let Some(incoming) = &mut self.incoming else { return Ok(()) };
         let nobody = incoming.is_for_nobody(ONCE, number);
         let owed = match (accepted, nobody) {
             (true, true) => Owed::Known(ReasonCode::NoMatchingSubscribers),
             (true, false) => Owed::Known(ReasonCode::Success),
-            (false, _) => self.refused(ReasonCode::QuotaExceeded)?,
+            (false, _) => self.refused(ReasonCode::QuotaExceeded, now_ms)?,
         };
         if let Some(incoming) = &mut self.incoming {
             incoming.once.settle(number, owed);
@@ -173,13 +229,13 @@ impl Mqtt {
         Ok(())
     }
 
-    fn on_twice_stored(&mut self, number: u64, accepted: bool) -> Result<(), Fault> {
+    fn on_twice_stored(&mut self, number: u64, accepted: bool, now_ms: u64) -> Result<(), Fault> {
         let Some(incoming) = &mut self.incoming else { return Ok(()) };
         let nobody = incoming.is_for_nobody(TWICE, number);
         let owed = match (accepted, nobody) {
             (true, true) => Owed::Known(ReasonCode::NoMatchingSubscribers),
             (true, false) => Owed::Known(ReasonCode::Success),
-            (false, _) => self.refused(ReasonCode::QuotaExceeded)?,
+            (false, _) => self.refused(ReasonCode::QuotaExceeded, now_ms)?,
         };
         let Some(incoming) = &mut self.incoming else { return Ok(()) };
         let packet_id = incoming.twice.packet_id(number).filter(|_| accepted);

@@ -16,9 +16,11 @@ impl Mqtt {
             Version::V5 => "MQTT 5.0",
         };
         report.state = match self.phase {
-            Phase::Silent | Phase::Refusing { .. } | Phase::Proving(_) | Phase::Opening(_) => {
-                ConnectionState::Starting
-            }
+            Phase::Silent
+            | Phase::Checking(_)
+            | Phase::Refusing { .. }
+            | Phase::Proving(_)
+            | Phase::Opening(_) => ConnectionState::Starting,
             Phase::Open if self.is_paused || self.held_until_ms.is_some() => ConnectionState::Flow,
             Phase::Open => ConnectionState::Running,
             Phase::Closed => ConnectionState::Closing,

@@ -3,7 +3,9 @@
 //!
 //! One filter is read at a time, page by page: the next page is asked for when the client has taken
 //! what came of the last. What needs no answer of the client is written at once, everything else
-//! goes through the session's queue, so that it survives a lost connection.
+//! goes through the session's queue, so that it survives a lost connection. A page is never larger than
+//! what the queue has room for: it drops what is too much, and a client that answers in batches would
+//! miss most of what is retained.
 //!
 //! What is retained while a filter is read reaches the client twice: as the message that it is, and as
 //! what is retained then. The second is left out if the client was shown the first after its SUBACK.
@@ -28,7 +30,10 @@ const PAGE_BYTES: u32 = 16 * 1024;
 /// Output that may wait before the next page is asked for.
 const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 
-/// What was put into the queue and does not come out (it was full) is not waited for longer.
+/// Octets that any message counts in a page, at least: so many messages fit, and one.
+const MESSAGE_BYTES_MIN: u64 = 96;
+
+/// What was put into the queue and does not come out (it has expired) is not waited for longer.
 const REPLAY_MS_MAX: u64 = 1_000;
 
 /// Messages of which is remembered, while filters are read, that the client was shown them.
@@ -65,7 +70,9 @@ impl Read {
 pub(super) struct Reading {
     /// A page was asked for.
     is_asked: bool,
-    /// Messages of the last page are on their way through the queue; until when that is waited for.
+    /// Messages of the last page that are on their way through the queue, and until when that is
+    /// waited for.
+    replayed: u32,
     replayed_until_ms: Option<u64>,
     /// Messages that were retained and shown meanwhile, oldest first, and how many in all.
     shown: VecDeque<Message>,
@@ -86,6 +93,20 @@ impl Reading {
     pub(super) const fn deadline_ms(&self) -> Option<u64> {
         self.replayed_until_ms
     }
+
+    const fn forget_replayed(&mut self) {
+        self.replayed = 0;
+        self.replayed_until_ms = None;
+    }
+}
+
+/// How large the next page may be; `None`: nothing has room now, and something will come out of the
+/// queue before it has.
+fn page_bytes(read: &Read, room: Option<u64>) -> Option<u32> {
+    let through_queue = read.assurance > Assurance::AtMostOnce;
+    let Some(room) = room.filter(|_| through_queue) else { return Some(PAGE_BYTES) };
+    let bytes = room.saturating_mul(MESSAGE_BYTES_MIN).min(u64::from(PAGE_BYTES));
+    u32::try_from(bytes).ok().filter(|bytes| *bytes > 0)
 }
 
 impl Requests {
@@ -118,8 +139,10 @@ impl Mqtt {
     pub(super) fn read_on(&mut self, is_tick: bool, cx: &mut Context<'_>) {
         let now_ms = cx.now.mono_ms;
         if is_tick && let Some(requests) = &mut self.requests {
-            let until_ms = &mut requests.reading.replayed_until_ms;
-            *until_ms = until_ms.filter(|until_ms| *until_ms > now_ms);
+            let reading = &mut requests.reading;
+            if reading.replayed_until_ms.is_some_and(|until_ms| until_ms <= now_ms) {
+                reading.forget_replayed();
+            }
         }
         // Each round asks for a page; those that are answered at once are bounded by the output.
         while self.is_open() && cx.out.len() < OUTPUT_BYTES_MAX {
@@ -130,11 +153,15 @@ impl Mqtt {
                 return;
             }
             let Some(read) = requests.reads.front() else { return };
+            let Some(bytes_max) = page_bytes(read, cx.broker.session_room(self.link.id())) else {
+                return;
+            };
             reading.is_asked = true;
             let command = Command::ReadRetained {
                 filter: read.filter.clone(),
+                pattern: None,
                 from: read.from,
-                bytes_max: PAGE_BYTES,
+                bytes_max,
             };
             match cx.broker.execute(self.link.id(), RETAINED, command, cx.now) {
                 Some(answer) => self.end_page(&answer),
@@ -198,6 +225,7 @@ impl Mqtt {
         if assurance > Assurance::AtMostOnce {
             let until_ms = cx.now.mono_ms.saturating_add(REPLAY_MS_MAX);
             if let Some(requests) = &mut self.requests {
+                requests.reading.replayed = requests.reading.replayed.saturating_add(1);
                 requests.reading.replayed_until_ms = Some(until_ms);
             }
             cx.broker.replay(self.link.id(), message, cx.now);
@@ -210,11 +238,15 @@ impl Mqtt {
         self.put_publish(message, plan, None, false, cx);
     }
 
-    /// Something comes out of the queue: what the last page put in is on its way.
+    /// Something comes out of the queue: when all that the last page put in has, the next may come.
     #[inline]
     pub(super) fn note_replay(&mut self, is_replay: bool) {
         if is_replay && let Some(requests) = &mut self.requests {
-            requests.reading.replayed_until_ms = None;
+            let reading = &mut requests.reading;
+            reading.replayed = reading.replayed.saturating_sub(1);
+            if reading.replayed == 0 {
+                reading.forget_replayed();
+            }
         }
     }
 

@@ -301,6 +301,7 @@ impl Mqtt {
         if self.retry_at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
             self.retry(cx);
         }
+        self.look_for_room(cx);
         self.read_on(true, cx);
     }
 }
@@ -376,6 +377,7 @@ impl Session for Mqtt {
                 let reading_ms = self.requests.as_ref().and_then(|r| r.deadline_ms());
                 let all = [
                     self.live.deadline_ms(),
+                    self.incoming.as_ref().and_then(|incoming| incoming.look_ms()),
                     self.held_until_ms,
                     self.retry_at_ms,
                     reading_ms,

@@ -405,6 +405,7 @@ fn subscribed(answer: Answer, count: usize) -> Vec<Result<bool, Refusal>> {
         Answer::Subscribed(results) => results,
         Answer::Refused(refusal) => vec![Err(refusal); count],
         Answer::Done
+        | Answer::Bound { .. }
         | Answer::QueueDeclared { .. }
         | Answer::Removed { .. }
         | Answer::Consuming { .. }
@@ -423,6 +424,7 @@ fn unsubscribed(answer: Answer) -> Result<Vec<bool>, ReasonCode> {
         Answer::Unsubscribed(found) => Ok(found),
         Answer::Refused(refusal) => Err(code_of(&refusal)),
         Answer::Done
+        | Answer::Bound { .. }
         | Answer::QueueDeclared { .. }
         | Answer::Removed { .. }
         | Answer::Consuming { .. }

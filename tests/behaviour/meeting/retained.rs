@@ -1,13 +1,14 @@
 //! Retained messages that are published by key: mqtt.md X-11.
 
+use ringmq::protocol::amqp091::wire::method::queue;
 use ringmq::value::Value;
 
 use crate::mqtt::client::Client as Subscriber;
-use crate::mqtt::octets::{BOTH, Hello, V5};
+use crate::mqtt::octets::{BOTH, Hello, Letter, V5};
 use crate::support::Client;
 use crate::support::broker::Ending;
 use crate::support::content::properties;
-use crate::support::methods::arguments;
+use crate::support::methods::{arguments, declare};
 use crate::support::setup::Stage;
 use crate::support::siege::unique;
 
@@ -17,6 +18,8 @@ on_every_setup!(
     a_publish_by_key_is_retained_where_its_header_says_so,
     what_a_transaction_retains_is_there_after_its_commit,
     what_was_retained_by_key_is_there_after_a_crash,
+    a_queue_that_is_bound_so_is_shown_what_is_retained_once,
+    what_a_binding_has_shown_is_there_after_a_crash,
 );
 
 /// A property block with the header.
@@ -109,6 +112,120 @@ fn what_a_transaction_retains_is_there_after_its_commit(stage: &Stage) {
     late.tell_retained(&topic, "");
     late.expect_text("");
     late.ping();
+}
+
+/// Binds a queue and has it shown what is retained.
+fn bind_and_show(client: &mut Client, queue: &str, exchange: &str, key: &str) {
+    let arguments = arguments(&[("x-mqtt-retained", Value::Bool(true))]);
+    let method = queue::Bind {
+        ticket: 0,
+        queue,
+        exchange,
+        routing_key: key,
+        no_wait: false,
+        arguments: arguments.view(),
+    };
+    client.send(1, &method);
+    client.expect(1, "queue.bind-ok", |method| {
+        use ringmq::protocol::amqp091::wire::method::{Method, Queue};
+        matches!(method, Method::Queue(Queue::BindOk)).then_some(())
+    });
+}
+
+/// The bodies of all that is in a queue, sorted.
+fn bodies(client: &mut Client, queue: &str) -> Vec<String> {
+    let all = std::iter::from_fn(|| client.get(1, queue, true));
+    let mut all: Vec<String> =
+        all.map(|got| String::from_utf8_lossy(&got.body).into_owned()).collect();
+    all.sort_unstable();
+    all
+}
+
+///
+fn a_queue_that_is_bound_so_is_shown_what_is_retained_once(stage: &Stage) {
+    let base = unique("shown");
+    let (mut service, by_key) = listening(stage, &unique("none"));
+    let mut device = subscriber(stage, V5);
+    let mut number = 0;
+    service.confirm_select(1);
+    for (topic, payload) in [("a/1", "one"), ("a/2", "two"), ("b/1", "other"), ("a/x/3", "deep")] {
+        let topic = format!("{base}/{topic}");
+        let letter = Letter {
+            topic: &topic,
+            payload: payload.as_bytes(),
+            retain: true,
+            ..Letter::default()
+        };
+        assert_eq!(device.publish_surely(&letter), 0x10);
+    }
+    confirmed(&mut service, &mut number, &format!("{base}.a.4"), &to_retain(true), b"by key");
+    // What is in the queue when bind-ok comes is all there is, with what was bound first.
+    bind_and_show(&mut service, &by_key, TOPICS, &format!("{base}.a.*"));
+    let got = service.get_when_there(1, &by_key);
+    assert_eq!(got.exchange, TOPICS);
+    assert_eq!(got.headers().get("x-mqtt-retain"), Some(&Value::Bool(true)));
+    let mut rest = bodies(&mut service, &by_key);
+    rest.push(String::from_utf8_lossy(&got.body).into_owned());
+    rest.sort_unstable();
+    assert_eq!(rest, ["by key", "one", "two"]);
+    // Bound again it has been shown that, and new messages come as they come.
+    bind_and_show(&mut service, &by_key, TOPICS, &format!("{base}.a.*"));
+    assert!(bodies(&mut service, &by_key).is_empty());
+    device.tell_surely(&format!("{base}/a/1"), "live");
+    assert_eq!(service.get_when_there(1, &by_key).body, b"live");
+    // Any number of words anywhere, and filters where keys are topics.
+    for (exchange, key, expected) in [
+        (TOPICS, format!("{base}.#.3"), &["deep"][..]),
+        (TOPICS, format!("#.{base}.b.#"), &["other"]),
+        ("amq.filter", format!("{base}/a/+"), &["by key", "one", "two"]),
+        ("amq.filter", format!("{base}/b/1"), &["other"]),
+        ("amq.direct", format!("{base}.b.1"), &[]),
+    ] {
+        let queue = unique("shown");
+        service.declare_exclusive(1, &queue);
+        bind_and_show(&mut service, &queue, exchange, &key);
+        assert_eq!(bodies(&mut service, &queue), expected, "{exchange} {key}");
+    }
+    // Without the argument nothing is shown.
+    let queue = unique("shown");
+    service.declare_exclusive(1, &queue);
+    service.bind(1, &queue, TOPICS, &format!("{base}.#"));
+    assert!(bodies(&mut service, &queue).is_empty());
+    for topic in ["a/1", "a/2", "b/1", "a/x/3", "a/4"] {
+        device.tell_retained(&format!("{base}/{topic}"), "");
+    }
+    device.ping();
+}
+
+/// bind-ok says that they are stored.
+fn what_a_binding_has_shown_is_there_after_a_crash(stage: &Stage) {
+    const COUNT: u16 = 500;
+    let broker = stage.setup.own("");
+    let mut device = Subscriber::connect(broker.mqtt_addr(), &Hello::new(V5, "device"));
+    for id in 1..=COUNT {
+        let topic = format!("r/{id}");
+        let letter = Letter {
+            topic: &topic,
+            payload: &[b'm'; 500],
+            qos: 1,
+            id,
+            retain: true,
+            ..Letter::default()
+        };
+        device.publish(&letter);
+    }
+    for id in 1..=COUNT {
+        device.expect_answer(0x40, id);
+    }
+    let mut owner = service(broker.addr());
+    let lasting = queue::Declare { durable: true, ..declare("lasting") };
+    owner.declare_with(1, &lasting);
+    bind_and_show(&mut owner, "lasting", TOPICS, "r.#");
+    assert_eq!(owner.counts(1, "lasting"), (COUNT.into(), 0));
+    let broker = broker.again(Ending::Kill, stage.setup.next().options());
+    let mut owner = service(broker.addr());
+    assert_eq!(owner.counts(1, "lasting"), (COUNT.into(), 0));
+    broker.terminate();
 }
 
 ///

@@ -5,7 +5,7 @@ use crate::support::siege::{definitions, unique};
 
 use super::client::Client;
 use super::ground::Ground;
-use super::octets::{BOTH, Hello, Letter, V4, V5, message_expiry};
+use super::octets::{BOTH, Hello, Letter, V4, V5, message_expiry, numbered, subscribe};
 
 on_every_setup!(
     retained_messages_are_shown_as_the_subscription_asks,
@@ -13,8 +13,50 @@ on_every_setup!(
     an_empty_payload_clears_and_is_itself_delivered,
     retained_messages_stay_out_of_groups_and_dollar_topics,
     what_is_retained_for_a_while_is_gone_then,
+    every_retained_message_is_shown_however_few_may_wait_and_however_it_is_answered,
     a_new_subscription_to_very_many_is_shown_them_while_others_work,
 );
+
+/// H-19: nothing is dropped for want of room, and answers may come in batches.
+fn every_retained_message_is_shown_however_few_may_wait_and_however_it_is_answered(stage: &Stage) {
+    const COUNT: usize = 2_000;
+    let broker = stage.setup.own("[mqtt]\nmax_online_messages = 10");
+    let ground = Ground::on(broker);
+    let mut publisher = ground.client(V4);
+    for n in 0..COUNT {
+        let (topic, id) = (format!("many/{n}"), u16::try_from(n + 1).expect("few"));
+        let letter =
+            Letter { topic: &topic, payload: b"m", qos: 1, id, retain: true, ..Letter::default() };
+        publisher.publish(&letter);
+    }
+    for id in 1..=COUNT {
+        publisher.expect_answer(0x40, u16::try_from(id).expect("few"));
+    }
+    for version in BOTH {
+        let mut client = ground.client(version);
+        client.send(&subscribe(version, 7, &[("many/+", 1)], &[]));
+        let mut shown = std::collections::BTreeSet::new();
+        let mut owed = Vec::new();
+        while shown.len() < COUNT {
+            let packet = client.expect_packet();
+            if packet.first >> 4 != 3 {
+                continue;
+            }
+            let message = client.message_of(&packet);
+            assert!(message.retain && shown.insert(message.topic), "once each");
+            owed.push(message.id);
+            // MQTT 3 has 20 under way.
+            if owed.len() == 20 || shown.len() == COUNT {
+                let all: Vec<u8> = owed.drain(..).flat_map(|id| numbered(0x40, id)).collect();
+                client.send(&all);
+            } else if version == V5 && shown.len() % 7 == 0 {
+                owed.drain(..).for_each(|id| client.send(&numbered(0x40, id)));
+            }
+        }
+        client.ping();
+    }
+    ground.lift();
+}
 
 /// Retains a message; the publisher may be told that nobody has subscribed.
 fn retain(client: &mut Client, topic: &str, payload: &str) -> u8 {
@@ -167,12 +209,7 @@ fn a_new_subscription_to_very_many_is_shown_them_while_others_work(stage: &Stage
     publisher.ping();
     let mut clients: Vec<Client> = BOTH.map(|version| ground.client(version)).into();
     for client in &mut clients {
-        client.send(&super::octets::subscribe(
-            client.version(),
-            1,
-            &[(&format!("{topic}/#"), 1)],
-            &[],
-        ));
+        client.send(&subscribe(client.version(), 1, &[(&format!("{topic}/#"), 1)], &[]));
     }
     ground.canary_sings();
     for client in &mut clients {
@@ -190,7 +227,7 @@ fn a_new_subscription_to_very_many_is_shown_them_while_others_work(stage: &Stage
             assert!(!std::mem::replace(&mut came[number], true), "{number} comes twice");
             count += 1;
             if message.qos == 1 {
-                client.send(&super::octets::numbered(0x40, message.id));
+                client.send(&numbered(0x40, message.id));
             }
         }
         client.ping();

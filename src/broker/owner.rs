@@ -1,14 +1,10 @@
 //! Requests about queues, decided on the shard that owns the queue, and requests about exchanges,
 //! decided on the keeper. Each ends in exactly one answer to the channel that asked.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-
 use ringmq_shards::log::QueueUid;
 
 use super::Broker;
 use super::calls::Then;
-use super::connections::Window;
 use super::consumer::{ConsumeRefused, NewConsumer};
 use super::fetch::Gets;
 use super::mail::{BindingSpec, CallId, ExchangeSpec, Mail, PlainAnswer};
@@ -21,8 +17,7 @@ use super::topology::RESERVED_PREFIX;
 use crate::auth::Access;
 use crate::command::{Answer, Command, Consume, Entity, Event, Now, Refusal};
 use crate::ids::{
-    ChannelId, ChannelRef, ConnectionRef, ConsumerId, ConsumerRef, ExchangeId, QueueId, QueueRef,
-    ShardId, VhostId,
+    ChannelRef, ConnectionRef, ConsumerId, ConsumerRef, ExchangeId, QueueId, QueueRef, VhostId,
 };
 use crate::value::Table;
 

@@ -21,6 +21,7 @@ pub(super) const fn count_event(counters: &mut Counters, event: &Event) {
         | Event::PublishResumed
         | Event::Retained { .. }
         | Event::TakenOver
+        | Event::LoginChecked(_)
         | Event::Alarm(_)
         | Event::Close { .. } => {}
     }

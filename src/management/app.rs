@@ -138,6 +138,9 @@ impl App {
         }
         match self.control.login(name, password, *peer).await {
             Ok(identity) => Ok(identity),
+            Err(refused) if refused.reason == LoginReason::Busy => {
+                Err(Problem::Unavailable("too many logins are being checked"))
+            }
             Err(refused) => {
                 self.limiter.borrow_mut().failed(*peer, self.uptime_ms());
                 tracing::warn!(%peer, user = name, reason = refused.reason.name(), "login refused");
@@ -151,6 +154,7 @@ impl App {
                     | LoginReason::WrongPassword
                     | LoginReason::NoVerifier
                     | LoginReason::BadExchange
+                    | LoginReason::Busy
                     | LoginReason::TooManyFailures => Problem::Login("Login failed"),
                 })
             }

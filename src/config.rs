@@ -31,7 +31,9 @@ pub use command_line::{PasswdArguments, asks_for_check};
 pub use document::{sample_ini, settings_table};
 pub use listeners::{Listener, ListenerAddress, ProxyHeader, Transport};
 pub use load::{CheckRequest, ConfigError, Loaded, Start, load};
-pub use mqtt::{DeliverMode, Mqtt, QueueOrder, SharedPolicy, TopicTranslation, Versions};
+pub use mqtt::{
+    DeliverMode, LoginRefusal, Mqtt, QueueOrder, SharedPolicy, TopicTranslation, Versions,
+};
 pub use setting::{Change, Field, Setting, Unit};
 pub use settings::SETTINGS;
 pub use sources::Sources;
@@ -132,8 +134,10 @@ pub struct Amqp {
     pub tcp_proxy_protocol: bool,
     /// Whom that is believed.
     pub proxy_protocol_trusted_sources: Sources,
-    /// Name of a socket that systemd has opened.
+    /// Name of sockets that systemd has opened.
     pub systemd_socket_name: String,
+    /// Where those are; no setting.
+    pub inherited: Vec<ListenerAddress>,
 }
 
 /// Section `[mgmt]`: the HTTP API. Each field is described in `settings`.
@@ -231,6 +235,7 @@ impl Config {
                 tcp_proxy_protocol: false,
                 proxy_protocol_trusted_sources: Sources::default(),
                 systemd_socket_name: String::new(),
+                inherited: Vec::new(),
             },
             mqtt: Mqtt::blank(),
             mgmt: Mgmt { bind: Vec::new(), port: None, unix_path: None },

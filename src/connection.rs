@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::Shutdown;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
@@ -52,18 +53,21 @@ enum Phase {
     },
     /// The last octets are on their way; closing at once would have the kernel throw them away
     /// when input is unread.
-    Farewell {
-        deadline_ms: u64,
-        shut: bool,
-        /// If it is not the session that wanted the end.
-        lost: Option<Box<str>>,
-    },
+    Farewell(Box<Farewell>),
     Over {
         lost: Option<Box<str>>,
     },
     Leaving {
         to: ShardId,
     },
+}
+
+#[derive(Debug)]
+struct Farewell {
+    deadline_ms: u64,
+    shut: bool,
+    /// If it is not the session that wanted the end.
+    lost: Option<Box<str>>,
 }
 
 struct Connection {
@@ -90,7 +94,7 @@ struct Connection {
     /// The broker has not been told yet that the output was written.
     unwritten: bool,
     /// Since when the peer has taken nothing while there is too much for it.
-    stuck_since_ms: Option<u64>,
+    stuck_since_ms: Option<NonZeroU64>,
     told_stop: bool,
     /// Octets of the socket so far.
     octets_in: u64,
@@ -389,8 +393,10 @@ impl Connection {
                     self.stuck_since_ms = None;
                     return;
                 }
-                let since = *self.stuck_since_ms.get_or_insert(now.mono_ms);
-                let deadline = since.saturating_add(limits::OUTPUT_STUCK_MS_MAX);
+                let since = self.stuck_since_ms.or_else(|| NonZeroU64::new(now.mono_ms));
+                self.stuck_since_ms = since;
+                let since_ms = since.map_or(now.mono_ms, NonZeroU64::get);
+                let deadline = since_ms.saturating_add(limits::OUTPUT_STUCK_MS_MAX);
                 if now.mono_ms >= deadline {
                     let why = "the peer reads nothing of what it asked for";
                     self.phase = Phase::Over { lost: Some(why.into()) };
@@ -411,7 +417,8 @@ impl Connection {
 
     /// Writes the last octets, says that no more will come, waits for the peer to say the same.
     fn farewell(&mut self, task: &mut TaskContext<'_>, now: Now) -> bool {
-        let Phase::Farewell { deadline_ms, shut, .. } = self.phase else { return false };
+        let Phase::Farewell(farewell) = &self.phase else { return false };
+        let (deadline_ms, shut) = (farewell.deadline_ms, farewell.shut);
         if now.mono_ms >= deadline_ms {
             return self.farewell_is_over();
         }
@@ -424,8 +431,8 @@ impl Connection {
                 Poll::Ready(Ok(())) => {
                     // If the connection is gone already the read below says so.
                     let _ = self.stream.shutdown(Shutdown::Write);
-                    if let Phase::Farewell { shut, .. } = &mut self.phase {
-                        *shut = true;
+                    if let Phase::Farewell(farewell) = &mut self.phase {
+                        farewell.shut = true;
                     }
                 }
             }
@@ -440,8 +447,8 @@ impl Connection {
 
     /// False: nothing more can be done.
     fn farewell_is_over(&mut self) -> bool {
-        if let Phase::Farewell { lost, .. } = &mut self.phase {
-            self.phase = Phase::Over { lost: lost.take() };
+        if let Phase::Farewell(farewell) = &mut self.phase {
+            self.phase = Phase::Over { lost: farewell.lost.take() };
         }
         false
     }
@@ -459,7 +466,7 @@ impl Connection {
 
 fn begin_farewell(now: Now, lost: Option<Box<str>>) -> Phase {
     let deadline_ms = now.mono_ms.saturating_add(limits::CLOSE_MS_MAX);
-    Phase::Farewell { deadline_ms, shut: false, lost }
+    Phase::Farewell(Box::new(Farewell { deadline_ms, shut: false, lost }))
 }
 
 /// How many of the two bars stand in the way of more output.
@@ -474,7 +481,7 @@ mod tests {
     /// What each of many idle connections costs; tuning.md says how much that is in all.
     #[test]
     fn the_task_of_a_connection_stays_small() {
-        assert!(size_of::<passage::Serving>() <= 440, "{}", size_of::<passage::Serving>());
+        assert!(size_of::<passage::Serving>() <= 336, "{}", size_of::<passage::Serving>());
         // Allocated once each, beside it.
         #[cfg(feature = "amqp091")]
         const {
@@ -482,7 +489,7 @@ mod tests {
         };
         #[cfg(feature = "mqtt")]
         const {
-            assert!(crate::protocol::mqtt::SESSION_BYTES <= 464);
+            assert!(crate::protocol::mqtt::SESSION_BYTES <= 408);
         };
     }
 }

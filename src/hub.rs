@@ -11,7 +11,7 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use ringmq_shards::log::{Done, Driver};
-use ringmq_shards::{Bound, Origin, Shard, Socket, Timers};
+use ringmq_shards::{Bound, Chunks, Origin, Shard, Socket, Timers};
 
 use crate::broker::{Broker, Catalogue, Envelope, Outside, ShardRemains};
 use crate::command::Now;
@@ -97,7 +97,7 @@ pub(crate) struct Hub {
     going: Cell<bool>,
     /// Told when this shard has what the last run left.
     restored: mpsc::Sender<()>,
-    seats: RefCell<Vec<Seat>>,
+    seats: RefCell<Chunks<Seat>>,
     ticks: RefCell<Timers<ConnectionId>>,
     /// What carries out the storage's jobs.
     driver: Driver,
@@ -178,7 +178,7 @@ impl Hub {
             stopping: Cell::new(false),
             going: Cell::new(false),
             restored,
-            seats: RefCell::new(Vec::new()),
+            seats: RefCell::default(),
             ticks: RefCell::new(Timers::new()),
             driver,
             ready: RefCell::new(Vec::new()),
@@ -441,8 +441,8 @@ impl Hub {
     /// Says which waker reaches a connection's task.
     pub(crate) fn seat(&self, connection: ConnectionId, waker: &Waker) {
         let mut seats = self.seats.borrow_mut();
-        if seats.len() <= connection.index() {
-            seats.resize_with(connection.index() + 1, Seat::default);
+        while seats.len() <= connection.index() {
+            seats.push(Seat::default());
         }
         let Some(seat) = seats.get_mut(connection.index()) else { return };
         if seat.waker.as_ref().is_none_or(|w| !w.will_wake(waker)) {

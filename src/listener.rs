@@ -94,8 +94,11 @@ impl Gate {
     /// Takes a newcomer, or does not. How long those behind it are to wait, milliseconds.
     fn admit(self: &Rc<Self>, socket: Socket) -> Option<u64> {
         let now_ms = self.hub.now().mono_ms;
-        // One that has no address any more is over before it begins.
-        let peer = socket.peer_addr().ok();
+        let peer = match self.listener.at {
+            // One that has no address any more is over before it begins: a probe that resets.
+            ListenAt::Tcp(_) => Some(socket.peer_addr().ok()?),
+            ListenAt::Unix { .. } => None,
+        };
         let may_introduce = self.listener.reads_proxy_header && self.trusts(peer);
         if !may_introduce && self.is_too_many(peer, now_ms) {
             return None;

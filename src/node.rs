@@ -28,7 +28,7 @@ use crate::auth::{self, Users};
 use crate::broker::placement::Placement;
 use crate::broker::{Broker, NodeLimits, Setup, StorageSetup};
 use crate::config::{self, Config, SharedPolicy};
-use crate::control;
+use crate::control::{self, LookNow};
 use crate::hub::{Crossing, Hub, Settings};
 use crate::limits;
 use crate::listener;
@@ -48,6 +48,9 @@ pub enum NodeError {
     /// No io_uring.
     #[error("{0}")]
     Ring(#[from] ringmq_shards::ProbeError),
+    /// Sockets that somebody else has opened.
+    #[error("{0}")]
+    Inherit(#[from] ringmq_shards::InheritError),
     /// The shards.
     #[error("{0}")]
     Start(#[from] StartError),
@@ -120,7 +123,10 @@ struct Plan {
 ///
 /// # Errors
 /// What keeps it from starting, in one line.
-pub fn run(config: Config, notes: &[String], levels: Switch) -> Result<(), NodeError> {
+pub fn run(mut config: Config, notes: &[String], levels: Switch) -> Result<(), NodeError> {
+    // Before anything else opens a descriptor.
+    let inherited = ringmq_shards::inherited()?;
+    doors::adopt(&mut config, &inherited);
     let signals = Signals::block()
         .map_err(|cause| NodeError::System { what: "cannot block signals", cause })?;
     set_slice(config.main.scheduler_slice_us);
@@ -147,7 +153,7 @@ pub fn run(config: Config, notes: &[String], levels: Switch) -> Result<(), NodeE
     })?;
     let http = management::open(&config)?;
     let mut listeners = doors::listeners(&config, &http.http);
-    let doors = doors::open(&mut listeners, &config, (placement.shards(), &http.http))?;
+    let doors = doors::open(&mut listeners, &config, (placement.shards(), &http.http), inherited)?;
     warn_of_trust(&listeners, &config);
     let memory_bytes_max = config.main.max_memory.bytes(memory_bytes());
     let recovered = restart::recover(&data_dir, placement)?;
@@ -170,11 +176,13 @@ pub fn run(config: Config, notes: &[String], levels: Switch) -> Result<(), NodeE
     });
     let shared = plan.clone();
     let running = ringmq_shards::start(&options, move |shard| run_shard(shard, shared.clone()))?;
-    heed_signals(signals, &running, reload)?;
+    let look_now = LookNow::default();
+    heed_signals(signals, &running, reload, look_now.clone())?;
     recovered.hand_out(&running, &shards_restored);
+    let store = directory.store(look_now);
     let (server, mut files) = http_server(http, &plan, running.remote());
     let serve = |control| management::serve(server, control);
-    control::run(directory.store(), running.remote(), jobs, serve)
+    control::run(store, running.remote(), jobs, serve)
         .map_err(|cause| NodeError::System { what: "no control thread", cause })?;
     for Door { listener, sockets, file } in doors {
         let remote = running.remote();
@@ -290,6 +298,7 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
             retained_max: bound(config.mqtt.retained_messages_max, limits::RETAINED_MAX),
             retained_bytes_max: bound(config.mqtt.retained_bytes_max, limits::RETAINED_BYTES_MAX),
             near_members_first: config.mqtt.shared_subscription_policy == SharedPolicy::PreferShard,
+            members_in_turn: config.mqtt.shared_subscription_policy != SharedPolicy::Random,
         },
         boot: plan.storage.boot,
         storage: Some(plan.storage.clone()),
@@ -304,6 +313,7 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
     let elsewhere: Rc<dyn Hashing> = Rc::new(plan.hasher.clone());
     let logins =
         Logins { users: plan.users.clone(), elsewhere: Some(elsewhere), ..Logins::default() };
+    shard.buffers().set_read_block(usize::try_from(main.socket_buffer_bytes).unwrap_or(0));
     let driver = match Driver::start(&shard, u32::from(shard.id().0), &plan.root) {
         Ok(driver) => driver,
         Err(error) => {
@@ -366,16 +376,20 @@ fn readers() -> Vec<crate::message::PropertyReader> {
     readers
 }
 
-/// SIGHUP reads the settings again. The first of the others stops in order, the second at once.
+/// SIGHUP reads the settings again, and the files of users and rules. The first of the others stops in order, the second at once.
 fn heed_signals(
     signals: Signals,
     running: &Running<Crossing>,
     mut reload: Reload,
+    look_now: LookNow,
 ) -> Result<(), NodeError> {
     let remote = running.remote();
     let asked = AtomicBool::new(false);
     let act = move |signal| match signal {
-        Signal::HangUp => reload.read_again(),
+        Signal::HangUp => {
+            reload.read_again();
+            look_now.ask();
+        }
         Signal::Terminate | Signal::Interrupt => {
             if asked.swap(true, Ordering::Relaxed) {
                 leave_at_once();

@@ -1,11 +1,11 @@
 //! Buffers of connections: pooled per shard, given back when empty. Imports the standard library.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
-/// What one read may bring at most: one large read per turn and connection is what counts, and 64 KiB is where it stops
-/// paying.
+/// What one read may bring at most unless it is said otherwise: one large read per turn and connection is what counts, and
+/// 64 KiB is where it stops paying.
 pub const READ_BLOCK_BYTES: usize = 64 * 1024;
 /// First size of an output buffer: one turn's answers of a busy connection.
 const WRITE_BLOCK_BYTES: usize = 16 * 1024;
@@ -13,21 +13,29 @@ const WRITE_BLOCK_BYTES: usize = 16 * 1024;
 const WRITE_KEEP_BYTES_MAX: usize = 64 * 1024;
 /// Blocks kept by one shard: 4 MiB of each kind. More may be out at a time; the rest is freed when it comes back.
 const POOL_BLOCKS_MAX: usize = 64;
-/// Below this much free space a read first makes room.
-const READ_ROOM_BYTES_MIN: usize = READ_BLOCK_BYTES / 4;
+/// The same for blocks of another size than the usual one, at least one block.
+const POOL_READ_BYTES_MAX: usize = POOL_BLOCKS_MAX * READ_BLOCK_BYTES;
+/// Smaller blocks hold no message.
+const READ_BLOCK_BYTES_MIN: usize = 1024;
 
 const _: () = assert!(WRITE_BLOCK_BYTES <= WRITE_KEEP_BYTES_MAX, "a fresh block must be kept");
 
 /// The buffer pool of one shard; a cheap handle. Idle connections hold nothing, so 50,000 of them cost no buffer, and the
 /// few that are busy at a time use blocks that are still warm in the cache.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Buffers {
-    pool: Rc<RefCell<Pool>>,
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    /// The size of a block to read into.
+    read_bytes: Cell<usize>,
+    pool: RefCell<Pool>,
 }
 
 #[derive(Default)]
 struct Pool {
-    /// Blocks of exactly `READ_BLOCK_BYTES` initialised bytes: zeroed once, then reused as they are.
+    /// Blocks of exactly `read_bytes` initialised bytes: zeroed once, then reused as they are.
     reading: Vec<Vec<u8>>,
     /// Empty vectors with capacity.
     writing: Vec<Vec<u8>>,
@@ -37,42 +45,60 @@ impl Buffers {
     /// An empty pool.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        let (read_bytes, pool) = (Cell::new(READ_BLOCK_BYTES), RefCell::default());
+        Self { shared: Rc::new(Shared { read_bytes, pool }) }
+    }
+
+    /// From now on one read brings this much at most; less than a kilobyte is taken for that.
+    pub fn set_read_block(&self, bytes: usize) {
+        self.shared.read_bytes.set(bytes.max(READ_BLOCK_BYTES_MIN));
+        self.shared.pool.borrow_mut().reading.clear();
+    }
+
+    fn read_bytes(&self) -> usize {
+        self.shared.read_bytes.get()
     }
 
     /// Blocks that wait for use, of both kinds.
     #[must_use]
     pub fn idle_blocks(&self) -> usize {
-        let pool = self.pool.borrow();
+        let pool = self.shared.pool.borrow();
         pool.reading.len() + pool.writing.len()
     }
 
     fn take_read(&self) -> Vec<u8> {
-        let kept = self.pool.borrow_mut().reading.pop();
-        kept.unwrap_or_else(|| vec![0; READ_BLOCK_BYTES])
+        let kept = self.shared.pool.borrow_mut().reading.pop();
+        kept.unwrap_or_else(|| vec![0; self.read_bytes()])
     }
 
     fn give_read(&self, block: Vec<u8>) {
-        let reading = &mut self.pool.borrow_mut().reading;
-        if block.len() == READ_BLOCK_BYTES && reading.len() < POOL_BLOCKS_MAX {
+        let reading = &mut self.shared.pool.borrow_mut().reading;
+        let blocks_max = (POOL_READ_BYTES_MAX / self.read_bytes()).max(1);
+        if block.len() == self.read_bytes() && reading.len() < blocks_max {
             reading.push(block);
         }
     }
 
     /// An empty vector with room for a turn's output.
     pub(crate) fn take_write(&self) -> Vec<u8> {
-        let kept = self.pool.borrow_mut().writing.pop();
+        let kept = self.shared.pool.borrow_mut().writing.pop();
         kept.unwrap_or_else(|| Vec::with_capacity(WRITE_BLOCK_BYTES))
     }
 
     /// Takes an output vector back, whatever is in it.
     pub(crate) fn give_write(&self, mut block: Vec<u8>) {
-        let writing = &mut self.pool.borrow_mut().writing;
+        let writing = &mut self.shared.pool.borrow_mut().writing;
         let keep = WRITE_BLOCK_BYTES..=WRITE_KEEP_BYTES_MAX;
         if keep.contains(&block.capacity()) && writing.len() < POOL_BLOCKS_MAX {
             block.clear();
             writing.push(block);
         }
+    }
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -134,7 +160,7 @@ impl ReadBuffer {
 
     /// Makes room for `count` more bytes, moving or growing what is there. The caller has checked `count` against a limit.
     pub fn reserve(&mut self, count: usize) {
-        if self.is_empty() && self.block.len() > READ_BLOCK_BYTES {
+        if self.is_empty() && self.block.len() > self.buffers.read_bytes() {
             self.release();
         }
         if self.block.is_empty() {
@@ -162,7 +188,7 @@ impl ReadBuffer {
 
     /// Room for a read, at least a quarter of a block. To be followed by [`ReadBuffer::advance`].
     pub fn unfilled(&mut self) -> &mut [u8] {
-        self.reserve(READ_ROOM_BYTES_MIN);
+        self.reserve(self.buffers.read_bytes() / 4);
         self.block.get_mut(self.end..).unwrap_or_default()
     }
 
@@ -278,5 +304,27 @@ mod tests {
         buffers.give_write(block);
         assert_eq!(buffers.idle_blocks(), 1);
         assert!(buffers.take_write().is_empty());
+    }
+
+    /// amqp.md S27
+    #[test]
+    fn a_read_brings_as_much_as_it_is_said_to() {
+        let buffers = Buffers::new();
+        let mut before = ReadBuffer::new(&buffers);
+        before.put(b"a");
+        buffers.set_read_block(4096);
+        let mut input = ReadBuffer::new(&buffers);
+        assert_eq!(input.unfilled().len(), 4096);
+        // A message that is larger is gathered all the same, and its block is not kept.
+        input.put(&[7; 10_000]);
+        assert_eq!(input.len(), 10_000);
+        input.consume(10_000);
+        assert_eq!(input.unfilled().len(), 4096);
+        before.consume(1);
+        before.release();
+        input.release();
+        assert_eq!(buffers.idle_blocks(), 1, "blocks of the size before are gone");
+        buffers.set_read_block(0);
+        assert_eq!(input.unfilled().len(), 1024);
     }
 }

@@ -23,15 +23,17 @@
 //! # Which file may use what
 //!
 //! The executor's crate (glommio) appears in `start.rs`, `shard.rs`, `turn.rs`, `stream.rs`, `quiet.rs`, `listener.rs` and `log/ring.rs`, and
-//! in no signature. System calls without a safe wrapper have `cores.rs`, `epoll.rs`, `limits.rs`, `probe.rs`, `signals.rs`,
+//! in no signature. System calls without a safe wrapper have `cores.rs`, `epoll.rs`, `inherited.rs`, `limits.rs`, `probe.rs`, `signals.rs`,
 //! `slice.rs`, `stream.rs` and, under `log/`,
 //! `dir_lock.rs`, `file_system.rs`, `mapped.rs`, `real_files.rs` and `worker.rs`. Everything else is plain safe Rust.
 
 mod buffers;
+mod chunks;
 mod clock;
 mod cores;
 mod doorbell;
 mod epoll;
+mod inherited;
 mod limits;
 mod listener;
 pub mod log;
@@ -55,8 +57,10 @@ mod timers;
 mod turn;
 
 pub use buffers::{Buffers, READ_BLOCK_BYTES, ReadBuffer};
+pub use chunks::Chunks;
 pub use clock::Clock;
 pub use cores::allowed_cores;
+pub use inherited::{InheritError, Inherited, InheritedAt, inherited};
 pub use limits::{
     Limit, Limits, MEMLOCK_BYTES_MIN, limits, memlock_needed, raise_memlock, raise_nofile,
 };

@@ -29,11 +29,14 @@ pub struct BindOptions {
     pub recv_buffer: Option<usize>,
     /// SO_SNDBUF of every connection in bytes; `None`: the kernel adapts it.
     pub send_buffer: Option<usize>,
+    /// The unspecified IPv6 address takes no IPv4 connections: somebody else has those.
+    pub only_ipv6: bool,
 }
 
 impl Default for BindOptions {
     fn default() -> Self {
-        Self { reuse_port: true, backlog: 4096, recv_buffer: None, send_buffer: None }
+        let (recv_buffer, send_buffer) = (None, None);
+        Self { reuse_port: true, backlog: 4096, recv_buffer, send_buffer, only_ipv6: false }
     }
 }
 
@@ -61,8 +64,8 @@ pub enum AcceptError {
 /// # Errors
 ///
 /// `AddrInUse` if somebody does; otherwise what binding would say.
-pub fn port_is_free(address: SocketAddr) -> io::Result<()> {
-    fresh_socket(address)?.bind(&address.into())
+pub fn port_is_free(address: SocketAddr, options: BindOptions) -> io::Result<()> {
+    fresh_socket(address, options.only_ipv6)?.bind(&address.into())
 }
 
 /// A listening socket that no shard has taken yet. `Send`: bind in `main`, where errors are easy to tell, and listen on the
@@ -73,13 +76,13 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// Binds and listens. The unspecified IPv6 address takes IPv4 connections as well.
+    /// Binds and listens. The unspecified IPv6 address takes IPv4 connections as well unless the options say otherwise.
     ///
     /// # Errors
     ///
     /// What the system calls say.
     pub fn new(address: SocketAddr, options: BindOptions) -> io::Result<Self> {
-        let socket = fresh_socket(address)?;
+        let socket = fresh_socket(address, options.only_ipv6)?;
         if options.reuse_port {
             socket.set_reuse_port(true)?;
         }
@@ -119,6 +122,21 @@ impl Bound {
         Ok((Self { socket }, file))
     }
 
+    /// One that listens already.
+    pub(crate) fn from_socket(socket: socket2::Socket) -> Self {
+        Self { socket }
+    }
+
+    /// The same socket for another shard. Unlike sockets that are bound each on its own, all of them have one queue: each
+    /// newcomer wakes all shards, and one of them gets it.
+    ///
+    /// # Errors
+    ///
+    /// If no descriptor is left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.socket.try_clone().map(Self::from_socket)
+    }
+
     /// Where it listens, with the port that the kernel chose for 0.
     ///
     /// # Errors
@@ -141,11 +159,11 @@ impl Bound {
     }
 }
 
-fn fresh_socket(address: SocketAddr) -> io::Result<socket2::Socket> {
+fn fresh_socket(address: SocketAddr, only_ipv6: bool) -> io::Result<socket2::Socket> {
     let socket =
         socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() && address.ip().is_unspecified() {
-        socket.set_only_v6(false)?;
+        socket.set_only_v6(only_ipv6)?;
     }
     // Connections of a former process that linger in TIME_WAIT must not keep us from starting.
     socket.set_reuse_address(true)?;
@@ -306,10 +324,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_unspecified_ipv6_address_takes_ipv4_as_well() {
-        let unspecified = fresh_socket("[::]:0".parse().unwrap()).unwrap();
+    fn the_unspecified_ipv6_address_takes_ipv4_as_well_unless_it_is_not_to() {
+        let unspecified = fresh_socket("[::]:0".parse().unwrap(), false).unwrap();
         assert!(!unspecified.only_v6().unwrap());
-        let loopback = fresh_socket("127.0.0.1:0".parse().unwrap()).unwrap();
+        let alone = fresh_socket("[::]:0".parse().unwrap(), true).unwrap();
+        assert!(alone.only_v6().unwrap());
+        let loopback = fresh_socket("127.0.0.1:0".parse().unwrap(), false).unwrap();
         assert!(loopback.reuse_address().unwrap());
         assert!(!loopback.reuse_port().unwrap(), "only where it is asked for");
     }
@@ -319,8 +339,29 @@ mod tests {
         let bound = Bound::new("127.0.0.1:0".parse().unwrap(), BindOptions::default()).unwrap();
         let address = bound.local_addr().unwrap();
 
-        assert_eq!(port_is_free(address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let options = BindOptions::default();
+        assert_eq!(port_is_free(address, options).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(bound);
-        port_is_free(address).unwrap();
+        port_is_free(address, options).unwrap();
+    }
+
+    /// amqp.md S26
+    #[test]
+    fn connections_inherit_the_sizes_of_their_buffers() {
+        let options = BindOptions {
+            recv_buffer: Some(20_000),
+            send_buffer: Some(30_000),
+            ..BindOptions::default()
+        };
+        let bound = Bound::new("127.0.0.1:0".parse().unwrap(), options).unwrap();
+        let _client = std::net::TcpStream::connect(bound.local_addr().unwrap()).unwrap();
+        let accepted = (0..1_000).find_map(|_| {
+            std::thread::yield_now();
+            bound.socket.accept().ok()
+        });
+        let (socket, _) = accepted.unwrap();
+        // The kernel doubles them, for its own bookkeeping.
+        assert_eq!(socket.recv_buffer_size().unwrap(), 40_000);
+        assert_eq!(socket.send_buffer_size().unwrap(), 60_000);
     }
 }

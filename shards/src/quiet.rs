@@ -8,6 +8,7 @@
 //! one request in the ring stands for the whole list. A socket that says much goes over to a request of its own.
 #![expect(unsafe_code, reason = "a file descriptor is handed to the executor")]
 
+use crate::chunks::Chunks;
 use crate::epoll::{EVENTS_MAX, Epoll};
 use futures_lite::io::AsyncRead;
 use glommio::net::TcpStream;
@@ -53,7 +54,7 @@ struct Core {
 
 #[derive(Default)]
 struct Places {
-    entries: Vec<Entry>,
+    entries: Chunks<Entry>,
     free: Vec<u32>,
 }
 
@@ -232,7 +233,7 @@ impl Quiet {
 
     /// Busy sockets that were silent for a whole period are to be quiet.
     fn end_period(&self) {
-        for entry in &mut self.core.places.borrow_mut().entries {
+        for entry in self.core.places.borrow_mut().entries.iter_mut() {
             match entry.state {
                 State::Busy { has_read: true } => entry.state = State::Busy { has_read: false },
                 State::Busy { has_read: false } => {

@@ -112,3 +112,31 @@ pub(crate) fn plain_address(address: &socket2::SockAddr) -> io::Result<SocketAdd
     };
     Ok(SocketAddr::new(address.ip().to_canonical(), address.port()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connected() -> Socket {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        Socket::connect_blocking(listener.local_addr().unwrap()).unwrap()
+    }
+
+    /// amqp.md S24, S25
+    #[test]
+    fn options_reach_the_kernel_as_they_are_asked_for() {
+        let socket = connected();
+        for nodelay in [true, false] {
+            socket.set_nodelay(nodelay).unwrap();
+            assert_eq!(socket.inner.tcp_nodelay().unwrap(), nodelay);
+        }
+        assert!(!socket.inner.keepalive().unwrap());
+        socket.set_keepalive(60, 10, 3).unwrap();
+        assert!(socket.inner.keepalive().unwrap());
+        assert_eq!(socket.inner.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
+        assert_eq!(socket.inner.tcp_keepalive_interval().unwrap(), Duration::from_secs(10));
+        assert_eq!(socket.inner.tcp_keepalive_retries().unwrap(), 3);
+        socket.set_user_timeout_ms(Some(90_000)).unwrap();
+        assert_eq!(socket.inner.tcp_user_timeout().unwrap(), Some(Duration::from_secs(90)));
+    }
+}

@@ -1,5 +1,6 @@
 //! The tasks of one shard and the order in which they run. Imports the doorbell and the channel that wakers write to.
 
+use crate::chunks::Chunks;
 use crate::doorbell::Doorbell;
 use crate::shard_id::ShardId;
 use crossbeam_channel::{Receiver, Sender};
@@ -27,7 +28,7 @@ pub(crate) struct Tasks {
 
 #[derive(Default)]
 struct Slots {
-    entries: Vec<Option<Entry>>,
+    entries: Chunks<Option<Entry>>,
     free: Vec<usize>,
 }
 

@@ -127,7 +127,7 @@ fn shards_that_share_a_port_serve_every_client_once() {
     let address = first.local_addr().expect("bound");
     let (sender, served) = mpsc::channel();
 
-    let taken = port_is_free(address).expect_err("somebody listens");
+    let taken = port_is_free(address, BindOptions::default()).expect_err("somebody listens");
     assert_eq!(taken.kind(), ErrorKind::AddrInUse);
 
     let (listening_sender, listening) = mpsc::channel();
@@ -165,7 +165,7 @@ fn shards_that_share_a_port_serve_every_client_once() {
     (0..CLIENTS).for_each(|_| served.recv().expect("served"));
     (0..2).for_each(|shard| running.remote().send(ShardId(shard), ()));
     running.join().expect("no shard panics");
-    assert!(port_is_free(address).is_ok(), "all listeners are closed");
+    assert!(port_is_free(address, BindOptions::default()).is_ok(), "all listeners are closed");
 }
 
 #[test]

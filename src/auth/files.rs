@@ -184,6 +184,14 @@ impl Files {
         self.users.clone()
     }
 
+    /// Looks at both, due or not.
+    pub fn look_now(&mut self) -> Look {
+        let mut look = Look::default();
+        self.look_at_passwords(&mut look);
+        self.look_at_acl(&mut look);
+        look
+    }
+
     /// To be called once a second: looks at what is due.
     pub fn second_passed(&mut self) -> Look {
         let mut look = Look::default();

@@ -29,11 +29,14 @@ pub struct TopicRules {
     pub translation: TopicTranslation,
     /// `None`: there is no file, and nothing is denied by it.
     pub acl: Option<Arc<Acl>>,
+    /// No filter is refused for what the file does not allow: messages are kept back one by one.
+    pub acl_drops: bool,
 }
 
 impl Default for TopicRules {
     fn default() -> Self {
-        Self { check_permissions: true, translation: TopicTranslation::Rabbitmq, acl: None }
+        let translation = TopicTranslation::Rabbitmq;
+        Self { check_permissions: true, translation, acl: None, acl_drops: false }
     }
 }
 
@@ -137,6 +140,8 @@ pub struct TopicRights {
     may_write: bool,
     may_read: bool,
     acl: Option<AclRights>,
+    /// What the ACL file does not allow is dropped, not refused.
+    drops: bool,
     patterns: Option<Box<KeyRights>>,
 }
 
@@ -183,8 +188,9 @@ impl TopicRights {
             may_read: may(Access::Read),
             acl: rules.acl.as_ref().map(|acl| AclRights {
                 acl: acl.clone(),
-                own: identity.login_name().and_then(|user| acl.of_user(user)),
+                own: identity.acl_name().and_then(|user| acl.of_user(user)),
             }),
+            drops: rules.acl_drops,
             patterns: permission.map(|permission| {
                 Box::new(KeyRights {
                     write: permission.write.of_client(client),
@@ -221,7 +227,7 @@ impl TopicRights {
     /// without the name of a group.
     pub fn allows_subscribe(&self, filter: &str) -> bool {
         self.may_read
-            && self.acl_allows(Access::Read, filter)
+            && (self.drops || self.acl_allows(Access::Read, filter))
             && self.patterns.as_ref().is_none_or(|patterns| {
                 let mut key = String::with_capacity(filter.len());
                 write_key(filter, patterns.translation, &mut key);
@@ -237,6 +243,21 @@ impl TopicRights {
         self.acl.as_ref().is_some_and(denies)
     }
 
+    /// Whether a filter is refused of which all is denied.
+    pub fn refuses(&self, filter: &str) -> bool {
+        !self.drops && self.denies(filter)
+    }
+
+    /// Whether messages of this topic are kept back, though a filter that was granted matches.
+    pub fn keeps_back(&self, topic: &str) -> bool {
+        self.denies(topic) || (self.drops && !self.acl_allows(Access::Read, topic))
+    }
+
+    /// Whether the client may be a member of a group with this filter: nothing of it may be kept back.
+    pub fn allows_member(&self, filter: &str) -> bool {
+        !self.denies_part(filter) && self.acl_allows(Access::Read, filter)
+    }
+
     /// Whether a line of the ACL file denies something that this filter matches.
     pub fn denies_part(&self, filter: &str) -> bool {
         let denies =
@@ -250,7 +271,7 @@ impl TopicRights {
     }
 
     fn who(&self) -> Who<'_> {
-        Who { user: self.identity.login_name(), client: &self.client, mountpoint: &self.mountpoint }
+        Who { user: self.identity.acl_name(), client: &self.client, mountpoint: &self.mountpoint }
     }
 }
 

@@ -176,6 +176,41 @@ fn a_client_without_a_name_is_let_in_only_when_it_is_said_so() {
     assert!(users.renew(&nobody).is_some() && self::users("", "").renew(&nobody).is_none());
 }
 
+/// mqtt.md V-020, V-224: nobody has proved anything, so the name is worth what the ACL file gives it.
+#[test]
+fn the_acl_file_knows_a_client_without_a_login_by_the_name_that_it_gives() {
+    let acl = "user dev\ntopic dev/x\nuser u.1\ntopic mine\npattern %u/own\n";
+    let users = users("", "").with_topic_rules(rules(Some(acl)), true);
+    let dev = users.nameless_as("dev").unwrap();
+    assert_eq!((dev.name(), dev.login_name()), ("anonymous", None));
+    let rights = TopicRights::of(&dev, "/", "c");
+    assert!(rights.allows_publish("dev/x") && rights.allows_subscribe("dev/own"));
+    assert!(!rights.allows_publish("mine") && !rights.allows_publish("anonymous/own"));
+    let renewed = TopicRights::of(&users.renew(&dev).unwrap(), "/", "c");
+    assert!(renewed.allows_publish("dev/x"));
+    // The name of a user has to be earned.
+    let liar = TopicRights::of(&users.nameless_as("u.1").unwrap(), "/", "c");
+    assert!(!liar.allows_publish("mine") && !liar.allows_publish("u.1/own"));
+}
+
+#[test]
+fn what_is_not_allowed_may_be_kept_back_message_by_message() {
+    let acl = "topic read a/#\ntopic write b\ntopic deny a/secret\n";
+    let rules = |acl_drops| TopicRules { acl_drops, ..rules(Some(acl)) };
+    let refusing = rights(&users(".*", ".*").with_topic_rules(rules(false), false));
+    assert!(!refusing.allows_subscribe("#") && refusing.refuses("a/secret"));
+    let dropping = rights(&users(".*", ".*").with_topic_rules(rules(true), false));
+    for filter in ["#", "b", "a/secret"] {
+        assert!(dropping.allows_subscribe(filter) && !dropping.refuses(filter), "{filter}");
+        assert!(!dropping.allows_member(filter), "{filter}");
+    }
+    for (topic, is_kept_back) in [("a/b", false), ("a/secret", true), ("b", true), ("c", true)] {
+        assert_eq!(dropping.keeps_back(topic), is_kept_back, "{topic}");
+    }
+    assert!(dropping.allows_publish("b") && !dropping.allows_publish("a/b"));
+    assert!(dropping.allows_member("a/b"));
+}
+
 #[test]
 fn the_one_decision_answers_for_topics_and_for_the_exchange_of_filters() {
     let identity = login(&users("^amq\\.topic$", ""));

@@ -59,11 +59,13 @@ struct Member {
     user: User,
     origin: Origin,
     topic_permissions: Vec<TopicPermission>,
+    /// The name that a client without a login has given itself.
+    claimed: Option<Box<str>>,
 }
 
 impl Member {
     const fn new(user: User, origin: Origin) -> Self {
-        Self { user, origin, topic_permissions: Vec::new() }
+        Self { user, origin, topic_permissions: Vec::new(), claimed: None }
     }
 }
 
@@ -83,6 +85,12 @@ impl Identity {
     /// The login name, if there was one.
     pub(crate) fn login_name(&self) -> Option<&str> {
         (self.member.origin != Origin::Nameless).then(|| self.name())
+    }
+
+    /// The name by which the ACL file knows the client: where nobody is asked for a password, the one
+    /// that it gives itself, as with Mosquitto and VerneMQ.
+    pub(super) fn acl_name(&self) -> Option<&str> {
+        self.member.claimed.as_deref().or_else(|| self.login_name())
     }
 
     /// The tags.
@@ -257,9 +265,9 @@ impl Users {
     /// The same as what comes after `before`, whose ACL it keeps.
     #[must_use]
     pub fn succeeding(mut self, before: &Self) -> Self {
-        let TopicRules { check_permissions, translation, acl: _ } = *self.rules;
+        let TopicRules { check_permissions, translation, acl: _, acl_drops } = *self.rules;
         let acl = before.rules.acl.clone();
-        self.rules = Arc::new(TopicRules { check_permissions, translation, acl });
+        self.rules = Arc::new(TopicRules { check_permissions, translation, acl, acl_drops });
         self.revision = before.revision + 1;
         self
     }
@@ -267,8 +275,9 @@ impl Users {
     /// The next snapshot, with this ACL in place of the one it had.
     #[must_use]
     pub fn with_acl(&self, acl: Arc<super::Acl>) -> Self {
-        let TopicRules { check_permissions, translation, acl: _ } = *self.rules;
-        let rules = Arc::new(TopicRules { check_permissions, translation, acl: Some(acl) });
+        let TopicRules { check_permissions, translation, acl: _, acl_drops } = *self.rules;
+        let acl = Some(acl);
+        let rules = Arc::new(TopicRules { check_permissions, translation, acl, acl_drops });
         Self { rules, revision: self.revision + 1, ..self.clone() }
     }
 
@@ -297,7 +306,10 @@ impl Users {
     /// `None` when the user is gone.
     pub fn renew(&self, identity: &Identity) -> Option<Identity> {
         match identity.login_name() {
-            None => self.nameless(),
+            None => match &identity.member.claimed {
+                Some(name) => self.nameless_as(name),
+                None => self.nameless(),
+            },
             Some(name) => self.by_name.get(name).map(|member| self.identity(member)),
         }
     }
@@ -305,6 +317,13 @@ impl Users {
     /// Who a client without a user name is; `None`: such clients are refused.
     pub fn nameless(&self) -> Option<Identity> {
         self.nameless.as_ref().map(|member| self.identity(member))
+    }
+
+    /// The same for one that gives a name which no user has: the ACL file may have lines for it.
+    pub fn nameless_as(&self, name: &str) -> Option<Identity> {
+        let member = self.nameless.as_ref()?;
+        let claimed = (!self.by_name.contains_key(name)).then(|| name.into());
+        Some(self.identity(&Arc::new(Member { claimed, ..Member::clone(member) })))
     }
 
     fn identity(&self, member: &Arc<Member>) -> Identity {

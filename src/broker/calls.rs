@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::Broker;
 use super::mail::{BindingSpec, CallId, Mail, PlainAnswer, for_session};
+use super::storage::leave::NewCheckpoint;
 use super::subscriber::session::SessionId;
 use super::vhosts::Outside;
 use crate::command::{Answer, Entity, Event, Refusal};
@@ -32,6 +33,8 @@ pub(super) enum Then {
     Done { shard: ShardId, call: CallId },
     /// Readers of retained messages go on.
     RetainedRound,
+    /// What this shard has left out may be forgotten on its disk; these definitions are what is left.
+    Forgettable { definitions: Option<NewCheckpoint> },
     /// Who is no shard and has asked hears of it.
     Outside(Outside),
     /// The keeper forgets that the exchange is being deleted.
@@ -120,6 +123,7 @@ impl Broker {
                 self.session_opened(to, session, resumed);
             }
             Then::Done { shard, call } => self.done(shard, call, true),
+            Then::Forgettable { definitions } => self.forgettable(definitions),
             Then::Outside(outside) => self.outside_done.push(outside),
             Then::RetainedRound => self.retained_round_over(),
             Then::Forget { exchange, then } => {

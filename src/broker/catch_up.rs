@@ -96,7 +96,9 @@ impl Broker {
         let mut is_found = cache.fits(FILTERS, topic, self.revision);
         if !is_found && let Some(entered) = entry.entered.clone() {
             cache.forget();
+            self.asks_only = true;
             is_found = matches!(self.find_route(&entered, &to_topic(topic), &mut cache), Ok(None));
+            self.asks_only = false;
         }
         let only = cache.route.only_queue();
         let is_own = only

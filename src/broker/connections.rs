@@ -110,6 +110,14 @@ impl Connection {
     }
 }
 
+/// Keeps an empty list of events, if it has memory and that is not too much.
+fn give_spare(spare: &mut Vec<Vec<Event>>, list: Vec<Event>) {
+    let is_worth_it = (1..=SPARE_EVENTS_MAX).contains(&list.capacity());
+    if is_worth_it && spare.len() < SPARE_LISTS_MAX {
+        spare.push(list);
+    }
+}
+
 /// Who it is and where.
 #[derive(Debug, Clone)]
 pub(super) struct Entered {
@@ -308,7 +316,9 @@ impl Broker {
             // What has no events keeps no memory for them.
             return;
         }
-        std::mem::swap(&mut entry.events, into);
+        // The list that comes empty is not kept here, where most wait.
+        let empty = std::mem::replace(into, std::mem::take(&mut entry.events));
+        give_spare(&mut self.spare_events, empty);
         for event in &*into {
             if let Event::Delivery(delivery) = event {
                 if delivery.id == SETTLED {
@@ -330,9 +340,7 @@ impl Broker {
     /// Takes an empty list of events from a connection that has nothing to do: the next that hears
     /// something gets it.
     pub fn spare_events(&mut self, list: Vec<Event>) {
-        if self.spare_events.len() < SPARE_LISTS_MAX && list.capacity() <= SPARE_EVENTS_MAX {
-            self.spare_events.push(list);
-        }
+        give_spare(&mut self.spare_events, list);
     }
 
     /// Octets of the events that wait for this connection, without deliveries: the answer to what

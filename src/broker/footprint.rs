@@ -3,12 +3,10 @@
 //!
 //! May import `ids`, `calls`, `connections`, `mail`.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-
 use super::Broker;
 use super::calls::Then;
 use super::connections::Window;
+use super::few_map::FewMap;
 use super::mail::CallId;
 use crate::command::Now;
 use crate::ids::{ChannelId, ConnectionRef, QueueId, ShardId};
@@ -18,24 +16,25 @@ use crate::ids::{ChannelId, ConnectionRef, QueueId, ShardId};
 pub(super) struct Footprint {
     /// How often each counts: its consumers, its fetches that wait, and once more where it is
     /// exclusive.
-    pub(super) queues: HashMap<QueueId, u32, ahash::RandomState>,
+    pub(super) queues: FewMap<QueueId, u32>,
     /// For a connection of another shard: what is on its way to it.
     pub(super) window: Window,
 }
 
 impl Broker {
     pub(super) fn leave_footprint(&mut self, connection: ConnectionRef, queue: QueueId) {
-        *self.footprints.entry(connection).or_default().queues.entry(queue).or_default() += 1;
+        let footprint = self.footprints.entry(connection).or_default();
+        footprint.queues.update(queue, |count| *count += 1);
     }
 
     /// Consumers or fetches of a connection, or its own queue, are gone.
     pub(super) fn lift_footprint(&mut self, connection: ConnectionRef, queue: QueueId, times: u32) {
         if let Some(footprint) = self.footprints.get_mut(&connection)
-            && let Entry::Occupied(mut count) = footprint.queues.entry(queue)
+            && let Some(count) = footprint.queues.get_mut(&queue)
         {
-            *count.get_mut() = count.get().saturating_sub(times);
-            if *count.get() == 0 {
-                count.remove();
+            *count = count.saturating_sub(times);
+            if *count == 0 {
+                footprint.queues.remove(&queue);
             }
         }
     }
@@ -56,7 +55,7 @@ impl Broker {
         let Some(own) = self.open_call(then) else { return };
         let queues = match (channel, self.footprints.get(&connection)) {
             (_, None) => Vec::new(),
-            (_, Some(footprint)) => footprint.queues.keys().copied().collect(),
+            (_, Some(footprint)) => footprint.queues.iter().map(|(id, _)| *id).collect(),
         };
         for id in queues {
             let Some(entry) = self.queues.get_mut(id) else { continue };

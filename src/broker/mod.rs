@@ -21,6 +21,7 @@ pub(crate) mod definitions;
 mod deliver;
 pub(crate) mod exchange;
 mod fetch;
+mod few_map;
 mod flow;
 mod footprint;
 mod interest;
@@ -150,6 +151,8 @@ pub struct NodeLimits {
     pub retained_bytes_max: u64,
     /// Of a group, members of the publisher's shard come first.
     pub near_members_first: bool,
+    /// Of a group, members have their turns; otherwise they are drawn.
+    pub members_in_turn: bool,
 }
 
 /// The broker core of one shard.
@@ -223,6 +226,8 @@ pub struct Broker {
     spare_events: Vec<Vec<Event>>,
     expired: Vec<clockwork::Alarm>,
     scratch: Scratch,
+    /// The walk under way is a question: nobody's turn passes.
+    asks_only: bool,
     /// Walks over exchanges so far.
     walks: u64,
     counters: Counters,
@@ -306,6 +311,7 @@ impl Broker {
             spare_events: Vec::new(),
             expired: Vec::new(),
             scratch: Scratch::default(),
+            asks_only: false,
             walks: 0,
             counters: Counters::default(),
             crossing: Crossing::default(),

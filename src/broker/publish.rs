@@ -64,6 +64,9 @@ impl Broker {
         let known = known.filter(|r| plain && r.fits_all(to, self.revision, &self.readers, block));
         let cached = known.is_some();
         if let Some((queue, name)) = known.and_then(|known| known.route.only_queue()) {
+            if self.deaf_queue(connection, publish) == Some(queue) {
+                return Ok(self.published(Put::DONE, (connection, channel), publish));
+            }
             // The commonest message of all: one queue of this shard, the route known.
             let Some(message) = message_of(name, publish, now) else {
                 return Ok(Published::Overflowed);
@@ -218,13 +221,14 @@ impl Broker {
             return Published::Overflowed;
         };
         let report = publish.seq.map(|seq| Reported { connection, channel, seq });
+        let deaf = self.deaf_queue(connection, publish);
         if route.is_local() {
             let mut all = Put::DONE;
             let last = route.queues.len().saturating_sub(1);
-            for queue in route.queues.iter().take(last) {
+            for queue in route.queues.iter().take(last).filter(|queue| Some(**queue) != deaf) {
                 all = all.and(self.enqueue(*queue, message.clone(), now));
             }
-            if let Some(queue) = route.queues.last() {
+            if let Some(queue) = route.queues.last().filter(|queue| Some(**queue) != deaf) {
                 all = all.and(self.enqueue(*queue, message, now));
             }
             return self.published(all, (connection, channel), publish);
@@ -245,7 +249,7 @@ impl Broker {
         let keys = more_keys(publish);
         self.follow_far(route, &message, keys.as_deref(), mandatory, wanted);
         let mut put = self.follow_groups(route, &message, wanted, now);
-        for queue in &route.queues {
+        for queue in route.queues.iter().filter(|queue| Some(**queue) != deaf) {
             put = put.and(self.enqueue(*queue, message.clone(), now));
         }
         if let Some(pending) = wanted {
@@ -257,6 +261,18 @@ impl Broker {
             }
         }
         Published::Pending
+    }
+
+    /// The queue of the publisher's own session, if that leaves out what the session publishes to this
+    /// topic: it takes no position there.
+    pub(super) fn deaf_queue(
+        &self,
+        connection: ConnectionId,
+        publish: &Publish<'_>,
+    ) -> Option<QueueId> {
+        let session = self.connections.get(connection)?.session?;
+        let topic = (publish.exchange == FILTERS).then_some(publish.routing_key)?;
+        self.sessions.deaf_queue(session, topic)
     }
 
     /// What a publisher hears of a message that all its queues, all of this shard, have taken.

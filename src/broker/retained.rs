@@ -206,7 +206,8 @@ impl Broker {
                         self.tell(connection, Event::Returned { channel, message });
                     }
                     let report = publish.seq.map(|seq| Reported { connection, channel, seq });
-                    let to = (entered.vhost, &cache.route);
+                    let deaf = self.deaf_queue(connection, publish);
+                    let to = (entered.vhost, &cache.route, deaf);
                     self.follow_and_retain(to, keep, &message, report, now)
                 }
             }),
@@ -217,10 +218,11 @@ impl Broker {
         result
     }
 
-    /// Takes a message along a route and to the part that keeps it.
+    /// Takes a message along a route, but for a queue that is deaf to it, and to the part that keeps
+    /// it.
     fn follow_and_retain(
         &mut self,
-        (vhost, route): (VhostId, &super::route::Route),
+        (vhost, route, deaf): (VhostId, &super::route::Route, Option<QueueId>),
         keep: Keep,
         message: &Message,
         report: Option<Reported>,
@@ -230,7 +232,7 @@ impl Broker {
         self.follow_far(route, message, None, None, wanted);
         let mut put = self.retain(vhost, keep, message, wanted, now);
         put = put.and(self.follow_groups(route, message, wanted, now));
-        for queue in &route.queues {
+        for queue in route.queues.iter().filter(|queue| Some(**queue) != deaf) {
             put = put.and(self.enqueue(*queue, message.clone(), now));
         }
         let Some(pending) = wanted else {

@@ -59,7 +59,7 @@ impl Broker {
         let Some(rights) = self.topic_rights(connection) else {
             return self.permit_filters(connection, Access::Read);
         };
-        if rights.denies(filter) {
+        if rights.refuses(filter) {
             return Err(Refusal::Denied);
         }
         rights.allows_subscribe(filter).then_some(()).ok_or_else(|| refused(Access::Read))
@@ -72,15 +72,16 @@ impl Broker {
     /// As [`Self::permit_filter`].
     pub fn permit_member(&self, connection: ConnectionId, filter: &str) -> Result<(), Refusal> {
         self.permit_filter(connection, filter)?;
-        let denied = self.topic_rights(connection).is_some_and(|r| r.denies_part(filter));
-        if denied { Err(Refusal::Denied) } else { Ok(()) }
+        let rights = self.topic_rights(connection);
+        let is_allowed = rights.is_none_or(|rights| rights.allows_member(filter));
+        if is_allowed { Ok(()) } else { Err(Refusal::Denied) }
     }
 
     /// Whether messages of this topic are kept back from the connection's client, though one of its
     /// filters matches.
     #[inline]
     pub fn denies_topic(&self, connection: ConnectionId, topic: &str) -> bool {
-        self.topic_rights(connection).is_some_and(|rights| rights.denies(topic))
+        self.topic_rights(connection).is_some_and(|rights| rights.keeps_back(topic))
     }
 
     /// Whether the connection may publish to this queue by its name: who has been given the queue as a

@@ -232,6 +232,7 @@ impl Broker {
                 continue;
             }
             let choice = mix(subject.choice ^ u64::from(id.0));
+            let routed = |key| Routed { key, headers: &headers, choice, in_turn: false };
             key_only &= exchange.bindings.depends_on_key_only();
             let found = &mut scratch.found;
             found.clear();
@@ -243,16 +244,15 @@ impl Broker {
                 key_only = false;
                 route.choice = Some(subject.choice);
                 if let Some(key) = keys.next() {
-                    exchange.bindings.route(&Routed { key, headers: &headers, choice }, found);
+                    exchange.bindings.route(&routed(key), found);
                 }
             } else {
                 for key in keys {
-                    exchange.bindings.route(&Routed { key, headers: &headers, choice }, found);
+                    exchange.bindings.route(&routed(key), found);
                 }
             }
             if let Some(groups) = exchange.groups.filter(|_| pick) {
-                let routed = Routed { key: first, headers: &headers, choice };
-                key_only &= !self.pick_members(groups, &routed, under, route);
+                key_only &= !self.pick_members(groups, &routed(first), under, route);
             }
             if let Some(meeting) = exchange.meeting.filter(|_| !under)
                 && let Some((key, by_key)) = self.meet(meeting, subject, route)
@@ -332,7 +332,9 @@ impl Broker {
         let groups = self.exchanges.get(&exchange).filter(|entry| !entry.bindings.is_empty());
         let mut picked = Vec::new();
         if let Some(groups) = groups {
-            groups.bindings.route_groups(routed, &mut picked);
+            let Routed { key, headers, choice, .. } = *routed;
+            let in_turn = self.limits.members_in_turn && !self.asks_only;
+            groups.bindings.route_groups(&Routed { key, headers, choice, in_turn }, &mut picked);
         }
         if picked.is_empty() {
             return false;

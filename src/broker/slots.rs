@@ -1,7 +1,9 @@
 //! A table that hands out places with a generation, so that an identity that comes back late
-//! never meets the place's next tenant. May import nothing.
+//! never meets the place's next tenant. May import `ringmq_shards` (a list).
 
 use std::marker::PhantomData;
+
+use ringmq_shards::Chunks;
 
 use crate::ids::{ConnectionId, ConsumerId, QueueId};
 
@@ -38,14 +40,14 @@ struct Slot<T> {
 /// The table. Places are reused, last freed first, which keeps the table dense.
 #[derive(Debug)]
 pub(crate) struct Slots<I, T> {
-    slots: Vec<Slot<T>>,
+    slots: Chunks<Slot<T>>,
     free: Vec<u32>,
     id: PhantomData<I>,
 }
 
 impl<I, T> Default for Slots<I, T> {
     fn default() -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), id: PhantomData }
+        Self { slots: Chunks::new(), free: Vec::new(), id: PhantomData }
     }
 }
 
@@ -90,8 +92,9 @@ impl<I: SlotId, T> Slots<I, T> {
         count: usize,
     ) -> (impl Iterator<Item = (I, &T)>, Option<usize>) {
         let next = from.saturating_add(count);
-        let page = self.slots.get(from..next.min(self.slots.len())).unwrap_or_default();
-        let page = page.iter().zip(from..).filter_map(|(slot, index)| {
+        let page =
+            (from..next.min(self.slots.len())).filter_map(|at| Some((self.slots.get(at)?, at)));
+        let page = page.filter_map(|(slot, index)| {
             let value = slot.value.as_ref()?;
             Some((I::make(u32::try_from(index).ok()?, slot.generation), value))
         });

@@ -39,6 +39,22 @@ pub enum ListenerAddress {
     Unix(PathBuf),
 }
 
+impl ListenerAddress {
+    /// Whether there is no room for both: the ports are the same, and an address is in the other.
+    pub fn overlaps(&self, address: SocketAddr) -> bool {
+        match self {
+            Self::Ip(at) => {
+                at.port() == address.port()
+                    && address.port() != 0
+                    && (at.ip() == address.ip()
+                        || at.ip().is_unspecified()
+                        || address.ip().is_unspecified())
+            }
+            Self::Unix(_) => false,
+        }
+    }
+}
+
 /// What a listener does with the header of a proxy (mqtt.md V-099).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ProxyHeader {

@@ -18,8 +18,10 @@ pub struct Mqtt {
     pub port: Option<u16>,
     /// `None` = no such listener.
     pub unix_path: Option<PathBuf>,
-    /// Name of a socket that systemd has opened.
+    /// Name of sockets that systemd has opened.
     pub systemd_socket_name: String,
+    /// Where those are; no setting.
+    pub inherited: Vec<ListenerAddress>,
     /// `None` = no such listener; 0 = a free port.
     pub ws_port: Option<u16>,
     /// Begins with a slash.
@@ -49,6 +51,8 @@ pub struct Mqtt {
     pub acl_file: Option<PathBuf>,
     /// Seconds; 0 = never.
     pub acl_reload_interval_s: u32,
+    /// What the ACL file does not allow is dropped without a word; otherwise it is refused.
+    pub acl_drops: bool,
 
     /// Milliseconds from accept to the end of the login, 1 to 10,000.
     pub connect_timeout_ms: u64,
@@ -58,6 +62,10 @@ pub struct Mqtt {
     pub keepalive_max_s: u16,
     /// Bytes, 1 to 233.
     pub client_id_bytes_max: u16,
+    /// A client of version 3.1.1 or 5 may leave its id out.
+    pub allow_zero_length_clientid: bool,
+    /// What clients hear whose login fails.
+    pub login_refusal: LoginRefusal,
     /// Seconds a session without expiry of its own is remembered; `None` = for ever.
     pub persistent_client_expiration_s: Option<u64>,
     /// Seconds a session may ask to be remembered at most; `None` = for ever.
@@ -71,7 +79,13 @@ pub struct Mqtt {
 
     /// Bytes of a payload; 0 = any that fits a packet.
     pub message_bytes_max: u32,
-    /// Bytes of a whole packet that comes in, 4,096 to 268,435,455. The largest value is the
+    /// Bytes of a payload beyond which a message is dropped; 0 = any.
+    pub message_bytes_dropped_above: u32,
+    /// Messages are retained.
+    pub retain_available: bool,
+    /// The highest QoS that clients may publish with, 0 to 2.
+    pub qos_max: u16,
+    /// Bytes of a whole packet that comes in, 20 to 268,435,455. The largest value is the
     /// protocol's own and needs no advertisement.
     pub packet_bytes_max: u32,
     /// Messages a second that a client publishes before it is read more slowly; 0 = any.
@@ -135,8 +149,9 @@ pub struct Mqtt {
 }
 
 impl Mqtt {
-    /// The name of the listener that `port` asks for; of one with a WebSocket; of a unix socket.
-    const DEFAULT_NAMES: [&'static str; 3] = ["mqtt", "mqtt-ws", "mqtt-unix"];
+    /// The name of the listener that `port` asks for; of one with a WebSocket; of a unix socket; of
+    /// one that systemd has opened.
+    const DEFAULT_NAMES: [&'static str; 4] = ["mqtt", "mqtt-ws", "mqtt-unix", "mqtt-systemd"];
 
     /// How messages cross to other protocols and back.
     pub const fn crossing(&self) -> Crossing {
@@ -150,7 +165,7 @@ impl Mqtt {
     /// Everything to listen on: what `port`, `ws_port` and `unix_path` ask for, then the named
     /// ones. A named listener that has taken the same address replaces the one of `port`.
     pub fn listeners(&self) -> Vec<Listener> {
-        let [tcp, ws, unix] = Self::DEFAULT_NAMES;
+        let [tcp, ws, unix, systemd] = Self::DEFAULT_NAMES;
         let mut all = Vec::new();
         let mut add = |name: &str, transport, address| {
             all.push(Listener {
@@ -175,7 +190,15 @@ impl Mqtt {
             }
         }
         if let Some(path) = &self.unix_path {
-            add(unix, Transport::Tcp, ListenerAddress::Unix(path.clone()));
+            let address = ListenerAddress::Unix(path.clone());
+            if !self.inherited.contains(&address) {
+                add(unix, Transport::Tcp, address);
+            }
+        }
+        let is_named =
+            |at: &ListenerAddress| self.named_listeners.iter().any(|named| named.address == *at);
+        for address in self.inherited.iter().filter(|at| !is_named(at)) {
+            add(systemd, Transport::Tcp, address.clone());
         }
         all.extend(self.named_listeners.iter().cloned());
         all
@@ -203,19 +226,11 @@ impl Mqtt {
         self.allow_anonymous || named()
     }
 
-    /// Whether a named listener has this address, or one with the same port that includes it or
-    /// is included by it: then it is what the operator means.
+    /// Whether a listener that is named, or that systemd has opened, has this address or one that
+    /// overlaps: then it is what the operator means.
     fn is_taken(&self, address: SocketAddr) -> bool {
-        address.port() != 0
-            && self.named_listeners.iter().any(|listener| match &listener.address {
-                ListenerAddress::Ip(at) => {
-                    at.port() == address.port()
-                        && (at.ip() == address.ip()
-                            || at.ip().is_unspecified()
-                            || address.ip().is_unspecified())
-                }
-                ListenerAddress::Unix(_) => false,
-            })
+        let named = self.named_listeners.iter().map(|listener| &listener.address);
+        named.chain(&self.inherited).any(|other| other.overlaps(address))
     }
 
     /// Holds the places until the declared defaults are in them.
@@ -225,6 +240,7 @@ impl Mqtt {
             port: None,
             unix_path: None,
             systemd_socket_name: String::new(),
+            inherited: Vec::new(),
             ws_port: None,
             ws_path: String::new(),
             max_connections: 0,
@@ -239,16 +255,22 @@ impl Mqtt {
             password_reload_interval_s: 0,
             acl_file: None,
             acl_reload_interval_s: 0,
+            acl_drops: false,
             connect_timeout_ms: 0,
             connection_lifetime_max_s: 0,
             keepalive_max_s: 0,
             client_id_bytes_max: 0,
+            allow_zero_length_clientid: false,
+            login_refusal: LoginRefusal::BadCredentials,
             persistent_client_expiration_s: None,
             session_expiry_max_s: None,
             last_will_delay_max_s: None,
             takeover_rate_max: 0,
             suppress_lwt_on_session_takeover: false,
             message_bytes_max: 0,
+            message_bytes_dropped_above: 0,
+            retain_available: false,
+            qos_max: 0,
             packet_bytes_max: 0,
             message_rate_max: 0,
             inflight_messages_max: 0,
@@ -316,6 +338,15 @@ impl Versions {
     }
 }
 
+/// What clients hear whose login fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginRefusal {
+    /// Code 4, 0x86 in version 5.
+    BadCredentials,
+    /// Code 5, 0x87 in version 5.
+    NotAuthorized,
+}
+
 /// What becomes of the messages of a full session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueueOrder {
@@ -335,7 +366,8 @@ pub enum DeliverMode {
 }
 
 /// Which member of a shared subscription gets a message. A connected member comes before one that is
-/// not; local means of this node (V-201), so that on one node the first four are the same.
+/// not; local means of this node (V-201), so that on one node the first four differ in this: members
+/// are drawn with `Random`, and have their turns with the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SharedPolicy {
     /// One of this node if there is any.

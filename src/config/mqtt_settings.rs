@@ -3,7 +3,9 @@
 //!
 //! May import `config`.
 
-use super::mqtt::{DeliverMode, QueueOrder, SharedPolicy, TopicTranslation, Versions};
+use super::mqtt::{
+    DeliverMode, LoginRefusal, QueueOrder, SharedPolicy, TopicTranslation, Versions,
+};
 use super::setting::{Field, Setting, Unit};
 use super::value::{
     one_of, parse_limit, parse_max_connections, parse_mountpoint, parse_period, parse_port,
@@ -12,6 +14,10 @@ use super::value::{
 
 /// The protocol's own: four octets of length (mqtt.md 2.0).
 const PACKET_BYTES_MAX: u32 = 268_435_455;
+
+/// Mosquitto's: a smaller one would forbid the packets that every client needs. CONNECT has its own
+/// limit.
+const PACKET_BYTES_MIN: u32 = 20;
 
 /// Shows with its session in the management of queues, as `mqtt-subscription-<id>qos1`, whose
 /// names have at most 255 octets (mqtt.md X-06).
@@ -164,6 +170,20 @@ pub(super) const MQTT: &[Setting] = &[
         Field::U32(|c| &mut c.mqtt.acl_reload_interval_s, Unit::Seconds, 0, 86_400),
         "How often the ACL file is looked at for changes; 0 = never.",
     ),
+    // VerneMQ refuses, Mosquitto drops.
+    Setting::new(
+        "mqtt",
+        "acl_denied",
+        "refuse",
+        Field::Other(
+            |c, text| {
+                let known = [("refuse", false), ("drop", true)];
+                one_of(text, &known).map(|drops| c.mqtt.acl_drops = drops)
+            },
+            "refuse or drop",
+        ),
+        "What the ACL file does not allow is refused, or dropped as by Mosquitto: every filter is granted, messages that may not be read are kept back, and publishes of MQTT 3.1.1 are acknowledged.",
+    ),
     Setting::new(
         "mqtt",
         "mqtt_connect_timeout",
@@ -183,7 +203,7 @@ pub(super) const MQTT: &[Setting] = &[
         "max_keepalive",
         "0",
         Field::U16(|c| &mut c.mqtt.keepalive_max_s, Unit::Seconds, 0, u16::MAX),
-        "Longest keep-alive: clients of MQTT 5 that ask for more, or for none, are given this; 0 = any.",
+        "Longest keep-alive: clients of MQTT 5 that ask for more, or for none, are given this, those of MQTT 3 that ask for more are refused with code 2, as by Mosquitto; 0 = any.",
     ),
     // VerneMQ's guide has 23, the bound of MQTT 3.1: it refuses every client named by a UUID.
     Setting::new(
@@ -192,6 +212,30 @@ pub(super) const MQTT: &[Setting] = &[
         "100",
         Field::U16(|c| &mut c.mqtt.client_id_bytes_max, Unit::Bytes, 1, CLIENT_ID_BYTES_MAX),
         "Longest client id.",
+    ),
+    Setting::new(
+        "mqtt",
+        "allow_zero_length_clientid",
+        "on",
+        Field::Switch(|c| &mut c.mqtt.allow_zero_length_clientid),
+        "Clients of MQTT 3.1.1 and 5 without a client id are given one (Mosquitto's name for it).",
+    ),
+    // RabbitMQ and VerneMQ have the first, Mosquitto and HiveMQ the second; EMQX has both.
+    Setting::new(
+        "mqtt",
+        "login_refusal",
+        "bad_credentials",
+        Field::Other(
+            |c, text| {
+                let known = [
+                    ("bad_credentials", LoginRefusal::BadCredentials),
+                    ("not_authorized", LoginRefusal::NotAuthorized),
+                ];
+                one_of(text, &known).map(|refusal| c.mqtt.login_refusal = refusal)
+            },
+            "bad_credentials or not_authorized",
+        ),
+        "What a client hears whose user or password is wrong: code 4, 0x86 in MQTT 5 (bad_credentials) or, as from Mosquitto, 5 and 0x87 (not_authorized).",
     ),
     Setting::new(
         "mqtt",
@@ -249,10 +293,31 @@ pub(super) const MQTT: &[Setting] = &[
     ),
     Setting::new(
         "mqtt",
+        "message_size_limit",
+        "0",
+        Field::U32(|c| &mut c.mqtt.message_bytes_dropped_above, Unit::Bytes, 0, PACKET_BYTES_MAX),
+        "Messages with a larger payload are dropped and their client stays connected, as by Mosquitto; 0 = none.",
+    ),
+    Setting::new(
+        "mqtt",
+        "retain_available",
+        "on",
+        Field::Switch(|c| &mut c.mqtt.retain_available),
+        "Messages may be retained; off: who asks for it is disconnected (Mosquitto's name for it).",
+    ),
+    Setting::new(
+        "mqtt",
+        "max_qos",
+        "2",
+        Field::U16(|c| &mut c.mqtt.qos_max, Unit::Count, 0, 2),
+        "Highest QoS that clients may publish with; who uses a higher one is disconnected (Mosquitto's name for it).",
+    ),
+    Setting::new(
+        "mqtt",
         "max_packet_size",
         "268435455",
-        Field::U32(|c| &mut c.mqtt.packet_bytes_max, Unit::Bytes, 4096, PACKET_BYTES_MAX),
-        "Largest packet that a client may send.",
+        Field::U32(|c| &mut c.mqtt.packet_bytes_max, Unit::Bytes, PACKET_BYTES_MIN, PACKET_BYTES_MAX),
+        "Largest packet that a client may send after CONNECT.",
     ),
     Setting::new(
         "mqtt",
@@ -393,7 +458,7 @@ pub(super) const MQTT: &[Setting] = &[
             set_shared_policy,
             "prefer_local, random, local_only, prefer_online_before_local or prefer_shard",
         ),
-        "Which member of a shared subscription gets a message: a random one of this node, connected ones first; prefer_shard: one on the publisher's shard first, which is cheaper and shares unevenly.",
+        "Which member of a shared subscription gets a message: connected ones first, in turn (random: drawn); prefer_shard: one on the publisher's shard first, which is cheaper and shares unevenly.",
     ),
     Setting::new(
         "mqtt",

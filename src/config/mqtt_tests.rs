@@ -101,7 +101,12 @@ fn a_bad_value_stops_the_start_with_its_line() {
         ("ws_path = mqtt", "mqtt.ws_path: 'mqtt' is not a path such as /mqtt"),
         ("receive_max_client = 0", "mqtt.receive_max_client: '0' is out of bounds (1 to 65535)"),
         ("listener.tcp.a = x", "mqtt.listener.tcp.a: 'x' is neither ip:port nor local:/path:0"),
-        ("max_qos = 1", "there is no setting 'max_qos' in [mqtt]"),
+        ("max_qos = 3", "mqtt.max_qos: '3' is out of bounds (0 to 2)"),
+        (
+            "max_packet_size = 19",
+            "mqtt.max_packet_size: '19' is out of bounds (20 to 268435455 bytes)",
+        ),
+        ("max_quality = 1", "there is no setting 'max_quality' in [mqtt]"),
     ] {
         assert_eq!(with("bad", line).unwrap_err(), format!("x.ini:2: {reason}"));
     }

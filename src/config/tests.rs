@@ -35,6 +35,7 @@ fn refusal(text: &str) -> String {
     ini(text).unwrap_err().to_string()
 }
 
+/// S4, S19, S20, S25, S26, S38
 #[test]
 fn without_anything_the_defaults_are_those_of_lavinmq_and_ours() {
     let Start::Run(loaded) = load(["ringmq"], environment(&[])).unwrap() else { panic!() };
@@ -45,6 +46,10 @@ fn without_anything_the_defaults_are_those_of_lavinmq_and_ours() {
     assert_eq!((main.consumer_timeout_ms, main.default_consumer_prefetch), (None, 65_535));
     assert_eq!(main.tcp_keepalive, Some(KeepAlive { idle_s: 60, interval_s: 10, probes: 3 }));
     assert_eq!((main.tcp_recv_buffer_bytes, main.tcp_send_buffer_bytes), (None, None));
+    assert_eq!(
+        (main.segment_bytes, main.free_disk_min_bytes, main.free_disk_warn_bytes),
+        (8 << 20, 0, 0)
+    );
     assert_eq!((amqp.bind, amqp.port), (vec![IpAddr::V4(Ipv4Addr::LOCALHOST)], 5672));
     assert_eq!((amqp.heartbeat_s, amqp.frame_max_bytes), (300, 131_072));
     assert_eq!((amqp.channel_max, amqp.message_bytes_max), (2047, 134_217_728));

@@ -42,7 +42,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ringmq_shards::Remote;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 pub use self::ask::NoAnswer;
 pub(crate) use self::ask::{Answer, Asked, Question};
@@ -167,6 +167,22 @@ pub(crate) struct Setup {
     pub(crate) basis: Basis,
     /// Password and ACL files, with the users of the state.
     pub(crate) files: Files,
+    /// Says that they are to be looked at now.
+    pub(crate) look_now: LookNow,
+}
+
+/// Has password and ACL files looked at before their time. For the thread of signals.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LookNow(Arc<Notify>);
+
+impl LookNow {
+    pub(crate) fn ask(&self) {
+        self.0.notify_one();
+    }
+
+    async fn asked(&self) {
+        self.0.notified().await;
+    }
 }
 
 /// Starts the thread, and on it what `main` makes of the handle. It ends with the process.
@@ -194,7 +210,7 @@ pub(crate) fn run<F: Future<Output = ()>>(
             tokio::spawn(pool.serve(jobs, hashed_for));
             let keep = tokio::spawn(registrar.keep(inbox));
             main(control).await;
-            // Ends when nobody has a handle any more, which nobody waits for.
+            // Ends with the process, which nobody waits for.
             let _ = keep.await;
         });
     };

@@ -55,6 +55,7 @@ impl Basis {
             check_permissions: self.config.mqtt.permission_check_enabled,
             translation: self.config.mqtt.topic_translation,
             acl: None,
+            acl_drops: self.config.mqtt.acl_drops,
         };
         users.with_topic_rules(rules, self.is_nameless_welcome).with_secret(self.secret)
     }

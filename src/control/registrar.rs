@@ -11,7 +11,7 @@ use super::change::{Change, Changed, Refused};
 use super::journal::Journal;
 use super::people::Basis;
 use super::state::State;
-use super::{NoAnswer, Setup};
+use super::{LookNow, NoAnswer, Setup};
 use crate::auth::{Files, Look, Users};
 
 /// What [`Files::second_passed`] is called after.
@@ -31,6 +31,8 @@ pub(super) struct Request {
 pub(super) struct Registrar {
     basis: Basis,
     files: Files,
+    /// Somebody wants the files to be looked at.
+    look_now: LookNow,
     /// `None`: the pool has it.
     journal: Option<Journal>,
     shards: Shards,
@@ -44,25 +46,37 @@ impl Registrar {
         shards: Shards,
         (state, users): (watch::Sender<Arc<State>>, watch::Sender<Arc<Users>>),
     ) -> Self {
-        let journal = Some(setup.journal);
-        Self { basis: setup.basis, files: setup.files, journal, shards, state, users }
+        let Setup { basis, files, look_now, journal, state: _ } = setup;
+        let journal = Some(journal);
+        Self { basis, files, look_now, journal, shards, state, users }
     }
 
-    /// Works until no handle is left.
+    /// Works as long as the process: the files are looked at whether anybody asks for changes or not.
     pub(super) async fn keep(mut self, mut inbox: mpsc::Receiver<Request>) {
         if let Err(error) = self.begin().await {
             tracing::error!(%error, "limits of users and vhosts are not in force");
         }
         let mut seconds = tokio::time::interval(SECOND);
+        let mut has_handles = true;
         loop {
             tokio::select! {
-                request = inbox.recv() => {
-                    let Some(Request { changes, answer }) = request else { return };
+                request = inbox.recv(), if has_handles => {
+                    let Some(Request { changes, answer }) = request else {
+                        has_handles = false;
+                        continue;
+                    };
                     let done = self.change(&changes).await;
                     // Whoever asked may have gone; what is changed stays changed.
                     let _ = answer.send(done);
                 }
-                _ = seconds.tick() => self.look_at_files().await,
+                _ = seconds.tick() => {
+                    let look = self.files.second_passed();
+                    self.take_in(look).await;
+                }
+                () = self.look_now.asked() => {
+                    let look = self.files.look_now();
+                    self.take_in(look).await;
+                }
             }
         }
     }
@@ -148,8 +162,8 @@ impl Registrar {
         told.map(|_| ())
     }
 
-    async fn look_at_files(&mut self) {
-        let Look { users, notes, errors } = self.files.second_passed();
+    async fn take_in(&mut self, look: Look) {
+        let Look { users, notes, errors } = look;
         for note in &notes {
             tracing::info!("{note}");
         }

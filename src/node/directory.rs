@@ -8,7 +8,7 @@ use std::path::Path;
 use super::NodeError;
 use crate::auth::Files;
 use crate::config::Config;
-use crate::control::{self, Basis, Begun, Change, Journal, Opened, Setup, State};
+use crate::control::{self, Basis, Begun, Change, Journal, LookNow, Opened, Setup, State};
 
 /// What there is before the first shard.
 pub(super) struct Directory {
@@ -68,12 +68,12 @@ impl Directory {
     }
 
     /// Stores what there is by now; the control thread starts with it.
-    pub(super) fn store(mut self) -> Setup {
+    pub(super) fn store(mut self, look_now: LookNow) -> Setup {
         if let Err(error) = self.journal.begin(&self.state) {
             // The disk may be full. The next change tries again, and is refused if that fails.
             tracing::error!(%error, "users and virtual hosts of this start are not stored");
         }
         let Self { state, journal, basis, files } = self;
-        Setup { state, journal, basis, files }
+        Setup { state, journal, basis, files, look_now }
     }
 }

@@ -7,10 +7,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use ringmq_shards::{BindOptions, Bound, SocketFile, port_is_free};
+use ringmq_shards::{BindOptions, Bound, Inherited, InheritedAt, SocketFile, port_is_free};
 
 use super::NodeError;
-use crate::config::Config;
+use crate::config::{Config, ListenerAddress};
 use crate::limits;
 use crate::loads::ListenerId;
 use crate::protocol::{ListenAt, ListenerSettings, PROTOCOLS};
@@ -41,12 +41,59 @@ pub(super) fn listeners(config: &Config, http: &[SocketAddr]) -> Vec<ListenerSet
     .collect()
 }
 
+/// What systemd has opened is listened at beside what the settings name, or in its place (S28;
+/// issue 5: socket activation).
+pub(super) fn adopt(config: &mut Config, inherited: &[Inherited]) {
+    for socket in inherited.iter().filter(|socket| !socket.name.is_empty()) {
+        let at = match &socket.at {
+            InheritedAt::Ip(address) => ListenerAddress::Ip(*address),
+            InheritedAt::Unix(path) => ListenerAddress::Unix(path.clone()),
+        };
+        if socket.name == config.amqp.systemd_socket_name {
+            config.amqp.inherited.push(at);
+        } else if socket.name == config.mqtt.systemd_socket_name {
+            config.mqtt.inherited.push(at);
+        }
+    }
+}
+
+/// A socket at this address among those that systemd has opened, for each shard: a queue that all
+/// share, since such sockets cannot be opened once more. Whichever shard is first has the newcomer and
+/// hands it on as if it were its own.
+fn inherit(
+    inherited: &mut Vec<Inherited>,
+    at: &ListenAt,
+    shards: u16,
+) -> io::Result<Option<Vec<Bound>>> {
+    let is_there = |socket: &Inherited| match (&socket.at, at) {
+        (InheritedAt::Ip(has), ListenAt::Tcp(wanted)) => has == wanted,
+        (InheritedAt::Unix(has), ListenAt::Unix { path, .. }) => has == path,
+        (InheritedAt::Ip(_), ListenAt::Unix { .. }) | (InheritedAt::Unix(_), ListenAt::Tcp(_)) => {
+            false
+        }
+    };
+    let Some(place) = inherited.iter().position(is_there) else { return Ok(None) };
+    let first = inherited.swap_remove(place).bound;
+    let copies = match at {
+        ListenAt::Tcp(_) => shards,
+        ListenAt::Unix { .. } => 1,
+    };
+    let mut sockets = Vec::new();
+    for _ in 1..copies {
+        sockets.push(first.try_clone()?);
+    }
+    sockets.push(first);
+    Ok(Some(sockets))
+}
+
 /// Opens a door for each listener, and writes the port that became of 0 into its settings.
 pub(super) fn open(
     listeners: &mut [ListenerSettings],
     config: &Config,
     (shards, http): (u16, &[SocketAddr]),
+    mut inherited: Vec<Inherited>,
 ) -> Result<Vec<Door>, NodeError> {
+    let ipv4_ports = ipv4_ports(listeners);
     let mut doors = Vec::new();
     // Servers that are open: as they were asked for, and as they are.
     let mut servers: Vec<(ListenAt, ListenAt)> = Vec::new();
@@ -59,48 +106,71 @@ pub(super) fn open(
             continue;
         }
         let wanted = settings.at.clone();
-        let (sockets, file) =
-            bind_at(&mut settings.at, config, shards).map_err(|cause| NodeError::Listen {
-                protocol: settings.protocol.name,
-                cause: explain(&cause, &wanted).into(),
-                at: Box::new(wanted.clone()),
-            })?;
+        let failed = |cause: io::Error| NodeError::Listen {
+            protocol: settings.protocol.name,
+            cause: explain(&cause, &wanted).into(),
+            at: Box::new(wanted.clone()),
+        };
+        let mut options = bind_options(config);
+        if let ListenAt::Tcp(address) = wanted {
+            options.only_ipv6 = address.is_ipv6() && ipv4_ports.contains(&address.port());
+        }
+        let (sockets, file) = match inherit(&mut inherited, &wanted, shards).map_err(failed)? {
+            Some(sockets) => (sockets, None),
+            None => bind_at(&mut settings.at, options, shards).map_err(failed)?,
+        };
         doors.push(Door { listener: ListenerId(index), sockets, file });
         if settings.web_path.is_some() {
             servers.push((wanted, settings.at.clone()));
         }
     }
+    for Inherited { name, at, .. } in inherited {
+        tracing::warn!(name, ?at, "a socket of LISTEN_FDS is closed: no setting names it");
+    }
     Ok(doors)
+}
+
+/// Ports that are wanted for IPv4: the unspecified address of IPv6 leaves those alone.
+fn ipv4_ports(listeners: &[ListenerSettings]) -> Vec<u16> {
+    let ports = listeners.iter().filter_map(|listener| match listener.at {
+        ListenAt::Tcp(address) if address.is_ipv4() && address.port() != 0 => Some(address.port()),
+        ListenAt::Tcp(_) | ListenAt::Unix { .. } => None,
+    });
+    ports.collect()
 }
 
 fn bind_at(
     at: &mut ListenAt,
-    config: &Config,
+    options: BindOptions,
     shards: u16,
 ) -> io::Result<(Vec<Bound>, Option<SocketFile>)> {
     match at {
         ListenAt::Tcp(address) => {
-            let (sockets, bound) = bind(*address, config, shards)?;
+            let (sockets, bound) = bind(*address, options, shards)?;
             *address = bound;
             Ok((sockets, None))
         }
         ListenAt::Unix { path, mode } => {
-            let (socket, file) = Bound::unix(path, *mode, bind_options(config))?;
+            let (socket, file) = Bound::unix(path, *mode, options)?;
             Ok((vec![socket], Some(file)))
         }
     }
 }
 
 /// Once per shard; port 0 becomes the same port on every shard.
-fn bind(wanted: SocketAddr, config: &Config, shards: u16) -> io::Result<(Vec<Bound>, SocketAddr)> {
+fn bind(
+    wanted: SocketAddr,
+    options: BindOptions,
+    shards: u16,
+) -> io::Result<(Vec<Bound>, SocketAddr)> {
     if wanted.port() != 0 {
-        port_is_free(wanted)?;
+        port_is_free(wanted, options)?;
     }
-    let first = Bound::new(wanted, bind_options(config))?;
+    let first = Bound::new(wanted, options)?;
     let address = first.local_addr()?;
     let mut sockets = vec![first];
     for _ in 1..shards {
-        sockets.push(Bound::new(address, bind_options(config))?);
+        sockets.push(Bound::new(address, options)?);
     }
     Ok((sockets, address))
 }
@@ -148,5 +218,6 @@ pub(super) fn bind_options(config: &Config) -> BindOptions {
         backlog: i32::try_from(limits::LISTEN_BACKLOG).unwrap_or(i32::MAX),
         recv_buffer: bytes(config.main.tcp_recv_buffer_bytes),
         send_buffer: bytes(config.main.tcp_send_buffer_bytes),
+        only_ipv6: false,
     }
 }

@@ -113,7 +113,7 @@ impl Node {
             ListenerSettings { max_connections, ..plain },
             ListenerSettings { web_path: Some("/mover".into()), ..web },
         ];
-        let doors = doors::open(&mut listeners, &config, (2, &[])).unwrap();
+        let doors = doors::open(&mut listeners, &config, (2, &[]), Vec::new()).unwrap();
         let address = |index: usize| match &listeners[index].at {
             ListenAt::Tcp(address) => *address,
             ListenAt::Unix { path, .. } => panic!("{path:?}"),

@@ -130,7 +130,11 @@ fn scan_boot<'a>(
             |header: &FileHeader| header.dir_id == known.dir_id && header.shard == known.shard;
         let own = header.ok().filter(|header| header.file == *file && is_ours(header));
         let floor = own.map_or(before, |header| header.first);
+        // It was to be used again and never was: what it has was left when it had its old name, and
+        // the files that would show that it is old may be gone by now.
+        let is_renamed = header.is_ok_and(|header| is_ours(&header) && header.file < *file);
         let scan = match header {
+            Ok(_) if is_renamed => Scan::default(),
             // Its records may look different.
             Err(HeaderError::Version { .. }) => Scan::default(),
             Ok(_)
@@ -159,6 +163,7 @@ fn scan_boot<'a>(
             before = before.max(first);
         }
         let report = FileReport::new(*file, header, bytes.len());
+        let bytes = if is_renamed { &[] } else { *bytes };
         files.push(Scanned { bytes, scan, own, report });
     }
     files

@@ -1,9 +1,11 @@
 //! The distinct bindings of an exchange: routing key and arguments, and what they are the same by.
 //!
-//! May import `value` and `broker::exchange`.
+//! May import `value`, `broker::exchange` and of `ringmq_shards` a list.
 
 use std::collections::HashMap;
 use std::rc::Rc;
+
+use ringmq_shards::Chunks;
 
 use crate::broker::exchange::canonical::spell_arguments;
 use crate::broker::exchange::place::Place;
@@ -43,7 +45,7 @@ struct Identity {
 /// Every distinct binding at its place.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
-    entries: Vec<Option<Entry>>,
+    entries: Chunks<Option<Entry>>,
     free: Vec<Place>,
     /// Bindings without arguments, which are nearly all, by key.
     plain: HashMap<Rc<str>, Place, ahash::RandomState>,
@@ -130,7 +132,10 @@ impl Entries {
 
     /// Every binding with its place.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Place, &Entry)> {
-        (0..).map(Place).zip(&self.entries).filter_map(|(place, e)| Some((place, e.as_ref()?)))
+        (0..)
+            .map(Place)
+            .zip(self.entries.iter())
+            .filter_map(|(place, e)| Some((place, e.as_ref()?)))
     }
 
     /// The number of distinct bindings.

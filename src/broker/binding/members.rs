@@ -1,9 +1,11 @@
 //! Who is bound at which place, both directions, everything in constant time per binding.
 //!
-//! May import `broker::exchange::{few, place}`.
+//! May import `broker::exchange::{few, place}` and of `ringmq_shards` a list.
 
 use std::collections::HashMap;
 use std::hash::Hash;
+
+use ringmq_shards::Chunks;
 
 use crate::broker::exchange::few::Few;
 use crate::broker::exchange::place::Place;
@@ -20,14 +22,14 @@ struct Link {
 /// Members of one kind: queues, exchanges, or queues by name.
 #[derive(Debug)]
 pub(super) struct Members<T> {
-    by_place: Vec<Few<T>>,
+    by_place: Chunks<Few<T>>,
     by_member: HashMap<T, Few<Place>, ahash::RandomState>,
     links: HashMap<(Place, T), Link, ahash::RandomState>,
 }
 
 impl<T> Default for Members<T> {
     fn default() -> Self {
-        Self { by_place: Vec::new(), by_member: HashMap::default(), links: HashMap::default() }
+        Self { by_place: Chunks::new(), by_member: HashMap::default(), links: HashMap::default() }
     }
 }
 
@@ -37,8 +39,8 @@ impl<T: Copy + Eq + Hash> Members<T> {
         if self.links.contains_key(&(place, member)) {
             return false;
         }
-        if self.by_place.len() <= place.index() {
-            self.by_place.resize_with(place.index() + 1, Few::default);
+        while self.by_place.len() <= place.index() {
+            self.by_place.push(Few::default());
         }
         let Some(members) = self.by_place.get_mut(place.index()) else { return false };
         let at_place = members.push(member);

@@ -20,7 +20,10 @@ fn named(shard: u16, index: u32) -> QueueRef {
 
 fn route(table: &BindingTable, key: &str) -> Found {
     let mut found = Found::default();
-    table.route(&Routed { key, headers: &Message::default(), choice: 0 }, &mut found);
+    table.route(
+        &Routed { key, headers: &Message::default(), choice: 0, in_turn: false },
+        &mut found,
+    );
     found.dedup();
     found
 }

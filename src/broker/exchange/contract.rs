@@ -61,7 +61,7 @@ pub(crate) fn route_message(
     choice: u64,
 ) -> Vec<u32> {
     let mut places = Vec::new();
-    exchange.route(&Routed { key, headers: message, choice }, &mut places);
+    exchange.route(&Routed { key, headers: message, choice, in_turn: false }, &mut places);
     let mut places: Vec<u32> = places.iter().map(|p| p.0).collect();
     places.sort_unstable();
     places
@@ -69,6 +69,16 @@ pub(crate) fn route_message(
 
 pub(crate) fn route_with_choice(exchange: &dyn Exchange, key: &str, choice: u64) -> Vec<u32> {
     route_message(exchange, key, &Message::default(), choice)
+}
+
+/// The same where members have their turns.
+pub(crate) fn route_in_turn(exchange: &dyn Exchange, key: &str) -> Vec<u32> {
+    let headers = &Message::default();
+    let mut places = Vec::new();
+    exchange.route(&Routed { key, headers, choice: 0, in_turn: true }, &mut places);
+    let mut places: Vec<u32> = places.iter().map(|p| p.0).collect();
+    places.sort_unstable();
+    places
 }
 
 pub(crate) fn route(exchange: &dyn Exchange, key: &str) -> Vec<u32> {
@@ -114,7 +124,7 @@ fn unbind(table: &mut BindingTable, queue: QueueId, key: &str, arguments: &Table
 fn routed(table: &BindingTable, key: &str) -> Found {
     let mut found = Found::default();
     let message = Message::default();
-    table.route(&Routed { key, headers: &message, choice: 1 << 40 }, &mut found);
+    table.route(&Routed { key, headers: &message, choice: 1 << 40, in_turn: false }, &mut found);
     found.dedup();
     found
 }
@@ -250,7 +260,8 @@ fn who_depends_on_the_key_only_looks_at_nothing_else() {
         let message = Message { headers: some_arguments(), properties: some_arguments() };
         for choice in (0..64).map(|bit| 1u64 << bit) {
             let mut found = Found::default();
-            table.route(&Routed { key: "1", headers: &message, choice }, &mut found);
+            table
+                .route(&Routed { key: "1", headers: &message, choice, in_turn: false }, &mut found);
             found.dedup();
             let plain = routed(&table, "1");
             let same = (&found.queues, &found.named) == (&plain.queues, &plain.named);

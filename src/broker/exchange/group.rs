@@ -1,10 +1,11 @@
 //! The exchange type `x-group`: groups of subscribers, each to one filter; a message goes to one
 //! member of each group whose filter it matches, to one who is here if any is, and of those to one
-//! who is near if any is. The binding key is the address of the group,
-//! [`crate::subscriber::address`].
+//! who is near if any is. Of several one is drawn, or has the next turn as this shard sees it. The
+//! binding key is the address of the group, [`crate::subscriber::address`].
 //!
 //! May import its siblings, `broker::topic_tree` and the names of `crate::subscriber`.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -44,6 +45,8 @@ struct Group {
     near: Vec<Place>,
     here: Vec<Place>,
     away: Vec<Place>,
+    /// Messages that were given in turn.
+    turns: Cell<u32>,
 }
 
 impl Group {
@@ -59,8 +62,19 @@ impl Group {
         self.near.is_empty() && self.here.is_empty() && self.away.is_empty()
     }
 
+    fn first_row(&self) -> Option<&Vec<Place>> {
+        [&self.near, &self.here, &self.away].into_iter().find(|row| !row.is_empty())
+    }
+
+    fn next(&self) -> Option<Place> {
+        let row = self.first_row()?;
+        let turn = usize::try_from(self.turns.get()).unwrap_or(0) % row.len();
+        self.turns.set(self.turns.get().wrapping_add(1));
+        row.get(turn).copied()
+    }
+
     fn pick(&self, choice: u64) -> Option<Place> {
-        let row = [&self.near, &self.here, &self.away].into_iter().find(|row| !row.is_empty())?;
+        let row = self.first_row()?;
         // The high bits of choice * count / 2^64: no division, no bias worth naming.
         let pick = (u128::from(choice) * row.len() as u128) >> 64;
         usize::try_from(pick).ok().and_then(|pick| row.get(pick)).copied()
@@ -163,8 +177,9 @@ impl Exchange for Groups {
     fn route(&self, message: &Routed<'_>, places: &mut Vec<Place>) {
         self.filters.matching(message.key, |found| {
             for id in found.as_slice() {
+                let Some(group) = self.group(GroupId(*id)) else { continue };
                 let choice = mix(message.choice ^ u64::from(*id));
-                places.extend(self.group(GroupId(*id)).and_then(|group| group.pick(choice)));
+                places.extend(if message.in_turn { group.next() } else { group.pick(choice) });
             }
         });
     }
@@ -198,7 +213,7 @@ impl Exchange for Groups {
 
 #[cfg(test)]
 mod tests {
-    use super::super::contract::{add, route_with_choice, take};
+    use super::super::contract::{add, route_in_turn, route_with_choice, take};
     use super::*;
     use crate::subscriber::address;
 
@@ -225,6 +240,26 @@ mod tests {
         assert_eq!(picks(&groups, "a/x"), [[0, 2, 3], [1, 2, 3]]);
         assert_eq!(picks(&groups, "b"), [[3, 4]]);
         assert_eq!(picks(&groups, "$b"), [[0_u32; 0]]);
+    }
+
+    #[test]
+    fn members_have_their_turns_in_the_order_in_which_they_came_and_each_group_has_its_own() {
+        let mut groups = Groups::default();
+        for (place, key) in [
+            (0, address("g", "a/+")),
+            (1, address("g", "a/+")),
+            (2, address("g", "a/+")),
+            (3, address("h", "a/b")),
+            (4, address("h", "a/b")),
+        ] {
+            add(&mut groups, place, &key, "");
+        }
+        let next = |topic| route_in_turn(&groups, topic);
+        assert_eq!([next("a/b"), next("a/x"), next("a/b")], [vec![0, 3], vec![1], vec![2, 4]]);
+        assert_eq!([next("a/x"), next("a/b")], [vec![0], vec![1, 3]]);
+        take(&mut groups, 1, &address("g", "a/+"), &Table::default(), "");
+        groups.set_away(Place(0), true);
+        assert_eq!([route_in_turn(&groups, "a/x"), route_in_turn(&groups, "a/y")], [[2], [2]]);
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub(crate) struct Routed<'a> {
     pub(crate) headers: &'a dyn Headers,
     /// A random number, drawn per message, for exchanges that choose at random.
     pub(crate) choice: u64,
+    /// Members of a group have their turns instead.
+    pub(crate) in_turn: bool,
 }
 
 /// Headers and properties of a message, decoded when first asked for and then kept.

@@ -6,10 +6,11 @@
 //! May import `links`, `ids` and the consumer.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use super::links::{self, Links, Row};
 use crate::broker::consumer::{ChannelShare, Consumer};
+use crate::broker::few_map::FewMap;
 use crate::ids::{ChannelId, ConnectionRef, ConsumerId};
 
 #[derive(Debug, Default)]
@@ -53,8 +54,8 @@ pub(crate) struct Consumers {
     exclusive: bool,
     /// Rings that have a member. A map that becomes empty keeps its node, so with one priority
     /// nothing is allocated when the only consumer leaves its ring and comes back.
-    rings: BTreeMap<Reverse<i64>, Row>,
-    by_connection: HashMap<ConnectionRef, Row, ahash::RandomState>,
+    rings: FewMap<Reverse<i64>, Row>,
+    by_connection: FewMap<ConnectionRef, Row>,
     /// Consumers that got tokens; looked through when the queue runs empty.
     holders: Vec<ConsumerId>,
     single: Option<Single>,
@@ -99,6 +100,10 @@ impl Consumers {
             Some(index) => index,
             None => {
                 let index = u32::try_from(self.places.len()).ok()?;
+                if self.places.is_empty() {
+                    // Most queues have one consumer.
+                    self.places.reserve_exact(1);
+                }
                 self.places.push(Place::default());
                 index
             }
@@ -110,7 +115,8 @@ impl Consumers {
         self.exclusive |= consumer.exclusive;
         self.places.get_mut(index as usize)?.consumer = Some(consumer);
         self.count += 1;
-        self.by_connection.entry(connection).or_default().push(&mut self.places, peers, index);
+        let places = &mut self.places;
+        self.by_connection.update(connection, |row| row.push(places, peers, index));
         if let Some(single) = &mut self.single {
             single.order.insert((Reverse(priority), self.joined, index));
         }
@@ -175,7 +181,7 @@ impl Consumers {
 
     /// Whose turn it is.
     pub(crate) fn next(&self) -> Option<ConsumerId> {
-        let (_, row) = self.rings.first_key_value()?;
+        let (_, row) = self.rings.first()?;
         self.id_at(row.first()?)
     }
 
@@ -291,8 +297,8 @@ impl Consumers {
         }
         place.queued = ready;
         if ready {
-            let row = self.rings.entry(Reverse(priority)).or_default();
-            row.push(&mut self.places, ring, index);
+            let places = &mut self.places;
+            self.rings.update(Reverse(priority), |row| row.push(places, ring, index));
         } else {
             self.leave_ring(priority, index);
         }

@@ -230,7 +230,8 @@ pub(crate) struct Queue {
     /// Of the last message that was not safe at once.
     last_safe: Safe,
     consumers: Consumers,
-    dedup: Option<Dedup>,
+    /// Few queues have it.
+    dedup: Option<Box<Dedup>>,
     prefetch_default: u32,
     consumers_max: u32,
     /// A message here may expire: the queue has a time to live, or a message had.
@@ -280,7 +281,7 @@ impl Queue {
             earlier: Earlier::default(),
             last_safe: Safe::Now,
             consumers,
-            dedup: settings.dedup.clone().map(Dedup::new),
+            dedup: settings.dedup.clone().map(|dedup| Box::new(Dedup::new(dedup))),
             prefetch_default: defaults.prefetch,
             consumers_max: defaults.consumers_max,
             timed: settings.message_ttl_ms.is_some(),

@@ -34,7 +34,9 @@ fn check(
     defaults: &QueueDefaults,
 ) -> Result<(), BadArgument> {
     // As it is set now, also for sessions that were there before (mqtt.md X-15).
-    settings.dead_letter.clone_from(&defaults.session_dead_letter);
+    if settings.dead_letter.is_none() {
+        settings.dead_letter.clone_from(&defaults.session_dead_letter);
+    }
     Ok(())
 }
 

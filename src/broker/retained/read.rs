@@ -303,8 +303,16 @@ impl Broker {
         }
     }
 
-    fn send_page(&mut self, reader: &Reader, messages: Vec<Message>, next: Option<RetainedCursor>) {
+    fn send_page(
+        &mut self,
+        reader: &Reader,
+        mut messages: Vec<Message>,
+        next: Option<RetainedCursor>,
+    ) {
         let (connection, channel) = (reader.at.connection.connection, reader.at.channel);
+        // The topics of a page come in their order, above before below, as from other brokers: parts
+        // and places are in none that a reader could know.
+        messages.sort_by(|one, other| one.routing_key().cmp(other.routing_key()));
         for message in messages {
             if reader.at.connection.shard == self.shard {
                 self.tell(connection, Event::Retained { channel, message });

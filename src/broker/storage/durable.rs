@@ -102,7 +102,7 @@ impl Piece {
 #[derive(Debug)]
 pub(super) enum Spill {
     Idle,
-    Building { writer: SegmentWriter, from: u64, next: u64 },
+    Building { writer: Box<SegmentWriter>, from: u64, next: u64 },
     Writing,
 }
 

@@ -1,8 +1,14 @@
 //! Leaving the oldest file of the log, so that the log keeps to its size.
 //!
 //! ```text
-//!   too large ──> queues and delayed messages leave ──> checkpoint ──> all of it durable ──> the file is used again
+//!   too large ──> queues and delayed messages leave ──> the keeper is asked ──> checkpoint
+//!             ──> all of it durable ──> the file is used again
 //! ```
+//!
+//! What hung on an exchange goes when the keeper tells that the exchange is gone, and no record of
+//! this shard says so. So before anything that this shard leaves out is forgotten on the disk too, what
+//! the keeper told has to be durable there: else a crash would bring the exchange back without its
+//! bindings and delayed messages.
 //!
 //! After a start all files of earlier boots are left in the same way, as if they were one.
 
@@ -13,11 +19,20 @@ use ringmq_shards::log::{DiskError, Job, LogFile, Lsn, QueueUid};
 use super::entry;
 use super::origin::write_line;
 use super::{Broker, Storage};
+use crate::broker::calls::Then;
 use crate::broker::mail::Mail;
 use crate::broker::topology::KEEPER;
 
 /// Queues asked in one turn.
 const QUEUES_PER_TURN: usize = 256;
+
+/// Definitions that are about to be written.
+#[derive(Debug)]
+pub(in crate::broker) struct NewCheckpoint {
+    /// The first log file that is needed besides.
+    file: LogFile,
+    bytes: Vec<u8>,
+}
 
 /// One at a time.
 #[derive(Debug)]
@@ -27,15 +42,20 @@ pub(super) struct Leaving {
     queues: Vec<QueueUid>,
     /// Those of them that have to be asked again when the disk has done something.
     waiting: Vec<QueueUid>,
-    checkpoint: Checkpoint,
+    /// Definitions in it stand nowhere else.
+    has_definitions: bool,
+    step: Step,
     /// Set when all have left: what they wrote has to be durable.
     last: Option<Lsn>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Checkpoint {
-    /// The definitions have to be written.
-    Wanted,
+enum Step {
+    /// Queues and delayed messages leave.
+    Emptying,
+    /// The keeper is asked whether what it told is durable.
+    Asking,
+    /// The definitions are written.
     Writing,
     Done,
 }
@@ -58,7 +78,8 @@ impl Storage {
             file: earlier_boots(self.boot),
             queues,
             waiting: Vec::new(),
-            checkpoint: Checkpoint::Wanted,
+            has_definitions: true,
+            step: Step::Emptying,
             last: None,
         });
     }
@@ -84,12 +105,15 @@ impl Storage {
         }
         let queues = shelf.touched.remove(&oldest.file).unwrap_or_default();
         shelf.carry_left = shelf.sizes.log_file_bytes / 8;
-        let checkpoint = match self.new_definition {
-            Some(lsn) if lsn <= oldest.last => Checkpoint::Wanted,
-            Some(_) | None => Checkpoint::Done,
-        };
-        let file = oldest.file;
-        self.leaving = Some(Leaving { file, queues, waiting: Vec::new(), checkpoint, last: None });
+        let has_definitions = self.new_definition.is_some_and(|lsn| lsn <= oldest.last);
+        self.leaving = Some(Leaving {
+            file: oldest.file,
+            queues,
+            waiting: Vec::new(),
+            has_definitions,
+            step: Step::Emptying,
+            last: None,
+        });
     }
 }
 
@@ -108,10 +132,6 @@ impl Broker {
         if std::mem::take(&mut storage.progress) {
             leaving.queues.append(&mut leaving.waiting);
         }
-        if leaving.checkpoint == Checkpoint::Wanted {
-            leaving.checkpoint = Checkpoint::Writing;
-            self.write_checkpoint(leaving.file);
-        }
         #[cfg(test)]
         if is_planted(Bug::RetireTooSoon) {
             leaving.queues.clear();
@@ -125,15 +145,22 @@ impl Broker {
             }
         }
         let no_delayed = self.leave_delayed(leaving.file);
+        let none_left = leaving.queues.is_empty() && leaving.waiting.is_empty();
+        if none_left && no_delayed && leaving.step == Step::Emptying {
+            leaving.step = Step::Asking;
+            let definitions = leaving.has_definitions.then(|| self.checkpoint_after(leaving.file));
+            if let Some(storage) = &mut self.storage {
+                storage.leaving = Some(leaving);
+            }
+            return self.ask_keeper(definitions);
+        }
         let line = self.line_of_uses();
         let Some(storage) = &mut self.storage else { return };
         let mut shelf = storage.shelf.borrow_mut();
         // What is settled in a segment that is to go may be said in logs of earlier boots only, and
         // those another shard removes.
         let dropped = storage.adopted || shelf.dropping == 0;
-        let none_left = leaving.queues.is_empty() && leaving.waiting.is_empty();
-        let all = none_left && no_delayed && dropped;
-        if all && leaving.checkpoint == Checkpoint::Done && leaving.last.is_none() {
+        if dropped && leaving.step == Step::Done && leaving.last.is_none() {
             // What is noted of a message goes with the file when the message is settled. Should that
             // be forgotten and the message come back, so must what was noted: first the settlements.
             shelf.log_settled();
@@ -181,36 +208,52 @@ impl Broker {
         }
     }
 
-    /// Everything durable that this shard owns, for when the records that made it are gone.
-    fn write_checkpoint(&mut self, oldest: LogFile) {
+    /// Goes on when what the keeper has told this shard so far is durable.
+    fn ask_keeper(&mut self, definitions: Option<NewCheckpoint>) {
+        if let Some(call) = self.open_call(Then::Forgettable { definitions }) {
+            self.hold_for_keeper(call);
+            self.release(call, true);
+        }
+    }
+
+    /// It is.
+    pub(in crate::broker) fn forgettable(&mut self, definitions: Option<NewCheckpoint>) {
         let Some(storage) = &mut self.storage else { return };
-        storage.new_definition = None;
-        let (file, boot) = match oldest {
-            file if file < LogFile::first_of(storage.boot) => {
-                (LogFile::first_of(storage.boot), storage.boot)
-            }
-            file => (file.next(), storage.boot),
-        };
-        let key = storage.shelf.borrow().log.key();
-        let mut writer = super::recovery::CheckpointWriter::new(boot, key);
-        self.definitions(&mut |group, definition| writer.add(group, definition));
-        if let Some(storage) = &self.storage {
-            let bytes = writer.finish();
+        let Some(leaving) = &mut storage.leaving else { return };
+        leaving.step = Step::Done;
+        if let Some(NewCheckpoint { file, bytes }) = definitions {
+            leaving.step = Step::Writing;
             storage.shelf.borrow_mut().jobs.push(Job::WriteCheckpoint { file, bytes });
         }
+    }
+
+    /// Everything durable that this shard owns, for when the records that made it are gone.
+    fn checkpoint_after(&mut self, oldest: LogFile) -> NewCheckpoint {
+        let boot = self.boot;
+        let first = LogFile::first_of(boot);
+        let file = if oldest < first { first } else { oldest.next() };
+        let mut bytes = Vec::new();
+        if let Some(storage) = &mut self.storage {
+            storage.new_definition = None;
+            let key = storage.shelf.borrow().log.key();
+            let mut writer = super::recovery::CheckpointWriter::new(boot, key);
+            self.definitions(&mut |group, definition| writer.add(group, definition));
+            bytes = writer.finish();
+        }
+        NewCheckpoint { file, bytes }
     }
 
     pub(super) fn checkpoint_written(&mut self, result: Result<(), DiskError>) {
         match result {
             Ok(()) => {
                 if let Some(leaving) = self.storage.as_mut().and_then(|s| s.leaving.as_mut()) {
-                    leaving.checkpoint = Checkpoint::Done;
+                    leaving.step = Step::Done;
                 }
             }
             Err(error) if error.is_full() => {
                 // Again when there is space; until then the log grows.
                 if let Some(leaving) = self.storage.as_mut().and_then(|s| s.leaving.as_mut()) {
-                    leaving.checkpoint = Checkpoint::Wanted;
+                    leaving.step = Step::Emptying;
                 }
             }
             Err(error) => self.fail_storage(error),

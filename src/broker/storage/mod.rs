@@ -28,7 +28,7 @@ mod failure;
 mod hot;
 mod keep_house;
 mod latest;
-mod leave;
+pub(crate) mod leave;
 mod notes;
 pub(crate) mod origin;
 pub(crate) mod queues;

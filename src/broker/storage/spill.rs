@@ -69,7 +69,7 @@ impl DurableStore {
                     let segment = SegmentId { queue: self.uid, number: self.segments_made };
                     self.segments_made += 1;
                     let boot = self.boot();
-                    let writer = SegmentWriter::new(segment, boot, buffer);
+                    let writer = Box::new(SegmentWriter::new(segment, boot, buffer));
                     self.spill = Spill::Building { writer, from: first, next: first };
                 }
                 Spill::Building { mut writer, from, mut next } => {
@@ -104,7 +104,7 @@ impl DurableStore {
                         // What was to move has been settled meanwhile.
                         continue;
                     }
-                    self.hand_over(writer, from);
+                    self.hand_over(*writer, from);
                     return false;
                 }
             }

@@ -245,8 +245,9 @@ impl Broker {
         let entry = session.queue.and_then(|queue| self.queues.get_mut(queue));
         let receipts = entry.map(|entry| entry.queue.store_mut().receipts()).unwrap_or_default();
         // Of those that are on their way the client hears when they are durable.
-        let on_their_way = session.on_their_way();
-        let receipts = receipts.into_iter().filter(|number| !on_their_way.has(*number)).collect();
+        let on_their_way = session.on_their_way.as_ref();
+        let is_on_its_way = |number| on_their_way.is_some_and(|all| all.has(number));
+        let receipts = receipts.into_iter().filter(|number| !is_on_its_way(*number)).collect();
         let opened = OpenedSession { resumed, subscriptions, receipts };
         self.answer(to, Answer::SessionOpened(Box::new(opened)));
         self.attach_subscriber(id);
@@ -285,7 +286,9 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let (connection, consumer) = (session.connection.take(), session.consumer.take());
         session.open = false;
-        session.on_their_way().leave();
+        if let Some(all) = &mut session.on_their_way {
+            all.leave();
+        }
         let (Some(connection), Some(queue)) = (connection, session.queue) else { return };
         let Some(entry) = self.queues.get_mut(queue) else { return };
         let before = entry.queue.memory_bytes();

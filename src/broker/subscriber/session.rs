@@ -3,9 +3,10 @@
 //! One per client whose session lives here. May import `slots`, `topic_tree`, `message`,
 //! `properties` and `crate::subscriber`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use super::once::OnTheirWay;
+use crate::broker::few_map::FewMap;
 use crate::broker::slots::{SlotId, Slots};
 use crate::broker::topic_tree::{Syntax, TopicTree};
 use crate::ids::{ConnectionId, ConsumerId, QueueId, VhostId};
@@ -64,7 +65,7 @@ impl Options {
 /// What a session has subscribed to.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
-    all: BTreeMap<FilterName, Options>,
+    all: FewMap<FilterName, Options>,
     /// How many filters without a group are stored for.
     storing: usize,
     /// How many filters have no group.
@@ -75,6 +76,9 @@ pub(super) struct Subscriptions {
     grouped: Vec<(Box<str>, Options)>,
     /// Those that are stored for; there while some are and some are not.
     stored: Option<Box<TopicTree<()>>>,
+    /// Those without a group that take what the session publishes itself; there while some do and some
+    /// do not.
+    own: Option<Box<TopicTree<()>>>,
 }
 
 impl Subscriptions {
@@ -98,7 +102,10 @@ impl Subscriptions {
         if let Some(stored) = self.stored.as_mut().filter(|_| options.stores()) {
             stored.update(&name.filter, |()| {});
         }
-        self.mind_the_tree();
+        if let Some(own) = self.own.as_mut().filter(|_| !options.not_own) {
+            own.update(&name.filter, |()| {});
+        }
+        self.mind_the_trees();
     }
 
     pub(super) fn remove(&mut self, name: &FilterName) -> Option<Options> {
@@ -113,24 +120,46 @@ impl Subscriptions {
             if let Some(stored) = self.stored.as_mut().filter(|_| options.stores()) {
                 stored.remove(&name.filter);
             }
-            self.mind_the_tree();
+            if let Some(own) = self.own.as_mut().filter(|_| !options.not_own) {
+                own.remove(&name.filter);
+            }
+            self.mind_the_trees();
         }
         Some(options)
     }
 
-    /// With one level of assurance for all there is nothing to look up.
-    fn mind_the_tree(&mut self) {
-        let mixed = self.storing > 0 && self.storing < self.plain;
-        if !mixed {
+    /// Where all are alike there is nothing to look up.
+    fn mind_the_trees(&mut self) {
+        let is_mixed = |count: usize| count > 0 && count < self.plain;
+        let (stored, own) = (is_mixed(self.storing), is_mixed(self.not_own));
+        if !stored {
             self.stored = None;
         } else if self.stored.is_none() {
-            let mut tree = TopicTree::new(Syntax::SLASHES);
-            for (name, options) in &self.all {
-                if name.group.is_none() && options.stores() {
-                    tree.update(&name.filter, |()| {});
-                }
+            self.stored = Some(self.tree_of(Options::stores));
+        }
+        if !own {
+            self.own = None;
+        } else if self.own.is_none() {
+            self.own = Some(self.tree_of(|options| !options.not_own));
+        }
+    }
+
+    /// Those without a group of which something is true.
+    fn tree_of(&self, is_in: impl Fn(Options) -> bool) -> Box<TopicTree<()>> {
+        let mut tree = TopicTree::new(Syntax::SLASHES);
+        for (name, options) in self.all.iter() {
+            if name.group.is_none() && is_in(*options) {
+                tree.update(&name.filter, |()| {});
             }
-            self.stored = Some(Box::new(tree));
+        }
+        Box::new(tree)
+    }
+
+    /// Whether none of the filters without a group takes this topic if the session publishes to it.
+    pub(super) fn leave_out_own(&self, topic: &str) -> bool {
+        match &self.own {
+            Some(tree) => !any(tree, topic),
+            None => self.not_own > 0,
         }
     }
 
@@ -305,6 +334,12 @@ impl Sessions {
     /// The session whose queue has this name.
     pub(super) fn named(&self, vhost: VhostId, name: &str) -> Option<SessionId> {
         self.names.get(&(vhost, name.into())).copied()
+    }
+
+    /// The session's queue, if what the session itself publishes to this topic is not for it.
+    pub(in crate::broker) fn deaf_queue(&self, id: SessionId, topic: &str) -> Option<QueueId> {
+        let session = self.table.get(id).filter(|s| s.subscriptions.leave_out_own(topic))?;
+        session.queue
     }
 
     /// Whether this is the session's queue, and no filter of it takes what the session publishes

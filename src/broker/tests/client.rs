@@ -282,7 +282,10 @@ impl Cluster {
     pub(super) fn done(&mut self, client: Client, command: Command) {
         let shown = format!("{command:?}");
         match self.execute(client, command) {
-            Answer::Done | Answer::QueueDeclared { .. } | Answer::Removed { .. } => {}
+            Answer::Done
+            | Answer::Bound { .. }
+            | Answer::QueueDeclared { .. }
+            | Answer::Removed { .. } => {}
             other => panic!("{shown}: {other:?}"),
         }
     }

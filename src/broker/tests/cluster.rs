@@ -130,6 +130,7 @@ impl Cluster {
                     retained_max: crate::limits::RETAINED_MAX,
                     retained_bytes_max: crate::limits::RETAINED_BYTES_MAX,
                     near_members_first: false,
+                    members_in_turn: false,
                 },
             })
         };

@@ -163,7 +163,10 @@ impl Actor {
             let Event::Answer { answer, .. } = event else { panic!("{event:?}") };
             let asked = self.asked.take().expect("an answer to nothing");
             match answer {
-                Answer::Done | Answer::QueueDeclared { .. } | Answer::Removed { .. } => {
+                Answer::Done
+                | Answer::Bound { .. }
+                | Answer::QueueDeclared { .. }
+                | Answer::Removed { .. } => {
                     self.world = self.world.after(&asked);
                 }
                 Answer::Refused(Refusal::NotFound(..)) => {

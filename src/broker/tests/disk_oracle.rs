@@ -74,6 +74,8 @@ struct Copy {
     /// Nothing takes it away any more.
     is_synced: bool,
     out: bool,
+    /// It was out when the queue was last purged, which is answered later.
+    out_at_purge: bool,
     /// Delivered since the start.
     delivered_now: bool,
     /// Done with since the start.
@@ -292,11 +294,11 @@ impl Oracle {
         for (id, sent) in self.sent.iter_mut().enumerate() {
             let copy = &mut sent.copies[queue];
             if !copy.out && matches!(copy.state, State::Perhaps | State::Owed) {
-                if id < before {
+                if id < before && !copy.out_at_purge {
                     copy.state = State::Ended;
                     copy.gone_now = true;
                 } else {
-                    // It may have come before the purge or after it.
+                    // It may have come, or come back, before the purge or after it.
                     copy.state = State::Perhaps;
                 }
             }
@@ -311,6 +313,7 @@ impl Oracle {
         }
         for sent in &mut self.sent {
             let copy = &mut sent.copies[queue];
+            copy.out_at_purge = copy.out;
             if copy.state == State::Owed {
                 copy.state = State::Perhaps;
             }

@@ -20,6 +20,7 @@ mod disk;
 mod disk_definitions;
 mod disk_faults;
 mod disk_groups;
+mod disk_half_gone;
 mod disk_machine;
 mod disk_notes;
 mod disk_once;

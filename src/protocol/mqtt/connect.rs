@@ -168,6 +168,20 @@ impl Mqtt {
         if client.is_empty() && !may_be_empty {
             return Err(ReasonCode::ClientIdentifierNotValid);
         }
+        if client.is_empty() && !limits.allow_empty_client_id {
+            // The id is valid, only not welcome: version 5 has no code for that.
+            let is_v5 = version.is_v5();
+            return Err(if is_v5 {
+                ReasonCode::UnspecifiedError
+            } else {
+                ReasonCode::ClientIdentifierNotValid
+            });
+        }
+        let max_s = limits.keep_alive_s_max;
+        if !version.is_v5() && max_s > 0 && connect.keep_alive_s > max_s {
+            // Before version 5 a client cannot be told another one; Mosquitto says this.
+            return Err(ReasonCode::ClientIdentifierNotValid);
+        }
         if connect.properties.auth_method.is_some_and(|name| Mechanism::named(name).is_none()) {
             return Err(ReasonCode::BadAuthenticationMethod);
         }
@@ -180,7 +194,7 @@ impl Mqtt {
             }
             Some(_) | None => (usual_vhost, user_name),
         };
-        let unknown = ReasonCode::BadUserNameOrPassword;
+        let unknown = limits.login_refusal;
         if !client.is_empty() {
             let home = cx.broker.session_home(vhost, &queue_name(client)).ok_or(unknown)?;
             let client = client.into();
@@ -240,20 +254,34 @@ impl Mqtt {
             tell!(info, self.link, ?refusal, "no access to the virtual host");
             return self.refuse(connect_code_of(&refusal), cx);
         }
-        if let Some(will) = &connect.will {
-            let bytes_max = self.link.limits.message_bytes_max;
-            if bytes_max > 0 && will.payload.len() > bytes_max {
-                // Before version 5 there is no word for it; Mosquitto says this one.
-                let is_v5 = self.link.version.is_v5();
-                let code =
-                    if is_v5 { ReasonCode::PacketTooLarge } else { ReasonCode::NotAuthorized };
-                return self.refuse(code, cx);
-            }
-            if let Err(code) = check_topic(will.topic, &self.link) {
-                return self.refuse(code, cx);
-            }
+        if let Some(code) = connect.will.as_ref().and_then(|will| self.fault_of_will(will)) {
+            return self.refuse(code, cx);
         }
         self.open(connect, id_is_assigned, cx);
+    }
+
+    /// Why a will is not taken, if it is not. Before version 5 some reasons have no word; Mosquitto says
+    /// that the client is not authorized.
+    fn fault_of_will(&self, will: &Will<'_>) -> Option<ReasonCode> {
+        let limits = &self.link.limits;
+        let or_forbidden =
+            |code| if self.link.version.is_v5() { code } else { ReasonCode::NotAuthorized };
+        let bytes_max = limits.will_bytes_max();
+        if bytes_max > 0 && will.payload.len() > bytes_max {
+            return Some(or_forbidden(ReasonCode::PacketTooLarge));
+        }
+        if will.retain && !limits.retain_available {
+            // 3.2.2-13 of 5.0.
+            return Some(or_forbidden(ReasonCode::RetainNotSupported));
+        }
+        if will.qos > limits.qos_max {
+            // 3.2.2-12 of 5.0.
+            return Some(or_forbidden(ReasonCode::QosNotSupported));
+        }
+        if !limits.allows_levels(will.topic) {
+            return Some(ReasonCode::TopicNameInvalid);
+        }
+        check_topic(will.topic).err()
     }
 
     /// The refusal of a login, told after a while.
@@ -284,7 +312,7 @@ impl Mqtt {
         let mut logins = self.link.peer.logins.borrow_mut();
         if let Err(error) = logins.limiter.admit(peer.ip(), now_ms) {
             tell!(warn, self.link, %error, "login refused");
-            return Some(Err(ReasonCode::BadUserNameOrPassword));
+            return Some(Err(self.link.limits.login_refusal));
         }
         if let Some(certified) = &self.link.peer.certified
             && certified.is_proof
@@ -296,7 +324,7 @@ impl Mqtt {
                 logins.limiter.failed(peer.ip(), now_ms);
                 let (user, reason) = (&certified.name, refused.reason.name());
                 tracing::warn!(%peer, %user, reason, "login refused: certificate");
-                ReasonCode::BadUserNameOrPassword
+                self.link.limits.login_refusal
             }));
         }
         let is_welcome = self.link.peer.listener.takes_nameless;
@@ -310,10 +338,10 @@ impl Mqtt {
             return Some(nameless.ok_or(ReasonCode::NotAuthorized));
         };
         let password = connect.password.unwrap_or_default();
-        // Where anybody is let in, a name that nobody has is worth no less than none (V-020). A
-        // password file means that names are checked. Not with a virtual host: one that is named
+        // Where anybody is let in, a name that nobody has is worth no less than none (V-020), and the
+        // ACL file may know it. A password file means that names are checked. Not with a virtual host: one that is named
         // has to be earned.
-        let anybody = logins.users.nameless().filter(|_| {
+        let anybody = logins.users.nameless_as(user).filter(|_| {
             is_welcome
                 && connect.user_name == Some(user)
                 && self.link.peer.config.mqtt.password_file.is_none()
@@ -334,7 +362,7 @@ impl Mqtt {
                 logins.limiter.failed(peer.ip(), now_ms);
                 let (client, reason) = (&*self.link.client, reason.name());
                 tracing::warn!(%peer, client, user, reason, "login refused");
-                Err(ReasonCode::BadUserNameOrPassword)
+                Err(self.link.limits.login_refusal)
             }
         })
     }
@@ -485,6 +513,7 @@ impl Mqtt {
             return;
         };
         let OpenedSession { resumed, subscriptions, receipts } = *opened;
+        self.link.is_resumed = resumed;
         for subscription in subscriptions {
             self.interest.insert(subscription);
         }
@@ -506,6 +535,8 @@ impl Mqtt {
         let properties = ConnackProperties {
             session_expiry_s: greeting.session_expiry_s,
             receive_max: limits.receive_max_in,
+            qos_max: limits.qos_max,
+            retain_available: limits.retain_available,
             packet_bytes_max: is_limited.then_some(limits.packet_bytes_max),
             assigned_client_id: greeting.id_is_assigned.then_some(&*self.link.client),
             topic_alias_max: limits.topic_alias_max_in,

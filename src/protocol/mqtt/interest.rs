@@ -113,6 +113,10 @@ impl Interest {
         if let Some(old) = self.few.iter_mut().find(|s| s.name == subscription.name) {
             return Some(std::mem::replace(old, subscription));
         }
+        if self.few.is_empty() {
+            // Most clients have one.
+            self.few.reserve_exact(1);
+        }
         self.few.push(subscription);
         if self.few.len() > FEW_MAX {
             let tree = TopicTree::new(Syntax::SLASHES);

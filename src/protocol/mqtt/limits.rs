@@ -1,11 +1,16 @@
 //! What the settings and the nature of the protocol allow. One per listener and shard, made of the
-//! settings for the first connection. May import `config`, `protocol`, `subscriber`.
+//! settings for the first connection. May import `config`, `protocol`, `subscriber`,
+//! `wire`.
 
 use std::sync::Arc;
 
-use crate::config::{DeliverMode, QueueOrder, Versions};
+use crate::config::{DeliverMode, LoginRefusal, QueueOrder, Versions};
 use crate::protocol::Peer;
 use crate::subscriber::{Lasts, SessionLimits};
+
+use super::wire::Qos;
+use super::wire::fault::Fault;
+use super::wire::reason_code::ReasonCode;
 
 /// Octets of the first packet: nobody is known yet (abuse rows 56 and 59).
 pub(super) const CONNECT_BYTES_MAX: u32 = 64 * 1024;
@@ -18,6 +23,9 @@ pub(super) const FILTERS_PER_PACKET_MAX: usize = 1_000;
 
 /// Answers to PUBLISH and PUBREL that may be owed: there are no more packet ids.
 pub(super) const ANSWERS_OWED_MAX: usize = 65_535;
+
+/// A topic or filter with more levels than [`Limits::levels_max`] ends the connection (V-040).
+pub(super) const TOO_DEEP: Fault = Fault::malformed("a topic has too many levels");
 
 /// See the module.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +40,16 @@ pub(super) struct Limits {
     pub(super) vhost_in_username: bool,
     /// Octets of a client id (V-022).
     pub(super) client_id_bytes_max: usize,
+    /// A client may leave its id out.
+    pub(super) allow_empty_client_id: bool,
+    /// What a client hears whose login fails.
+    pub(super) login_refusal: ReasonCode,
+    /// Octets of a body from the client beyond which it is dropped; 0: none is.
+    pub(super) message_bytes_dropped_above: usize,
+    /// Messages may be retained (3.2.2-14 of 5.0).
+    pub(super) retain_available: bool,
+    /// The highest QoS that clients may publish with (3.2.2-11 of 5.0).
+    pub(super) qos_max: Qos,
     /// Octets of a packet from the client.
     pub(super) packet_bytes_max: u32,
     /// Octets of a body from the client; 0: any that fit a packet (V-024).
@@ -76,6 +94,8 @@ pub(super) struct Limits {
     pub(super) levels_max: usize,
     /// A publish that is not allowed closes connections of version 3.1 as well (V-041).
     pub(super) disconnect_on_unauthorized_publish_v3: bool,
+    /// A publish that is not allowed is dropped without a word where version 3.1.1 would be closed.
+    pub(super) acl_drops: bool,
     /// Clients may publish to exchanges by topics that name them.
     pub(super) publish_to_exchanges: bool,
 }
@@ -101,6 +121,18 @@ impl Limits {
             versions: peer.listener.allowed_versions,
             vhost_in_username: mqtt.vhost_in_username,
             client_id_bytes_max: mqtt.client_id_bytes_max.into(),
+            allow_empty_client_id: mqtt.allow_zero_length_clientid,
+            login_refusal: match mqtt.login_refusal {
+                LoginRefusal::BadCredentials => ReasonCode::BadUserNameOrPassword,
+                LoginRefusal::NotAuthorized => ReasonCode::NotAuthorized,
+            },
+            message_bytes_dropped_above: size(mqtt.message_bytes_dropped_above),
+            retain_available: mqtt.retain_available,
+            qos_max: match mqtt.qos_max {
+                0 => Qos::AtMostOnce,
+                1 => Qos::AtLeastOnce,
+                2.. => Qos::ExactlyOnce,
+            },
             packet_bytes_max: mqtt.packet_bytes_max,
             message_bytes_max: size(mqtt.message_bytes_max),
             keep_alive_s_max: mqtt.keepalive_max_s,
@@ -133,8 +165,15 @@ impl Limits {
             subscriptions_max: size(mqtt.subscriptions_per_client_max),
             levels_max: mqtt.topic_depth_max.into(),
             disconnect_on_unauthorized_publish_v3: mqtt.disconnect_on_unauthorized_publish_v3,
+            acl_drops: mqtt.acl_drops,
             publish_to_exchanges: mqtt.publish_to_exchanges,
         }
+    }
+
+    /// Octets that the body of a will may have; 0: any that fit a packet.
+    pub(super) fn will_bytes_max(&self) -> usize {
+        let limits = [self.message_bytes_max, self.message_bytes_dropped_above];
+        limits.into_iter().filter(|max| *max > 0).min().unwrap_or(0)
     }
 
     /// Whether a topic or filter has no more levels than allowed.

@@ -54,6 +54,8 @@ pub(super) struct Link {
     pub(super) expiry_s: u32,
     /// The client id has another connection, whose session has its name (V-034).
     pub(super) is_further: bool,
+    /// The session was there before the connection.
+    pub(super) is_resumed: bool,
     /// The session outlives the connection, and with it what the client remembers of packet ids.
     pub(super) is_lasting: bool,
 }
@@ -74,6 +76,7 @@ impl Link {
             window: 0,
             expiry_s: 0,
             is_further: false,
+            is_resumed: false,
             is_lasting: false,
         }
     }

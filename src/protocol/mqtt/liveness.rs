@@ -5,7 +5,7 @@
 #[derive(Debug)]
 pub(super) struct Liveness {
     /// Longest silence; 0: any.
-    silence_ms_max: u64,
+    silence_ms_max: u32,
     heard_ms: u64,
     /// The second that is counted.
     since_ms: u64,
@@ -19,14 +19,14 @@ impl Liveness {
     }
 
     /// What was agreed on, seconds.
-    pub(super) fn keep_alive_s(&self) -> u32 {
-        u32::try_from(self.silence_ms_max / 1500).unwrap_or(u32::MAX)
+    pub(super) const fn keep_alive_s(&self) -> u32 {
+        self.silence_ms_max / 1500
     }
 
     /// The client says something at least so often; 0: it need not. One and a half times that is
     /// granted.
     pub(super) fn agree(&mut self, keep_alive_s: u16, now_ms: u64) {
-        self.silence_ms_max = u64::from(keep_alive_s).saturating_mul(1500);
+        self.silence_ms_max = u32::from(keep_alive_s).saturating_mul(1500);
         self.heard_ms = now_ms;
     }
 
@@ -37,17 +37,18 @@ impl Liveness {
     }
 
     /// The client has been silent for too long.
-    pub(super) const fn is_dead(&self, now_ms: u64) -> bool {
-        self.silence_ms_max > 0 && now_ms > self.heard_ms.saturating_add(self.silence_ms_max)
+    pub(super) fn is_dead(&self, now_ms: u64) -> bool {
+        self.silence_ms_max > 0
+            && now_ms > self.heard_ms.saturating_add(u64::from(self.silence_ms_max))
     }
 
     /// When it will be, if it goes on being silent.
     #[inline]
-    pub(super) const fn deadline_ms(&self) -> Option<u64> {
+    pub(super) fn deadline_ms(&self) -> Option<u64> {
         if self.silence_ms_max == 0 {
             return None;
         }
-        Some(self.heard_ms.saturating_add(self.silence_ms_max).saturating_add(1))
+        Some(self.heard_ms.saturating_add(u64::from(self.silence_ms_max)).saturating_add(1))
     }
 
     /// Counts a publish where `max` of them are allowed in a second. `Some`: it is one too many;

@@ -28,15 +28,19 @@
 //! | what | the specification leaves | here |
 //! |---|---|---|
 //! | overlapping filters | one copy or several | one, with all subscription identifiers (H-22, H-23) |
-//! | PUBACK, PUBREC 0x10 | optional | always when nobody has subscribed (H-03) |
+//! | PUBACK 0x10 | optional | always when nobody has subscribed (H-03) |
+//! | PUBREC 0x10 | optional | never, like Mosquitto: PUBREC says that the packet id is kept |
+//! | a CONNECT of version 5 that cannot be read | CONNACK or close | CONNACK: it may be read (Mosquitto 2.0 closes, 2.1 answers) |
+//! | a topic or filter with too many levels | | closed, 0x81 (V-040) |
+//! | packet id 0 | | 0x82; of SUBSCRIBE and UNSUBSCRIBE 0x81, like Mosquitto |
 //! | QoS 2 from clients | route at PUBLISH or at PUBREL | at PUBLISH; the packet id is kept (H-04) |
 //! | a publish that is not allowed, version 3 | acknowledge or close | 3.1.1 closes, 3.1 acknowledges (V-041) |
 //! | a publish that there is no room for, version 3 | no answer, or close | no answer to it and to what follows, closed when there is room or after 10 s |
 //! | a filter that is refused, version 3.1 | no code for it | granted, and nothing comes (mqtt.md 2.2) |
 //! | PUBACK for QoS 2 and the like | | 0x82, closed (abuse row 70) |
 //! | reason strings | if the client does not forbid them | only to clients that ask for them; the log has all |
-//! | PUBREC, PUBREL of what is not out | 0x92 or nothing said | 0x92 (abuse row 70); nothing to a negative PUBREC |
-//! | a property of another packet | 0x81 by its chapter 2.2.2.2, 0x82 by others | 0x81 |
+//! | PUBREC, PUBREL of what is not out | 0x92 or nothing said | 0x92 (abuse row 70); nothing to a negative PUBREC; success to a PUBREL in a session that goes on |
+//! | a property of another packet | 0x81 by its chapter 2.2.2.2, 0x82 by others | 0x82 (abuse row 72); in SUBSCRIBE and UNSUBSCRIBE 0x81, like Mosquitto |
 //! | control characters in texts | may close | they are text |
 //! | a retained message without room | | delivered, not kept; version 5 hears 0x97 (abuse row 68) |
 //! | a planned stop | | wills are not sent (H-35) |

@@ -74,9 +74,16 @@ pub(super) struct Outgoing {
     /// By position.
     entries: VecDeque<Out>,
     done: usize,
-    /// Deliveries whose packet id is in use, or that wait until they are kept, each with the
-    /// number of its wait.
-    held: VecDeque<(Delivery, u64)>,
+    /// There from the first that is held, or waited for, on.
+    held: Option<Box<Held>>,
+}
+
+/// Deliveries that cannot be sent at once.
+#[derive(Debug, Default)]
+struct Held {
+    /// Those whose packet id is in use, or that wait until they are kept, each with the number of
+    /// its wait.
+    all: VecDeque<(Delivery, u64)>,
     /// Waits that were begun, and the last one that is over.
     waits: u64,
     waited: u64,
@@ -89,40 +96,45 @@ impl Outgoing {
     /// Whether a delivery can be sent now: its packet id is free, and nothing waits before it.
     pub(super) fn admits(&self, position: u64) -> bool {
         let is_near = |at: Option<&Out>| at.is_none_or(|out| out.position.abs_diff(position) < IDS);
-        self.held.is_empty() && is_near(self.entries.front()) && is_near(self.entries.back())
+        self.held.as_ref().is_none_or(|held| held.all.is_empty())
+            && is_near(self.entries.front())
+            && is_near(self.entries.back())
     }
 
     /// Keeps a delivery that cannot be sent now: not before this wait is over, 0 for none.
     pub(super) fn hold(&mut self, delivery: Delivery, wait: u64) {
-        self.held.push_back((delivery, wait));
+        self.held.get_or_insert_default().all.push_back((delivery, wait));
     }
 
     /// The number of a new wait.
-    pub(super) const fn next_wait(&mut self) -> u64 {
-        self.waits = self.waits.saturating_add(1);
-        self.waits
+    pub(super) fn next_wait(&mut self) -> u64 {
+        let held = self.held.get_or_insert_default();
+        held.waits = held.waits.saturating_add(1);
+        held.waits
     }
 
     /// A wait is over, and so are those before it.
     pub(super) fn end_wait(&mut self, number: u64) {
-        self.waited = self.waited.max(number);
+        let held = self.held.get_or_insert_default();
+        held.waited = held.waited.max(number);
     }
 
     /// The position of the delivery that was held first.
     pub(super) fn first_held(&self) -> Option<u64> {
-        self.held.front().map(|(delivery, _)| delivery.position)
+        self.held.as_ref()?.all.front().map(|(delivery, _)| delivery.position)
     }
 
     /// A delivery that was held and can be sent now.
     pub(super) fn unhold(&mut self) -> Option<Delivery> {
-        let (delivery, wait) = self.held.front()?;
+        let held = self.held.as_mut()?;
+        let (delivery, wait) = held.all.front()?;
         let position = delivery.position;
         let is_near = |at: Option<&Out>| at.is_none_or(|out| out.position.abs_diff(position) < IDS);
         let is_free = is_near(self.entries.front()) && is_near(self.entries.back());
-        if !is_free || *wait > self.waited {
+        if !is_free || *wait > held.waited {
             return None;
         }
-        self.held.pop_front().map(|(delivery, _)| delivery)
+        held.all.pop_front().map(|(delivery, _)| delivery)
     }
 
     /// A delivery has been sent.

@@ -13,6 +13,7 @@ use crate::subscriber::{Assurance, FILTERS, Keep};
 
 use super::acks::Owed;
 use super::block::{Block, TAG};
+use super::limits::TOO_DEEP;
 use super::reason::code_of;
 use super::session::{Flow, Mqtt, ONCE, TWICE};
 use super::wire::PacketId;
@@ -23,18 +24,29 @@ use super::wire::reason_code::ReasonCode;
 /// Topics that are the broker's, up to the first slash (H-28).
 const RESERVED: [&str; 8] =
     ["$SYS", "$share", "$queue", "$delayed", "$exclusive", "$q", "$s", "$exchange"];
+/// Under which a bridge of Mosquitto says at its other broker whether it is connected.
+const BRIDGES: &str = "$SYS/broker/connection/";
+/// What is said there.
+const BRIDGE_STATE: &str = "/state";
 /// Longest key of an exchange.
 const KEY_BYTES_MAX: usize = 255;
 
 /// Whether a client may publish to this topic, as far as the name tells.
-pub(super) fn check_topic(topic: &str, link: &super::link::Link) -> Result<(), ReasonCode> {
+pub(super) fn check_topic(topic: &str) -> Result<(), ReasonCode> {
     if topic.starts_with('$') {
         let first = topic.split('/').next().unwrap_or_default();
-        if RESERVED.contains(&first) {
+        if RESERVED.contains(&first) && !is_state_of_a_bridge(topic) {
             return Err(ReasonCode::NotAuthorized);
         }
     }
-    if link.limits.allows_levels(topic) { Ok(()) } else { Err(ReasonCode::TopicNameInvalid) }
+    Ok(())
+}
+
+/// `$SYS/broker/connection/{name}/state`: a bridge of 3.1.1 that may not say it would be closed, and
+/// would come back at once to say it again.
+fn is_state_of_a_bridge(topic: &str) -> bool {
+    let name = topic.strip_prefix(BRIDGES).and_then(|rest| rest.strip_suffix(BRIDGE_STATE));
+    name.is_some_and(|name| !name.is_empty() && !name.contains('/'))
 }
 
 /// The assurance of a publish.
@@ -74,7 +86,7 @@ impl Mqtt {
             }
             return Ok(Target { exchange, key: Cow::Owned(key), is_topic: false });
         }
-        check_topic(topic, &self.link)?;
+        check_topic(topic)?;
         Ok(Target { exchange: FILTERS, key: Cow::Borrowed(topic), is_topic: true })
     }
 
@@ -102,8 +114,13 @@ impl Mqtt {
         if bytes_max > 0 && publish.payload.len() > bytes_max {
             return Err(Fault::new(ReasonCode::PacketTooLarge, "the payload is too large"));
         }
+        self.check_offer(publish)?;
         let aliased = self.resolve(publish)?;
         let topic = aliased.as_deref().unwrap_or(publish.topic);
+        if !self.link.limits.allows_levels(topic) {
+            // V-040.
+            return Err(TOO_DEEP);
+        }
         if self.waits_for_subscribers(topic, cx) {
             return Ok(Flow::Hold);
         }
@@ -128,6 +145,21 @@ impl Mqtt {
             Promise::ExactlyOnce(id) => self.publish_twice(topic, publish, id, cx)?,
         }
         Ok(Flow::Go)
+    }
+
+    /// Whether it keeps to what CONNACK has said.
+    #[inline]
+    fn check_offer(&self, publish: &Publish<'_>) -> Result<(), Fault> {
+        let limits = &self.link.limits;
+        if publish.promise.qos() > limits.qos_max {
+            // 3.2.2-11 of 5.0.
+            return Err(Fault::new(ReasonCode::QosNotSupported, "a QoS above the maximum"));
+        }
+        if publish.retain && !limits.retain_available {
+            // 3.2.2-14 of 5.0.
+            return Err(Fault::new(ReasonCode::RetainNotSupported, "nothing is retained here"));
+        }
+        Ok(())
     }
 
     /// Whether a publish that would reach nobody has to wait until what other clients sent before it
@@ -182,7 +214,7 @@ impl Mqtt {
         };
         let incoming = self.incoming.get_or_insert_default();
         if publish.retain && owed == Owed::Waiting {
-            incoming.keep(ONCE, seq, topic);
+            incoming.keep(seq, topic);
         }
         incoming.once.push(id.get(), owed);
         self.answer_publishes(cx);
@@ -203,7 +235,7 @@ impl Mqtt {
             if !incoming.twice.has(id.get()) {
                 let number = incoming.twice.next();
                 incoming.twice.push(id.get(), Owed::Waiting);
-                self.keep_number(number, ReasonCode::Success, cx);
+                self.keep_number(number, cx);
             }
             self.answer_publishes(cx);
             return Ok(());
@@ -221,15 +253,12 @@ impl Mqtt {
             Err(code) => self.refused(code, cx.now.mono_ms)?,
         };
         let incoming = self.incoming.get_or_insert_default();
-        if publish.retain && owed == Owed::Waiting && !is_for_nobody {
-            incoming.keep(TWICE, seq, topic);
-        }
         if is_stored {
             incoming.receipts.insert(id.get());
         }
         incoming.twice.push(id.get(), owed);
         if is_for_nobody {
-            self.keep_number(seq, ReasonCode::NoMatchingSubscribers, cx);
+            self.keep_number(seq, cx);
         }
         self.answer_publishes(cx);
         Ok(())
@@ -256,6 +285,12 @@ impl Mqtt {
         seq: Option<PublishSeq>,
         cx: &mut Context<'_>,
     ) -> Result<Published, ReasonCode> {
+        let bytes_max = self.link.limits.message_bytes_dropped_above;
+        if bytes_max > 0 && publish.payload.len() > bytes_max {
+            // Only version 5 has a word for it.
+            let is_v5 = self.link.version.is_v5();
+            return if is_v5 { Err(ReasonCode::QuotaExceeded) } else { Ok(Published::Stored) };
+        }
         let place = self.place_of(topic, cx)?;
         let retain = publish.retain && place.is_topic;
         let assurance = assurance(publish.promise);
@@ -294,8 +329,8 @@ impl Mqtt {
             routing_key: &place.key,
             extra_keys: &[],
             hidden_keys: &[],
-            // Who hears of it wants to know whether anybody took it (H-03).
-            mandatory: is_surer && self.link.version.is_v5(),
+            // Whether anybody took it is said with PUBACK alone (H-03).
+            mandatory: assurance == Assurance::AtLeastOnce && self.link.version.is_v5(),
             traits,
             properties: octets,
             body: Body::Slice(publish.payload),

@@ -55,11 +55,10 @@ pub(super) struct Incoming {
     pub(super) complete: Acks,
     /// Packet ids that PUBREC was, or may be, sent for: a PUBLISH with one of them is a repetition.
     pub(super) receipts: BTreeSet<u16>,
-    /// Nobody takes the message that the broker says next to be stored, per QoS.
-    nobody_once: bool,
-    nobody_twice: bool,
-    /// Publishes that are retained and not stored yet. The broker gives one that nobody takes back
-    /// at once, and says later that it is stored.
+    /// Nobody takes the message with QoS 1 that the broker says next to be stored.
+    nobody: bool,
+    /// Publishes with QoS 1 that are retained and not stored yet. The broker gives one that nobody
+    /// takes back at once, and says later that it is stored.
     kept: Vec<Kept>,
     /// The connection will end for it.
     unsaid: Option<Unsaid>,
@@ -70,7 +69,6 @@ pub(super) struct Incoming {
 /// A retained publish on its way.
 #[derive(Debug)]
 struct Kept {
-    channel: ChannelId,
     number: u64,
     topic: Box<str>,
     nobody: bool,
@@ -78,18 +76,16 @@ struct Kept {
 
 impl Incoming {
     /// A publish that is retained is on its way.
-    pub(super) fn keep(&mut self, channel: ChannelId, number: u64, topic: &str) {
-        self.kept.push(Kept { channel, number, topic: topic.into(), nobody: false });
+    pub(super) fn keep(&mut self, number: u64, topic: &str) {
+        self.kept.push(Kept { number, topic: topic.into(), nobody: false });
     }
 
     /// Whether nobody takes the message with that number, which is stored.
-    fn is_for_nobody(&mut self, channel: ChannelId, number: u64) -> bool {
-        let is_it = |kept: &Kept| kept.channel == channel && kept.number == number;
-        if let Some(index) = self.kept.iter().position(is_it) {
+    fn is_for_nobody(&mut self, number: u64) -> bool {
+        if let Some(index) = self.kept.iter().position(|kept| kept.number == number) {
             return self.kept.swap_remove(index).nobody;
         }
-        let flag = if channel == TWICE { &mut self.nobody_twice } else { &mut self.nobody_once };
-        std::mem::take(flag)
+        std::mem::take(&mut self.nobody)
     }
 
     /// Nothing that wants an answer is taken any more.
@@ -143,6 +139,9 @@ impl Mqtt {
             Version::V3
                 if is_forbidden && !self.link.limits.disconnect_on_unauthorized_publish_v3 =>
             {
+                Ok(Owed::Known(ReasonCode::Success))
+            }
+            Version::V4 if is_forbidden && self.link.limits.acl_drops => {
                 Ok(Owed::Known(ReasonCode::Success))
             }
             Version::V3 | Version::V4 if is_forbidden => {
@@ -217,7 +216,7 @@ impl Mqtt {
 
     fn on_once_stored(&mut self, number: u64, accepted: bool, now_ms: u64) -> Result<(), Fault> {
         let Some(incoming) = &mut self.incoming else { return Ok(()) };
-        let nobody = incoming.is_for_nobody(ONCE, number);
+        let nobody = incoming.is_for_nobody(number);
         let owed = match (accepted, nobody) {
             (true, true) => Owed::Known(ReasonCode::NoMatchingSubscribers),
             (true, false) => Owed::Known(ReasonCode::Success),
@@ -230,12 +229,10 @@ impl Mqtt {
     }
 
     fn on_twice_stored(&mut self, number: u64, accepted: bool, now_ms: u64) -> Result<(), Fault> {
-        let Some(incoming) = &mut self.incoming else { return Ok(()) };
-        let nobody = incoming.is_for_nobody(TWICE, number);
-        let owed = match (accepted, nobody) {
-            (true, true) => Owed::Known(ReasonCode::NoMatchingSubscribers),
-            (true, false) => Owed::Known(ReasonCode::Success),
-            (false, _) => self.refused(ReasonCode::QuotaExceeded, now_ms)?,
+        let owed = if accepted {
+            Owed::Known(ReasonCode::Success)
+        } else {
+            self.refused(ReasonCode::QuotaExceeded, now_ms)?
         };
         let Some(incoming) = &mut self.incoming else { return Ok(()) };
         let packet_id = incoming.twice.packet_id(number).filter(|_| accepted);
@@ -245,15 +242,15 @@ impl Mqtt {
     }
 
     /// A message with QoS 2 that nobody takes: its packet id is kept, then PUBREC follows.
-    pub(super) fn keep_number(&mut self, number: u64, code: ReasonCode, cx: &mut Context<'_>) {
+    pub(super) fn keep_number(&mut self, number: u64, cx: &mut Context<'_>) {
         let connection = self.link.id();
         let Some(incoming) = &mut self.incoming else { return };
         let Some(packet_id) = incoming.twice.packet_id(number) else { return };
         incoming.receipts.insert(packet_id);
         let seq = Some(PublishSeq(number));
         let owed = match cx.broker.hold_receipt(connection, HOLD, packet_id, seq) {
-            Published::Stored | Published::Unroutable => Owed::Known(code),
-            Published::Pending => Owed::Soon(code),
+            Published::Stored | Published::Unroutable => Owed::Known(ReasonCode::Success),
+            Published::Pending => Owed::Soon(ReasonCode::Success),
             Published::Overflowed => Owed::Never,
         };
         incoming.twice.settle(number, owed);
@@ -261,20 +258,13 @@ impl Mqtt {
 
     /// The broker gives a message back: nobody takes the one that it says next to be stored.
     pub(super) fn on_returned(&mut self, channel: ChannelId, message: &Message) {
-        let Some(incoming) = &mut self.incoming else { return };
+        let Some(incoming) = self.incoming.as_mut().filter(|_| channel == ONCE) else { return };
         let topic = message.routing_key();
-        let is_it =
-            |kept: &&mut Kept| kept.channel == channel && !kept.nobody && *kept.topic == *topic;
-        if Block::of(message).retain {
-            if let Some(kept) = incoming.kept.iter_mut().rfind(is_it) {
-                kept.nobody = true;
-            }
-            return;
-        }
-        match channel {
-            ONCE => incoming.nobody_once = true,
-            TWICE => incoming.nobody_twice = true,
-            ChannelId(_) => {}
+        let is_it = |kept: &&mut Kept| !kept.nobody && *kept.topic == *topic;
+        if !Block::of(message).retain {
+            incoming.nobody = true;
+        } else if let Some(kept) = incoming.kept.iter_mut().rfind(is_it) {
+            kept.nobody = true;
         }
     }
 
@@ -291,6 +281,11 @@ impl Mqtt {
                 Published::Pending => Owed::Soon(ReasonCode::Success),
                 Published::Overflowed => Owed::Never,
             };
+        } else if self.link.is_resumed {
+            // PUBCOMP may have been lost with a connection before: "this is not an error during
+            // recovery" (2.4 of 5.0). The answer ends a publish, which this connection has not begun.
+            incoming.begin(u16::MAX);
+            owed = Owed::Known(ReasonCode::Success);
         }
         incoming.complete.push(number, owed);
         self.answer_publishes(cx);

@@ -90,6 +90,11 @@ impl Reading {
         })
     }
 
+    /// No page is awaited, and none is on its way through the queue.
+    pub(super) const fn is_over(&self) -> bool {
+        !self.is_asked && self.replayed_until_ms.is_none()
+    }
+
     pub(super) const fn deadline_ms(&self) -> Option<u64> {
         self.replayed_until_ms
     }

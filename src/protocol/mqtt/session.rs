@@ -392,6 +392,7 @@ impl Session for Mqtt {
     fn on_turn_end(&mut self, cx: &mut Context<'_>) {
         if self.requests.is_some() {
             self.read_on(false, cx);
+            self.requests.take_if(|requests| requests.is_over());
         }
         if matches!(self.phase, Phase::Closed) {
             self.give_back_queued(cx);

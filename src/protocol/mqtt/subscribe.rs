@@ -14,7 +14,7 @@ use crate::subscriber::{FilterName, Subscription};
 
 use super::block::{assurance_of, level};
 use super::interest::is_shared;
-use super::limits::{FILTERS_PER_PACKET_MAX, REQUESTS_WAITING_MAX};
+use super::limits::{FILTERS_PER_PACKET_MAX, REQUESTS_WAITING_MAX, TOO_DEEP};
 use super::link::tell;
 use super::queues::Begun;
 use super::reason::code_of;
@@ -73,6 +73,11 @@ impl Requests {
         self.waiting.len() >= REQUESTS_WAITING_MAX
     }
 
+    /// Nothing waits and nothing is to be shown any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.waiting.is_empty() && !self.is_asked && self.reads.is_empty() && self.reading.is_over()
+    }
+
     pub(super) const fn deadline_ms(&self) -> Option<u64> {
         self.reading.deadline_ms()
     }
@@ -95,15 +100,17 @@ impl Mqtt {
     ) -> Result<Flow, Fault> {
         let mut wishes = Vec::new();
         let own_group = self.link.own_group();
+        let qos_max = self.link.limits.qos_max;
         for (text, options) in subscribe.filters.iter() {
             if wishes.len() >= FILTERS_PER_PACKET_MAX {
                 return Err(Fault::new(ReasonCode::QuotaExceeded, "too many filters in a packet"));
             }
             let (name, refused) = match check_filter(text) {
                 Ok(filter) => {
-                    let name = named(&filter, own_group.as_deref());
-                    let is_deep = !self.link.limits.allows_levels(filter.filter);
-                    (name, is_deep.then_some(ReasonCode::TopicFilterInvalid))
+                    if !self.link.limits.allows_levels(filter.filter) {
+                        return Err(TOO_DEEP);
+                    }
+                    (named(&filter, own_group.as_deref()), None)
                 }
                 Err(fault) => {
                     (FilterName { group: None, filter: Box::default() }, Some(fault.code))
@@ -111,7 +118,7 @@ impl Mqtt {
             };
             let subscription = Subscription {
                 name,
-                assurance: assurance_of(options.qos.bits()).unwrap_or_default(),
+                assurance: assurance_of(options.qos.min(qos_max).bits()).unwrap_or_default(),
                 // A bridge has what it sends already (mqtt.md 2.2).
                 not_own: options.no_local || self.link.is_bridge,
                 as_published: options.retain_as_published,
@@ -139,10 +146,9 @@ impl Mqtt {
             if filters.len() >= FILTERS_PER_PACKET_MAX {
                 return Err(Fault::new(ReasonCode::QuotaExceeded, "too many filters in a packet"));
             }
-            filters.push(match check_filter(text) {
-                Ok(filter) => Ok(named(&filter, own_group.as_deref())),
-                Err(fault) => Err(fault.code),
-            });
+            // 0x8F is for what "is correctly formed" (3.11.3): this can be no mistake about rights.
+            let filter = check_filter(text).map_err(|fault| Fault::malformed(fault.text))?;
+            filters.push(Ok(named(&filter, own_group.as_deref())));
         }
         let packet_id = unsubscribe.packet_id;
         let requests = self.requests.get_or_insert_default();
@@ -341,6 +347,7 @@ impl Mqtt {
                 (Ok(is_new), RetainHandling::IfNew) => is_new,
                 (Ok(_), RetainHandling::Never) | (Err(_), _) => false,
             };
+            let is_shown = is_shown && self.link.limits.retain_available;
             if is_shown && !is_queue && !is_shared(wish.subscription.name.group.as_deref()) {
                 reads.push(Read::of(wish.subscription));
             }

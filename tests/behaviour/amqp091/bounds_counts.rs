@@ -15,7 +15,7 @@ on_every_setup!(
     thousands_of_queues_come_and_go,
 );
 
-/// Abuse row 27.
+/// S33, S42, abuse row 27.
 fn every_channel_that_was_agreed_works_and_not_one_more(stage: &Stage) {
     const CHANNELS: u16 = 2047;
     let mut client = stage.client();

@@ -124,6 +124,7 @@ fn empty(client: &mut Client, count: u64) {
     }
 }
 
+/// S58, S73
 fn publishers_wait_at_the_watermark_and_go_on_when_consumers_have_caught_up(stage: &Stage) {
     let broker = stage.setup.own(WATERMARK);
     let (mut owner, mut publisher) = (client(broker.addr()), client(broker.addr()));
@@ -161,7 +162,7 @@ fn publishers_wait_at_the_watermark_and_go_on_when_consumers_have_caught_up(stag
     broker.terminate();
 }
 
-/// While publishers wait, everybody else is served: declarations, gets, other connections' acks.
+/// S58: while publishers wait, everybody else is served: declarations, gets, other connections' acks.
 #[test]
 fn those_who_do_not_publish_notice_nothing_of_the_watermark() {
     let broker = Broker::with(Options { config: WATERMARK, ..Options::default() });

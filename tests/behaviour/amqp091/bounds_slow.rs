@@ -48,7 +48,7 @@ fn settled_ready(observer: &mut Client, queue: &str) -> u32 {
     last
 }
 
-/// It goes on where it stood when it reads again: nothing lost, nothing out of order.
+/// S60: it goes on where it stood when it reads again: nothing lost, nothing out of order.
 fn a_consumer_that_does_not_read_gets_no_more_than_its_window(stage: &Stage) {
     const COUNT: u64 = 4000;
     const BYTES: usize = 16 * 1024;

@@ -52,6 +52,7 @@ fn must_refuse_publishes(client: &mut Client) {
     client.expect_channel_close(5, 406, "low disk space");
 }
 
+/// S18
 fn without_disk_space_publishing_is_refused_and_all_else_works(stage: &Stage) {
     let broker = stage.setup.own("");
     let mut owner = client(broker.addr());
@@ -120,7 +121,7 @@ fn can_mount() -> bool {
     command.output().is_ok_and(|output| output.status.success())
 }
 
-/// On a small disk of the broker's own, which this test fills and empties.
+/// S18, S19: on a small disk of the broker's own, which this test fills and empties.
 #[test]
 fn publishing_goes_on_when_there_is_space_again() {
     if !can_mount() {

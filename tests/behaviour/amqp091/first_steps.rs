@@ -32,7 +32,7 @@ fn a_foreign_header_is_answered_with_ours_and_the_end(stage: &Stage) {
     client.expect_eof();
 }
 
-/// AMQP 0-9-1 2.2.4.
+/// S2, S32, S33, AMQP 0-9-1 2.2.4.
 fn a_client_logs_in_and_leaves(stage: &Stage) {
     let mut client = stage.connect();
     client.log_in(&Login { frame_max: Some(4096), heartbeat: 60, ..Login::default() });

@@ -56,7 +56,7 @@ fn a_channel_above_the_negotiated_number_ends_only_its_connection() {
     siege.lift(NOTHING_MIB);
 }
 
-/// Abuse row 28: ten thousand within a second are too many; who is slower is served.
+/// S36, abuse row 28: ten thousand within a second are too many; who is slower is served.
 #[test]
 fn channels_that_are_opened_and_closed_all_the_time_hold_nobody_up() {
     let mut siege = siege();
@@ -424,7 +424,7 @@ fn five_thousand_exclusive_queues_come_and_go() {
     siege.lift(NOTHING_MIB);
 }
 
-/// Connections that come and go at all stages leave nothing.
+/// S39: connections that come and go at all stages leave nothing.
 #[test]
 fn connections_that_come_and_go_leave_nothing_behind() {
     let mut siege = Siege::own(Options::default());

@@ -75,7 +75,7 @@ fn a_consumer_that_reads_nothing_is_given_up_with_its_heart() {
     CONSUMER.must_be_well();
 }
 
-/// Abuse row 46
+/// S75, abuse row 46
 #[test]
 fn a_peer_without_a_sign_of_life_is_given_up() {
     HEARTBEATS.must_be_well();

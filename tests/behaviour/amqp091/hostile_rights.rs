@@ -91,7 +91,7 @@ const WAYS: &[Way] = &[
     },
 ];
 
-/// Abuse row 41
+/// S41, abuse row 41
 #[test]
 fn who_has_no_right_is_refused_on_every_way() {
     let users = definitions(&[("mallory", ["^mine", "^mine", "^mine"])]);

@@ -283,7 +283,7 @@ fn connections_that_are_gone_leave_nothing_behind() {
     broker.terminate();
 }
 
-/// A connection that does nothing holds no buffers.
+/// S55: a connection that does nothing holds no buffers.
 #[test]
 fn an_idle_connection_costs_little_memory() {
     const COUNT: u64 = 2000;
@@ -298,8 +298,8 @@ fn an_idle_connection_costs_little_memory() {
     drop(clients);
 }
 
-/// Abuse row 112: newcomers are closed, those that are there are served, nothing spins, and there
-/// is room again when others go.
+/// S40, abuse row 112: newcomers are closed, those that are there are served, nothing spins, the log
+/// says it once a second and shard at most, and there is room again when others go.
 #[test]
 fn without_a_descriptor_newcomers_are_refused_and_nobody_else_notices() {
     let broker = Broker::start(2);
@@ -308,6 +308,7 @@ fn without_a_descriptor_newcomers_are_refused_and_nobody_else_notices() {
     let pid = broker.pid().to_string();
     let set = Command::new("prlimit").args(["--pid", &pid, &limit]).status().expect("prlimit");
     assert!(set.success());
+    let begun = Instant::now();
     let mut crowd: Vec<Client> = (0..60).map(|_| Client::connect(broker.addr())).collect();
     old.declare_exclusive(1, "mine");
     let before = processor_ticks(&broker);
@@ -318,6 +319,10 @@ fn without_a_descriptor_newcomers_are_refused_and_nobody_else_notices() {
     assert!(refused > 0, "nobody was refused");
     let ticks = processor_ticks(&broker) - before;
     assert!(ticks <= 100, "{ticks} ticks of 10 ms in about 3 s");
+    let log = broker.log();
+    let lines = log.lines().filter(|line| line.contains("no file descriptor left")).count();
+    let most = 2 * (usize::try_from(begun.elapsed().as_secs()).expect("a short time") + 1);
+    assert!((1..=most).contains(&lines), "{lines} lines: {log}");
     old.publish(1, "", "mine", b"still");
     assert_eq!(old.get_when_there(1, "mine").body, b"still");
     drop(crowd);

@@ -185,6 +185,7 @@ fn a_subscription_to_a_queue_ends_by_unsubscribing(stage: &Stage) {
     assert_eq!(service.delete(1, &queue), 0);
 }
 
+/// S1
 fn subscribers_and_consumers_share_a_queue(stage: &Stage) {
     let (mut service, queue, filter) = with_queue(stage);
     let mut clients = BOTH.map(|version| subscriber(stage, version));

@@ -22,7 +22,7 @@ pub(super) fn wait_for_line(ground: &Ground, words: &[&str]) {
     }
 }
 
-/// As the port of AMQP does (abuse row 2).
+/// S66: as the port of AMQP does (abuse row 2).
 #[test]
 fn who_speaks_something_else_on_the_port_finds_it_named_in_the_log() {
     let ground = Ground::own(1, "");

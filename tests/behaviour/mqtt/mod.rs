@@ -14,6 +14,7 @@ pub(crate) mod octets;
 mod passwd;
 mod proving;
 mod quality;
+mod quiet;
 mod rates;
 mod restarts;
 mod retained;

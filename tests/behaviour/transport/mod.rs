@@ -5,6 +5,7 @@ mod listeners;
 #[cfg(feature = "mqtt")]
 mod mqtt;
 mod proxy;
+mod sockets;
 mod unix;
 pub(crate) mod web;
 mod websocket;

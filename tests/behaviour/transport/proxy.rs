@@ -251,6 +251,21 @@ fn a_header_that_is_not_ended_is_given_five_seconds() {
     broker.terminate();
 }
 
+/// S16, S48: a proxy that looks whether the broker is there, as HAProxy does with `check`.
+#[test]
+fn a_probe_of_a_proxy_leaves_no_line() {
+    let broker = start(2, "tcp_proxy_protocol = on\nproxy_protocol_trusted_sources = 127.0.0.1");
+    let lines = broker.log().lines().count();
+    for _ in 0..10 {
+        drop(after(broker.addr(), &binary(0x20, 0x00, b"")));
+        drop(after(broker.addr(), b"PROXY UNKNOWN\r\n"));
+    }
+    must_be_let_in(after(broker.addr(), NEAR_LINE));
+    wait_for_line(&broker, &["connection closed by the client"]);
+    assert_eq!(broker.log().lines().count(), lines + 2, "{}", broker.log());
+    broker.terminate();
+}
+
 /// S10
 #[test]
 fn a_source_that_is_none_stops_the_start() {

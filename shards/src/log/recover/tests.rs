@@ -237,6 +237,11 @@ fn a_file_whose_reuse_was_cut_short_is_not_begun() {
         assert_eq!(found.report.findings, [Finding::NotBegun { file: new }]);
         assert_eq!(found.records.len(), 3);
     }
+    // Also when the files are gone that would show how old its records are.
+    disk.files.retain(|file, _| *file == new);
+    let found = recover_disk(&disk, OURS);
+    assert_eq!(found.report.findings, [Finding::NotBegun { file: new }]);
+    assert_eq!(found.records.len(), 0);
 }
 
 #[test]

@@ -477,6 +477,7 @@ fn broker(shard: ShardId, placement: Placement, shape: Shape) -> Broker {
             retained_max: crate::limits::RETAINED_MAX,
             retained_bytes_max: crate::limits::RETAINED_BYTES_MAX,
             near_members_first: false,
+            members_in_turn: false,
         },
     })
 }

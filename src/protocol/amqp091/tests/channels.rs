@@ -106,7 +106,7 @@ impl Client {
     }
 }
 
-/// P16, L9, abuse row 13
+/// S62, P16, L9, abuse row 13
 #[test]
 fn a_channel_must_be_opened_once_and_late_frames_for_a_closed_one_are_dropped() {
     let error = |octets: &dyn Fn(&mut Client)| {
@@ -130,7 +130,7 @@ fn a_channel_must_be_opened_once_and_late_frames_for_a_closed_one_are_dropped() 
     assert_eq!(late, Some(method(1, "channel.close-ok")));
 }
 
-/// Abuse rows 8, 9, 11, 12, 14, 16, 21
+/// S62, abuse rows 8, 9, 11, 12, 14, 16, 21
 #[test]
 fn broken_frames_close_the_connection_with_the_code_of_the_fault() {
     let cases: [(&[u8], &str); 9] = [
@@ -207,7 +207,7 @@ fn exchanges_are_refused_in_known_words() {
     assert_eq!(client.heard(), [method(1, text)]);
 }
 
-/// P34, S35
+/// P34, S35, S74
 #[test]
 fn connection_close_is_confirmed_when_everything_is_given_back() {
     let mut client = Client::open();

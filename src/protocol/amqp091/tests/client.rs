@@ -74,6 +74,7 @@ pub(super) fn broker() -> Broker {
             retained_max: crate::limits::RETAINED_MAX,
             retained_bytes_max: crate::limits::RETAINED_BYTES_MAX,
             near_members_first: false,
+            members_in_turn: false,
         },
     })
 }

@@ -9,11 +9,13 @@ use crate::auth::Users;
 use crate::auth::password::PasswordHash;
 use crate::auth::slow::{Hashing, Job, Known};
 use crate::auth::user::User;
+use crate::command::Event;
+use crate::config::Config;
 use crate::protocol::amqp091::wire::frame;
-use crate::protocol::amqp091::wire::method::connection;
+use crate::protocol::amqp091::wire::method::{confirm, connection};
 use crate::protocol::amqp091::wire::protocol_header::PROTOCOL_HEADER;
 use crate::protocol::{Next, Session as _};
-use crate::value::Table;
+use crate::value::{Table, Value};
 
 fn tuned() -> Client {
     let mut client = Client::silent();
@@ -27,6 +29,7 @@ fn open(vhost: &str) -> connection::Open<'_> {
     connection::Open { virtual_host: vhost, capabilities: "", insist: false }
 }
 
+/// S2
 #[test]
 fn a_login_goes_through_start_tune_and_open() {
     let mut client = Client::silent();
@@ -165,7 +168,7 @@ fn a_refused_login_is_told_after_a_second_and_only_to_those_who_understand() {
     }
 }
 
-/// P14, abuse row 10
+/// S42, P14, abuse row 10
 #[test]
 fn tuning_keeps_within_our_limits() {
     for (channel_max, frame_max, text) in [
@@ -198,6 +201,7 @@ fn an_unknown_vhost_is_not_opened() {
     assert_eq!(client.heard(), [method(0, text)]);
 }
 
+/// S34
 #[test]
 fn methods_out_of_order_and_channels_before_open_are_refused() {
     let mut client = tuned();
@@ -224,6 +228,121 @@ fn a_frame_before_tuning_has_8192_octets_at_most() {
     assert_eq!(client.next, Next::Read { bytes_min: 1 });
     client.tick(1_000);
     assert_eq!(client.next, Next::Close, "nobody waits longer for close-ok");
+}
+
+/// S68, S69
+#[test]
+fn the_server_says_what_it_is_and_what_it_can_do() {
+    let mut client = Client::silent();
+    client.say(&PROTOCOL_HEADER);
+    let octets = client.octets();
+    let says = |text: &[u8]| octets.windows(text.len()).any(|found| found == text);
+    for key in ["product", "version", "platform", "copyright", "information", "cluster_name"] {
+        assert!(says(&[key.as_bytes(), b"S"].concat()), "{key}");
+    }
+    for capability in [
+        "publisher_confirms",
+        "exchange_exchange_bindings",
+        "basic.nack",
+        "consumer_cancel_notify",
+        "connection.blocked",
+        "consumer_priorities",
+        "authentication_failure_close",
+        "per_consumer_qos",
+        "direct_reply_to",
+    ] {
+        assert!(says(&[capability.as_bytes(), b"t\x01"].concat()), "{capability}");
+    }
+}
+
+/// S70, S71: capabilities of any type, or none at all, keep nobody out or from anything.
+#[test]
+fn a_client_that_announces_nothing_that_is_understood_may_do_all_the_same() {
+    let odd = Table(vec![
+        ("authentication_failure_close".into(), Value::I32(1)),
+        ("basic.nack".into(), Value::text("yes")),
+        ("connection.blocked".into(), Value::Table(Table::default())),
+        ("consumer_cancel_notify".into(), Value::Void),
+    ]);
+    for properties in [
+        Table::default(),
+        Table(vec![("capabilities".into(), Value::text("all of them"))]),
+        Table(vec![("capabilities".into(), Value::Table(odd))]),
+    ] {
+        let mut client = Client::silent();
+        client.say(&PROTOCOL_HEADER);
+        client.start_ok(&properties, "PLAIN", b"\0guest\0guest");
+        client.tune_ok(0, 0, 0);
+        client.method(0, &open("/"));
+        client.heard();
+        client.open_channel(1);
+        client.method(1, &confirm::Select { no_wait: false });
+        assert_eq!(client.heard(), [method(1, "confirm.select-ok")]);
+    }
+}
+
+/// S4, S5, S7, S76, S79: what is agreed on, told by when the server beats.
+#[test]
+fn the_lower_of_two_intervals_holds_and_0_turns_heartbeats_off() {
+    assert_eq!(Config::default().amqp.heartbeat_s, 300, "what is proposed");
+    for (ours, theirs, agreed_s) in
+        [(300, 10, 10_u16), (300, 300, 300), (300, 400, 300), (300, 0, 0), (0, 20, 20), (0, 0, 0)]
+    {
+        let mut config = Config::default();
+        config.amqp.heartbeat_s = ours;
+        let mut client = Client::with(config);
+        client.say(&PROTOCOL_HEADER);
+        client.start_ok(&all_capabilities(), "PLAIN", b"\0guest\0guest");
+        let heard = client.heard();
+        let tune = format!("connection.tune 2047 131072 {ours}");
+        assert_eq!(heard.last(), Some(&method(0, &tune)), "{heard:?}");
+        client.tune_ok(0, 0, theirs);
+        client.method(0, &open("/"));
+        client.heard();
+        let half_ms = if agreed_s == 0 { 1_000_000 } else { u64::from(agreed_s) * 500 };
+        client.tick(half_ms - 1);
+        assert_eq!(client.heard(), [], "{ours} {theirs}");
+        client.tick(1);
+        let beats = if agreed_s == 0 { vec![] } else { vec![Said::Heartbeat] };
+        assert_eq!(client.heard(), beats, "{ours} {theirs}");
+    }
+}
+
+/// S81, S82: a publisher that waits is told that we live, and is not asked whether it does.
+#[test]
+fn heartbeats_go_on_while_nothing_is_read() {
+    let mut client = tuned();
+    client.tune_ok(0, 0, 10);
+    client.method(0, &open("/"));
+    client.heard();
+    client.session.is_paused = true;
+    for _ in 0..20 {
+        client.tick(5_000);
+        assert_eq!(client.heard(), [Said::Heartbeat]);
+    }
+    client.event(Event::PublishResumed);
+    assert_eq!(client.next, Next::Read { bytes_min: 1 });
+    client.tick(15_000);
+    assert_eq!(client.next, Next::Read { bytes_min: 1 }, "the peer's time begins anew");
+    client.tick(1);
+    assert_eq!(client.next, Next::Close);
+}
+
+/// S8, S77, S78: whatever is said stands for a heartbeat, both ways.
+#[test]
+fn anything_that_is_said_is_a_sign_of_life() {
+    let mut client = tuned();
+    client.tune_ok(0, 0, 10);
+    client.method(0, &open("/"));
+    client.heard();
+    for number in 1..20 {
+        client.tick(4_999);
+        client.open_channel(number);
+        client.heard();
+    }
+    assert_eq!(client.next, Next::Read { bytes_min: 1 });
+    client.tick(5_000);
+    assert_eq!(client.heard(), [Said::Heartbeat]);
 }
 
 /// S5, S8, S6

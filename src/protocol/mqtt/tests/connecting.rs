@@ -177,6 +177,10 @@ fn the_server_shortens_a_keep_alive_only_where_it_must() {
         let client = rig.connect(&Connect { keep_alive_s: asked, ..hello(Version::V5, "c") });
         assert_eq!(rig.heard(client), [format!("CONNACK 00 new{told}")]);
     }
+    for (asked, code) in [(61, "85"), (60, "00"), (0, "00")] {
+        let client = rig.connect(&Connect { keep_alive_s: asked, ..hello(Version::V4, "d") });
+        assert_eq!(rig.heard(client), [format!("CONNACK {code} new")], "no way to tell it");
+    }
 }
 
 #[test]

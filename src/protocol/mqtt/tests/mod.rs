@@ -2,6 +2,7 @@
 
 mod connecting;
 mod fuzz;
+mod offers;
 mod proving;
 mod publishing;
 mod random;

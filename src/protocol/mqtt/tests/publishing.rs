@@ -82,7 +82,7 @@ fn a_publisher_of_version_5_learns_that_nobody_has_subscribed() {
     let client = rig.open(Version::V5, "c");
     rig.send(client, "t", 1, "");
     rig.send(client, "t", 2, "");
-    assert_eq!(rig.heard(client), ["PUBACK 100 10", "PUBREC 100 10"]);
+    assert_eq!(rig.heard(client), ["PUBACK 100 10", "PUBREC 100"], "as from Mosquitto");
     rig.ack(client, Pubrel, 100);
     assert_eq!(rig.heard(client), ["PUBCOMP 100"]);
 }
@@ -181,10 +181,10 @@ fn more_unanswered_publishes_than_the_receive_maximum_end_the_connection() {
     for n in 1..=2 {
         rig.publish(client, head("t", Promise::ExactlyOnce(id(n))), "");
     }
-    assert_eq!(rig.heard(client), ["PUBREC 1 10", "PUBREC 2 10"]);
+    assert_eq!(rig.heard(client), ["PUBREC 1", "PUBREC 2"]);
     rig.ack(client, Pubrel, 1);
     rig.publish(client, head("t", Promise::ExactlyOnce(id(3))), "");
-    assert_eq!(rig.heard(client), ["PUBCOMP 1", "PUBREC 3 10"]);
+    assert_eq!(rig.heard(client), ["PUBCOMP 1", "PUBREC 3"]);
     rig.publish(client, head("t", Promise::AtLeastOnce(id(4))), "");
     assert_eq!(rig.heard(client), ["DISCONNECT 93"]);
 }

@@ -108,7 +108,9 @@ fn a_publisher_of_retained_messages_learns_that_nobody_has_subscribed() {
     let heard = rig.heard(client);
     for kind in ["PUBACK", "PUBREC"] {
         let answers: Vec<_> = heard.iter().filter(|p| p.starts_with(kind)).collect();
-        let expected = ["1 10", "2", "3", "4 10", "5 10"].map(|rest| format!("{kind} {rest}"));
+        let nobody = if kind == "PUBACK" { " 10" } else { "" };
+        let expected = [("1", nobody), ("2", ""), ("3", ""), ("4", nobody), ("5", nobody)]
+            .map(|(number, code)| format!("{kind} {number}{code}"));
         assert_eq!(answers, expected.iter().collect::<Vec<_>>());
     }
 }

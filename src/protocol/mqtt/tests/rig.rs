@@ -93,6 +93,7 @@ fn broker(shard: u16, shards: u16) -> Broker {
             retained_max: u64::MAX,
             retained_bytes_max: u64::MAX,
             near_members_first: false,
+            members_in_turn: false,
             prefetch_default: 65_535,
             consumer_timeout_ms: None,
             durability: crate::durability::Durability::Sync,

@@ -48,7 +48,10 @@ fn answers_keep_their_order_when_other_shards_store() {
     for (kind, first) in [("PUBACK", 2_usize), ("PUBREC", 1)] {
         let expected: Vec<String> = (first..=64)
             .step_by(2)
-            .map(|n| format!("{kind} {n}{}", if n % 9 == 8 { " 10" } else { "" }))
+            .map(|n| {
+                let is_for_nobody = kind == "PUBACK" && n % 9 == 8;
+                format!("{kind} {n}{}", if is_for_nobody { " 10" } else { "" })
+            })
             .collect();
         let found: Vec<_> = heard.iter().filter(|p| p.starts_with(kind)).cloned().collect();
         assert_eq!(found, expected);

@@ -122,6 +122,14 @@ impl<'a> Input<'a> {
         PacketId::new(self.u16()?).ok_or(Fault::protocol("packet identifier 0"))
     }
 
+    /// The packet identifier of a SUBSCRIBE or UNSUBSCRIBE.
+    ///
+    /// # Errors
+    /// 0x81, also when it is 0: the standard names no code, and Mosquitto says this one here.
+    pub fn request_id(&mut self) -> Result<PacketId, Fault> {
+        PacketId::new(self.u16()?).ok_or(Fault::malformed("packet identifier 0"))
+    }
+
     /// Properties behind their length.
     ///
     /// # Errors

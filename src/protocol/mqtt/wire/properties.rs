@@ -99,11 +99,32 @@ fn check_value(property: &Property<'_>) -> Result<(), Fault> {
     }
 }
 
+/// The standard has two words for it: malformed (2.2.2.2), a protocol error (chapters of packets).
+#[cold]
+const fn misplaced(place: Place) -> Fault {
+    const TEXT: &str = "a property of another packet";
+    match place {
+        Place::Subscribe | Place::Unsubscribe => Fault::malformed(TEXT),
+        Place::Connect
+        | Place::Will
+        | Place::Connack
+        | Place::Publish
+        | Place::Puback
+        | Place::Pubrec
+        | Place::Pubrel
+        | Place::Pubcomp
+        | Place::Suback
+        | Place::Unsuback
+        | Place::Disconnect
+        | Place::Auth => Fault::protocol(TEXT),
+    }
+}
+
 /// Checks a block and shows each property: its number, its value and the octets it takes.
 ///
 /// # Errors
-/// 0x81 for what is unknown, of another packet or cut; 0x82 for what is there twice or has a value
-/// that it cannot have; 0x95 for too many user properties.
+/// 0x81 for what is unknown or cut; 0x82 for what is there twice, of another packet (of SUBSCRIBE
+/// and UNSUBSCRIBE 0x81: so does Mosquitto) or has a value that it cannot have; 0x95 for too many user properties.
 #[inline]
 pub(super) fn scan<'a>(
     block: &'a [u8],
@@ -117,7 +138,7 @@ pub(super) fn scan<'a>(
         let property = next(&mut input)?;
         let definition = property.definition;
         if !definition.may_stand_in(place) {
-            return Err(Fault::malformed("a property of another packet"));
+            return Err(misplaced(place));
         }
         let bit = 1_u64 << definition.id;
         if seen & bit != 0 {

@@ -150,7 +150,7 @@ impl<'a> Subscribe<'a> {
     /// See [`super`]; 0x82 without a filter (MQTT-3.8.3-3 of 3.1.1, MQTT-3.8.3-2 of 5.0).
     pub fn decode(body: &'a [u8], version: Version) -> Result<Self, Fault> {
         let mut input = Input::new(body);
-        let packet_id = input.packet_id()?;
+        let packet_id = input.request_id()?;
         let (mut subscription_id, mut user_properties) = (None, UserProperties::NONE);
         if version.is_v5() {
             let block = input.block()?;

@@ -55,7 +55,7 @@ impl<'a> Unsubscribe<'a> {
     /// See [`super`]; 0x82 without a filter (MQTT-3.10.3-2).
     pub fn decode(body: &'a [u8], version: Version) -> Result<Self, Fault> {
         let mut input = Input::new(body);
-        let packet_id = input.packet_id()?;
+        let packet_id = input.request_id()?;
         let mut user_properties = UserProperties::NONE;
         if version.is_v5() {
             let block = input.block()?;

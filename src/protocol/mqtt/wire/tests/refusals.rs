@@ -169,11 +169,11 @@ fn a_subscribe_without_filters_or_with_bad_options_is_refused() {
         Client,
         &[
             (0x82, b"\0\x01", ProtocolError),
-            (0x82, b"\0\0\0\x01a\0", ProtocolError),
+            (0x82, b"\0\0\0\x01a\0", MalformedPacket),
             (0x82, b"\0\x01\0\x01a", MalformedPacket),
             (0x82, b"\0\x01\0\x01a\x03", ProtocolError),
             (0xa2, b"\0\x01", ProtocolError),
-            (0xa2, b"\0\0\0\x01a", ProtocolError),
+            (0xa2, b"\0\0\0\x01a", MalformedPacket),
             (0xa2, b"\0\x01\0\x02a", MalformedPacket),
         ],
     );

@@ -14,6 +14,7 @@ mod foreign;
 mod ini;
 mod listeners;
 mod load;
+mod mgmt_settings;
 mod mqtt;
 mod mqtt_settings;
 mod setting;
@@ -50,6 +51,8 @@ pub struct Config {
     pub amqp: Amqp,
     /// Section `[mqtt]`.
     pub mqtt: Mqtt,
+    /// Section `[mgmt]`.
+    pub mgmt: Mgmt,
 }
 
 /// Section `[main]`: what every protocol shares. Each field is described in `settings`.
@@ -106,6 +109,12 @@ pub struct Main {
     pub segment_bytes: u64,
     pub free_disk_min_bytes: u64,
     pub free_disk_warn_bytes: u64,
+    pub stats_interval_ms: u64,
+    pub metrics_bind: Vec<IpAddr>,
+    /// `None` = off; 0 = a free one.
+    pub metrics_port: Option<u16>,
+    /// `None` = `ringmqctl.sock` in the data directory.
+    pub control_unix_path: Option<PathBuf>,
 }
 
 /// Section `[amqp]`. Each field is described in `settings`.
@@ -141,6 +150,17 @@ pub struct Amqp {
     pub systemd_socket_name: String,
     /// Where those are; no setting.
     pub inherited: Vec<ListenerAddress>,
+}
+
+/// Section `[mgmt]`: the HTTP API. Each field is described in `settings`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is described once, by its declaration in SETTINGS")]
+pub struct Mgmt {
+    pub bind: Vec<IpAddr>,
+    /// `None` = off; 0 = a free one.
+    pub port: Option<u16>,
+    /// `None` = no such listener.
+    pub unix_path: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -211,6 +231,10 @@ impl Config {
                 segment_bytes: 0,
                 free_disk_min_bytes: 0,
                 free_disk_warn_bytes: 0,
+                stats_interval_ms: 0,
+                metrics_bind: Vec::new(),
+                metrics_port: None,
+                control_unix_path: None,
             },
             amqp: Amqp {
                 bind: Vec::new(),
@@ -231,6 +255,7 @@ impl Config {
                 inherited: Vec::new(),
             },
             mqtt: Mqtt::blank(),
+            mgmt: Mgmt { bind: Vec::new(), port: None, unix_path: None },
         }
     }
 }

@@ -99,11 +99,17 @@ struct Connection {
     /// Since when the peer has taken nothing while there is too much for it.
     stuck_since_ms: Option<NonZeroU64>,
     told_stop: bool,
+    /// Octets of the socket so far.
+    octets_in: u64,
+    octets_out: u64,
 }
 
 impl Connection {
     fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<()> {
         self.hub.seat(self.id.connection, task.waker());
+        if let Some(reports) = self.hub.take_asked(self.id.connection) {
+            reports.add(self.report());
+        }
         for _ in 0..ROUNDS_PER_POLL {
             let now = self.hub.now();
             let worked = match self.phase {
@@ -313,7 +319,13 @@ impl Connection {
         }
         let why = match read {
             Poll::Pending => return false,
-            Poll::Ready(Ok(1..)) => return true,
+            Poll::Ready(Ok(count @ 1..)) => {
+                let count = count as u64;
+                self.octets_in = self.octets_in.wrapping_add(count);
+                let all = &self.hub.octets.read;
+                all.set(all.get().wrapping_add(count));
+                return true;
+            }
             Poll::Ready(Ok(0)) => "the peer closed the connection".into(),
             Poll::Ready(Err(error)) => error.to_string().into(),
         };
@@ -400,7 +412,13 @@ impl Connection {
             (None, Wire::Plain | Wire::Request(_)) => &mut self.output,
             (None, Wire::WebSocket(web)) => &mut web.framed,
         };
-        self.stream.poll_flush(task, out)
+        let before = out.len();
+        let flushed = self.stream.poll_flush(task, out);
+        let count = before.saturating_sub(out.len()) as u64;
+        self.octets_out = self.octets_out.wrapping_add(count);
+        let all = &self.hub.octets.written;
+        all.set(all.get().wrapping_add(count));
+        flushed
     }
 
     fn write(&mut self, task: &mut TaskContext<'_>, now: Now) {

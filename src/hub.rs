@@ -21,6 +21,7 @@ use crate::control::{Answer, Asked, Question};
 use crate::ids::{ConnectionId, ShardId};
 use crate::loads::{ListenerId, Loads};
 use crate::protocol::{ListenerSettings, Logins};
+use crate::reports::{Reports, Told};
 use crate::transport::{Incoming, Introduced, SecuredParts};
 
 /// What crosses a lane.
@@ -30,6 +31,8 @@ pub(crate) enum Crossing {
     Broker(Envelope),
     /// A connection that another shard accepted, to live here.
     Connection(Box<Arrival>),
+    /// A connection that another thread accepted through a listener's place, and what was read of it.
+    Begun(Socket, ListenerId, Vec<u8>),
     /// A socket to listen on here.
     Listen(Bound, ListenerId),
     /// How many connections the sender has through a listener.
@@ -75,6 +78,8 @@ pub(crate) struct Luggage {
     pub(crate) web: Option<Incoming>,
     /// Of its TLS, if it has any.
     pub(crate) secured: Option<SecuredParts>,
+    /// Octets that its socket has brought and taken.
+    pub(crate) octets: (u64, u64),
 }
 
 /// One per shard.
@@ -106,6 +111,8 @@ pub(crate) struct Hub {
     /// Scratch, reused.
     ready: RefCell<Vec<ConnectionId>>,
     finished: RefCell<Vec<Done>>,
+    /// What has gone through the sockets.
+    pub(crate) octets: Octets,
     /// For the control thread, at the end of this turn.
     answers: RefCell<Vec<Answer>>,
     /// The same for those that wait for the end of something.
@@ -133,6 +140,13 @@ pub(crate) struct Settings {
     pub(crate) tls: Vec<Option<TlsServer>>,
 }
 
+/// Octets of all sockets of this shard, ever.
+#[derive(Debug, Default)]
+pub(crate) struct Octets {
+    pub(crate) read: Cell<u64>,
+    pub(crate) written: Cell<u64>,
+}
+
 /// How a connection's task is reached.
 #[derive(Debug, Default)]
 struct Seat {
@@ -141,6 +155,8 @@ struct Seat {
     due: bool,
     /// The deadline that a timer stands for.
     tick_ms: Option<u64>,
+    /// Somebody wants to know of it.
+    asked: Option<Rc<Reports>>,
 }
 
 impl std::fmt::Debug for Hub {
@@ -177,6 +193,7 @@ impl Hub {
             driver,
             ready: RefCell::new(Vec::new()),
             finished: RefCell::new(Vec::new()),
+            octets: Octets::default(),
             answers: RefCell::new(Vec::new()),
             asked: RefCell::new(Vec::new()),
             lanes_waker: Cell::new(None),
@@ -254,7 +271,7 @@ impl Hub {
                     broker.receive(from, envelope, now);
                 }
             }
-            arrival @ (Crossing::Connection(..) | Crossing::Listen(..)) => {
+            arrival @ (Crossing::Connection(..) | Crossing::Begun(..) | Crossing::Listen(..)) => {
                 self.arrivals.borrow_mut().push(arrival);
                 if let Some(waker) = self.lanes_waker.take() {
                     waker.wake();
@@ -454,6 +471,23 @@ impl Hub {
         if let Some(seat) = self.seats.borrow_mut().get_mut(connection.index()) {
             *seat = Seat::default();
         }
+    }
+
+    /// Asks each of these connections to tell of itself; `told` gets what they say when the last has
+    /// said it, or is gone.
+    pub(crate) fn ask_for_reports(&self, connections: &[ConnectionId], told: Told) {
+        let reports = Rc::new(Reports::new(told));
+        for connection in connections {
+            if let Some(seat) = self.seats.borrow_mut().get_mut(connection.index()) {
+                seat.asked = Some(reports.clone());
+            }
+            self.wake(*connection);
+        }
+    }
+
+    /// To whom the connection is to tell of itself, if anybody has asked since the last call.
+    pub(crate) fn take_asked(&self, connection: ConnectionId) -> Option<Rc<Reports>> {
+        self.seats.borrow_mut().get_mut(connection.index())?.asked.take()
     }
 
     fn wake(&self, connection: ConnectionId) {

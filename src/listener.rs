@@ -254,6 +254,16 @@ impl Lines {
     }
 }
 
+/// Starts a connection of which another thread has read the beginning.
+fn begin(hub: &Rc<Hub>, socket: Socket, listener: ListenerId, early: Vec<u8>) {
+    if let Some(why) = hub.is_full(listener) {
+        tracing::warn!(why, "connections are refused");
+        return;
+    }
+    let accepted_ms = hub.now().mono_ms;
+    start(hub, Arrival { socket, listener, accepted_ms, introduced: None, early, moved: None });
+}
+
 /// Counted before its task has its first turn: a storm would otherwise pass the limits.
 fn start(hub: &Rc<Hub>, arrival: Arrival) {
     hub.came(arrival.listener);
@@ -267,6 +277,7 @@ pub(crate) async fn read_lanes(hub: Rc<Hub>) {
         for arrival in hub.take_arrivals() {
             match arrival {
                 Crossing::Connection(arrival) => start(&hub, *arrival),
+                Crossing::Begun(socket, listener, early) => begin(&hub, socket, listener, early),
                 Crossing::Listen(bound, listener) => {
                     hub.shard.spawn(accept(hub.clone(), bound, listener));
                 }

@@ -6,6 +6,7 @@
 mod certificates;
 mod directory;
 mod doors;
+mod management;
 mod reload;
 mod restart;
 
@@ -18,8 +19,8 @@ use std::sync::{Arc, mpsc};
 use ringmq_shards::log::{DataDir, DataDirError, Driver};
 use ringmq_shards::tls::{TlsFileError, TlsServer};
 use ringmq_shards::{
-    Options, Running, Shard, ShardId, Signal, Signals, StartError, check_io_uring,
-    limits as machine_limits, raise_nofile,
+    Options, Remote, Running, Shard, ShardId, Signal, Signals, SocketFile, StartError,
+    check_io_uring, limits as machine_limits, raise_nofile,
 };
 
 use self::doors::Door;
@@ -34,6 +35,7 @@ use crate::hub::{Crossing, Hub, Settings};
 use crate::limits;
 use crate::listener;
 use crate::logging::Switch;
+use crate::management::About;
 use crate::protocol::{ListenAt, ListenerSettings, Logins, PROTOCOLS};
 
 /// Why the node did not start. Each text is one line with the remedy.
@@ -113,6 +115,8 @@ struct Plan {
     listeners: Vec<ListenerSettings>,
     /// What they are secured with.
     tls: Vec<Option<TlsServer>>,
+    /// Those of the control thread.
+    http: Vec<(Box<str>, ListenAt)>,
     users: Arc<Users>,
     vhosts: Vec<Box<str>>,
     placement: Placement,
@@ -159,9 +163,10 @@ pub fn run(mut config: Config, notes: &[String], levels: Switch) -> Result<(), N
         what: "no random numbers",
         cause: std::io::Error::other(error.to_string()),
     })?;
-    let mut listeners = doors::listeners(&config);
+    let http = management::open(&config)?;
+    let mut listeners = doors::listeners(&config, &http.http);
     let tls = certificates::read(&listeners)?;
-    let doors = doors::open(&mut listeners, &config, placement.shards(), inherited)?;
+    let doors = doors::open(&mut listeners, &config, (placement.shards(), &http.http), inherited)?;
     warn_of_trust(&listeners, &config);
     let memory_bytes_max = config.main.max_memory.bytes(memory_bytes());
     let recovered = restart::recover(&data_dir, placement)?;
@@ -175,6 +180,7 @@ pub fn run(mut config: Config, notes: &[String], levels: Switch) -> Result<(), N
         config,
         listeners,
         tls,
+        http: http.listeners.clone(),
         placement,
         memory_bytes_max,
         secret,
@@ -188,9 +194,10 @@ pub fn run(mut config: Config, notes: &[String], levels: Switch) -> Result<(), N
     heed_signals(signals, &running, reload, (look_now.clone(), plan.clone()))?;
     recovered.hand_out(&running, &shards_restored);
     let store = directory.store(look_now);
-    control::run(store, running.remote(), jobs, |_control| std::future::ready(()))
+    let (server, mut files) = http_server(http, &plan, running.remote());
+    let serve = |control| management::serve(server, control);
+    control::run(store, running.remote(), jobs, serve)
         .map_err(|cause| NodeError::System { what: "no control thread", cause })?;
-    let mut files = Vec::new();
     for Door { listener, sockets, file } in doors {
         let remote = running.remote();
         for (shard, bound) in (0..).map(ShardId).zip(sockets) {
@@ -205,6 +212,29 @@ pub fn run(mut config: Config, notes: &[String], levels: Switch) -> Result<(), N
         data_dir.mark_clean(placement.shards())?;
     }
     Ok(())
+}
+
+/// What the control thread serves, and the files that go with the node.
+fn http_server(
+    mut doors: management::Doors,
+    plan: &Plan,
+    remote: Remote<Crossing>,
+) -> (management::Server, Vec<SocketFile>) {
+    let own = doors.listeners.iter().cloned();
+    let others = plan.listeners.iter().map(|listener| {
+        let web =
+            listener.web_path.as_ref().map(|_| format!("http/web-{}", listener.protocol.name));
+        (web.unwrap_or_else(|| listener.protocol.name.into()).into(), listener.at.clone())
+    });
+    let about = About {
+        config: plan.config.clone(),
+        listeners: own.chain(others).collect(),
+        memory_bytes_max: plan.memory_bytes_max,
+        shards: usize::from(plan.placement.shards()),
+    };
+    let files = std::mem::take(&mut doors.files);
+    let webs = management::web_listeners(&plan.listeners, &doors.http);
+    (management::Server { doors, about, remote, webs }, files)
 }
 
 /// Whoever may say where a client is may pretend to be anywhere (S13).
@@ -412,6 +442,9 @@ fn announce(plan: &Plan, running: &Running<Crossing>, nofile: Option<ringmq_shar
     }
     for listener in &plan.listeners {
         lines.push(format!("listening {listener}"));
+    }
+    for (protocol, at) in &plan.http {
+        lines.push(format!("listening {protocol} {at}"));
     }
     lines.push("ready".into());
     let mut out = std::io::stdout().lock();

@@ -145,6 +145,18 @@ impl Bound {
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         plain_address(&self.socket.local_addr()?)
     }
+
+    /// For a thread that is no shard, if it was bound to an address of the network.
+    #[must_use]
+    pub fn into_tcp(self) -> std::net::TcpListener {
+        self.socket.into()
+    }
+
+    /// The same, if it was bound to a name in the file system.
+    #[must_use]
+    pub fn into_unix(self) -> std::os::unix::net::UnixListener {
+        self.socket.into()
+    }
 }
 
 fn fresh_socket(address: SocketAddr, only_ipv6: bool) -> io::Result<socket2::Socket> {

@@ -5,12 +5,14 @@ use std::rc::Rc;
 
 use super::Broker;
 use super::calls::Then;
+use super::deliver::SETTLED;
 use super::exchange::shard_set::ShardSet;
 use super::mail::Mail;
 use super::route::RouteCache;
 use super::shared_credit::ChannelCredit;
 use super::subscriber::session::SessionId;
 use super::subscriber::wills::Words;
+use super::tally::count_event;
 use crate::auth::{self, Identity, LoginRefused, TopicRights};
 use crate::command::{Answer, Delivery, Entity, Event, Now, Outcome, Refusal};
 use crate::ids::{ChannelId, ChannelRef, ConnectionId, ConnectionRef, QueueId, ShardId, VhostId};
@@ -180,6 +182,9 @@ impl Broker {
         let entered = Entered { identity, vhost: id, vhost_name: name, topics: None };
         self.check_connections(&entered)?;
         if let Some(entry) = self.connections.get_mut(connection) {
+            if entry.entered.is_none() {
+                self.counters.connections_opened += 1;
+            }
             entry.entered = Some(entered.clone());
             self.count_connection(&entered, 0, true);
         }
@@ -190,6 +195,9 @@ impl Broker {
     /// left, here and elsewhere, goes. Its identity is not valid any more.
     pub fn detach(&mut self, connection: ConnectionId, now: Now) {
         let Some(mut gone) = self.connections.remove(connection) else { return };
+        if gone.entered.is_some() {
+            self.counters.connections_closed += 1;
+        }
         let reference = ConnectionRef { shard: self.shard, connection };
         if let Some(entered) = &gone.entered {
             self.count_connection(entered, gone.channels, false);
@@ -281,6 +289,7 @@ impl Broker {
     pub(super) fn tell(&mut self, connection: ConnectionId, event: Event) {
         if let Some(entry) = self.connections.get_mut(connection) {
             entry.backlog += backlog_bytes(&event);
+            count_event(&mut self.counters, &event);
             entry.hear(event, &mut self.spare_events);
             if !entry.ready {
                 entry.ready = true;
@@ -312,6 +321,12 @@ impl Broker {
         give_spare(&mut self.spare_events, empty);
         for event in &*into {
             if let Event::Delivery(delivery) = event {
+                if delivery.id == SETTLED {
+                    self.counters.delivered_settled += 1;
+                } else {
+                    self.counters.delivered += 1;
+                }
+                self.counters.redelivered += u64::from(delivery.redelivered);
                 let bytes = window_bytes(&delivery.message);
                 let from = delivery.queue.shard;
                 match entry.owed.iter_mut().find(|(shard, _)| *shard == from) {

@@ -6,7 +6,7 @@ use super::calls::Then;
 use super::mail::CallId;
 use super::queue::Effect;
 use crate::command::{Answer, Now};
-use crate::ids::{ChannelId, ChannelRef, ConnectionRef, ConsumerId, QueueId, ShardId};
+use crate::ids::{ChannelRef, ConsumerId, QueueId};
 
 impl Broker {
     /// Stops one consumer; what it has unsettled stays out.
@@ -41,7 +41,7 @@ impl Broker {
     }
 
     /// Consumers left: an auto-delete queue may go (within the call), another consumer may be next.
-    fn after_removal(&mut self, id: QueueId, call: CallId, now: Now) {
+    pub(super) fn after_removal(&mut self, id: QueueId, call: CallId, now: Now) {
         let asked = self.effects_now.iter().any(|effect| matches!(effect, Effect::Delete(_)));
         if asked {
             self.effects_now.retain(|effect| !matches!(effect, Effect::Delete(_)));
@@ -52,46 +52,5 @@ impl Broker {
         self.queue_effects(id);
         self.mark_dirty(id);
         self.arm(id, now);
-    }
-
-    /// A connection, or one of its channels, is gone: its consumers stop, with the whole
-    /// connection its exclusive queues go. The call is answered when all shards know.
-    pub(super) fn connection_gone(
-        &mut self,
-        connection: ConnectionRef,
-        channel: Option<ChannelId>,
-        reply: Option<(ShardId, CallId)>,
-        now: Now,
-    ) {
-        let then = match reply {
-            None => Then::Nothing,
-            Some((shard, call)) => Then::Done { shard, call },
-        };
-        let Some(own) = self.open_call(then) else { return };
-        let queues = match (channel, self.footprints.get(&connection)) {
-            (_, None) => Vec::new(),
-            (_, Some(footprint)) => footprint.queues.iter().map(|(id, _)| *id).collect(),
-        };
-        for id in queues {
-            let Some(entry) = self.queues.get_mut(id) else { continue };
-            if channel.is_none() && entry.queue.exclusive() == Some(connection) {
-                self.delete_queue(id, own, Some(connection));
-                continue;
-            }
-            let gets = entry.gets.forget(connection, channel);
-            let effects = &mut self.effects_now;
-            let gone = entry.queue.remove_consumers_of(connection, channel, now, effects);
-            self.lift_footprint(connection, id, gone.saturating_add(gets));
-            self.after_removal(id, own, now);
-        }
-        if channel.is_none() {
-            self.forget_window(connection);
-        }
-        self.release(own, true);
-    }
-
-    /// Nothing is on its way to this connection any more.
-    pub(super) fn forget_window(&mut self, connection: ConnectionRef) {
-        self.footprints.remove(&connection);
     }
 }

@@ -135,6 +135,12 @@ impl Broker {
 
     fn send_taken(&mut self, id: QueueId, Get { at, no_settle }: Get, taken: Taken) {
         let delivery = if no_settle { SETTLED } else { taken.id };
+        if no_settle {
+            self.counters.fetched_settled += 1;
+        } else {
+            self.counters.fetched += 1;
+        }
+        self.counters.redelivered += u64::from(taken.redelivered);
         let left = taken.left;
         if at.connection.shard == self.shard {
             let delivery = Box::new(Delivery {

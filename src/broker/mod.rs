@@ -24,6 +24,7 @@ pub(crate) mod exchange;
 mod fetch;
 mod few_map;
 mod flow;
+mod footprint;
 mod interest;
 pub(crate) mod mail;
 mod meeting;
@@ -45,6 +46,7 @@ mod shared_credit;
 mod slots;
 mod storage;
 mod subscriber;
+mod tally;
 #[cfg(test)]
 mod tests;
 pub(crate) mod topic_tree;
@@ -69,8 +71,9 @@ use ringmq_shards::Timers;
 
 use self::calls::Call;
 use self::connections::{Connection, Entered};
+use self::footprint::Footprint;
 use self::mail::{CallId, Mail, PendingId};
-use self::owner::{Footprint, QueueEntry};
+use self::owner::QueueEntry;
 use self::pending::Pending;
 use self::placement::Placement;
 use self::post::Post;
@@ -94,8 +97,14 @@ use crate::ids::{
 use crate::limits;
 use crate::message::PropertyReader;
 use crate::properties::Crossing;
+use crate::stats::Counters;
 use crate::subscriber::FILTERS;
 use crate::value::Value;
+
+/// The names of all types of exchange.
+pub fn exchange_kinds() -> impl Iterator<Item = &'static str> {
+    exchange::EXCHANGE_TYPES.iter().map(|kind| kind.name)
+}
 
 /// What a broker is made with; the same on every shard but for its number.
 #[derive(Debug, Clone)]
@@ -222,6 +231,7 @@ pub struct Broker {
     asks_only: bool,
     /// Walks over exchanges so far.
     walks: u64,
+    counters: Counters,
     crossing: Crossing,
     no_name: Rc<str>,
     last_name: Rc<str>,
@@ -304,6 +314,7 @@ impl Broker {
             scratch: Scratch::default(),
             asks_only: false,
             walks: 0,
+            counters: Counters::default(),
             crossing: Crossing::default(),
             last_name: no_name.clone(),
             no_name,

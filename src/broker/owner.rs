@@ -5,10 +5,8 @@ use ringmq_shards::log::QueueUid;
 
 use super::Broker;
 use super::calls::Then;
-use super::connections::Window;
 use super::consumer::{ConsumeRefused, NewConsumer};
 use super::fetch::Gets;
-use super::few_map::FewMap;
 use super::mail::{BindingSpec, CallId, ExchangeSpec, Mail, PlainAnswer};
 use super::queue::arguments::BadArgument;
 use super::queue::{Queue, QueueSpec};
@@ -40,16 +38,6 @@ pub(super) struct QueueEntry {
     pub(super) session: Option<SessionId>,
     /// It was a session's, and what is left in it goes to others.
     pub(super) leaving: Option<Box<Leaving>>,
-}
-
-/// What a connection left on an owner: its queues with consumers, and its exclusive ones.
-#[derive(Debug, Default)]
-pub(super) struct Footprint {
-    /// How often each counts: its consumers, its fetches that wait, and once more where it is
-    /// exclusive.
-    pub(super) queues: FewMap<QueueId, u32>,
-    /// For a connection of another shard: what is on its way to it.
-    pub(super) window: Window,
 }
 
 impl Broker {
@@ -159,7 +147,11 @@ impl Broker {
 
     /// Declares a queue, or looks at it; what is durable is answered when it is.
     fn request_queue(&mut self, at: ChannelRef, vhost: VhostId, command: &Command, now: Now) {
+        let before = self.queues.len();
         let answer = self.declare_queue(at, vhost, command, now);
+        let is_declared = matches!(answer, Answer::QueueDeclared { .. });
+        self.counters.queues_declared += u64::from(is_declared);
+        self.counters.queues_created += u64::from(self.queues.len() > before);
         let lasting = match &answer {
             Answer::QueueDeclared { name, .. } => {
                 let entry = self.queue_id(vhost, name).and_then(|id| self.queues.get(id));
@@ -340,11 +332,6 @@ impl Broker {
         })
     }
 
-    pub(super) fn leave_footprint(&mut self, connection: ConnectionRef, queue: QueueId) {
-        let footprint = self.footprints.entry(connection).or_default();
-        footprint.queues.update(queue, |count| *count += 1);
-    }
-
     fn request_delete(
         &mut self,
         at: ChannelRef,
@@ -399,6 +386,7 @@ impl Broker {
         leaving: Option<ConnectionRef>,
     ) {
         let Some(mut entry) = self.queues.remove(id) else { return };
+        self.counters.queues_deleted += 1;
         if let Some(names) = self.vhosts.get_mut(entry.vhost.0 as usize)
             && entry.leaving.is_none()
         {
@@ -418,18 +406,6 @@ impl Broker {
             self.lift_footprint(gone.at.connection, id, 1);
             if Some(gone.at.connection) != leaving {
                 self.consumer_gone(gone.at, gone.key);
-            }
-        }
-    }
-
-    /// Consumers or fetches of a connection, or its own queue, are gone.
-    pub(super) fn lift_footprint(&mut self, connection: ConnectionRef, queue: QueueId, times: u32) {
-        if let Some(footprint) = self.footprints.get_mut(&connection)
-            && let Some(count) = footprint.queues.get_mut(&queue)
-        {
-            *count = count.saturating_sub(times);
-            if *count == 0 {
-                footprint.queues.remove(&queue);
             }
         }
     }

@@ -34,11 +34,16 @@ impl Broker {
         publish: &Publish<'_>,
         now: Now,
     ) -> Result<Published, Refusal> {
-        if publish.once.is_none() {
-            return self.publish_any((connection, channel), publish, now);
-        }
         let at = (connection, channel);
-        self.publish_exactly(at, publish, |broker| broker.publish_any(at, publish, now))
+        let result = if publish.once.is_none() {
+            self.publish_any(at, publish, now)
+        } else {
+            self.publish_exactly(at, publish, |broker| broker.publish_any(at, publish, now))
+        };
+        if let Ok(published) = &result {
+            self.count_publish(publish, *published);
+        }
+        result
     }
 
     /// The same however surely it is to come.
@@ -209,6 +214,7 @@ impl Broker {
         now: Now,
     ) -> Published {
         if route.is_nowhere() {
+            self.counters.unwanted += u64::from(!publish.mandatory);
             return if publish.mandatory { Published::Unroutable } else { Published::Stored };
         }
         let Some(message) = self.make_message(route, publish, now) else {

@@ -164,9 +164,11 @@ impl Broker {
         now: Now,
     ) -> Result<Published, Refusal> {
         self.permit_topic(connection, publish.routing_key)?;
-        self.publish_exactly((connection, channel), publish, |broker| {
+        let published = self.publish_exactly((connection, channel), publish, |broker| {
             broker.publish_to_topic((connection, channel), publish, keep, now)
-        })
+        })?;
+        self.count_publish(publish, published);
+        Ok(published)
     }
 
     fn publish_to_topic(

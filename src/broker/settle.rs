@@ -23,6 +23,9 @@ impl Broker {
         counted: bool,
         now: Now,
     ) {
+        if outcome == Outcome::Accept {
+            self.counters.accepted += 1;
+        }
         if counted {
             self.channel_settled(connection, channel);
         }

@@ -85,6 +85,22 @@ impl<I: SlotId, T> Slots<I, T> {
         self.slots.len().saturating_sub(self.free.len())
     }
 
+    /// What is in `count` places, and where to go on if there are more places.
+    pub(crate) fn page(
+        &self,
+        from: usize,
+        count: usize,
+    ) -> (impl Iterator<Item = (I, &T)>, Option<usize>) {
+        let next = from.saturating_add(count);
+        let page =
+            (from..next.min(self.slots.len())).filter_map(|at| Some((self.slots.get(at)?, at)));
+        let page = page.filter_map(|(slot, index)| {
+            let value = slot.value.as_ref()?;
+            Some((I::make(u32::try_from(index).ok()?, slot.generation), value))
+        });
+        (page, (next < self.slots.len()).then_some(next))
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (I, &T)> {
         self.slots.iter().enumerate().filter_map(|(index, slot)| {
             let value = slot.value.as_ref()?;
@@ -108,5 +124,20 @@ mod tests {
         assert_eq!(slots.get(second), Some(&"b"));
         assert_eq!(slots.remove(first), None);
         assert_eq!(slots.len(), 1);
+    }
+
+    #[test]
+    fn pages_show_each_tenant_once() {
+        let mut slots: Slots<QueueId, u32> = Slots::default();
+        let ids: Vec<QueueId> = (0..10).map(|n| slots.insert(n).unwrap()).collect();
+        slots.remove(ids[3]);
+        let (mut found, mut from) = (Vec::new(), Some(0));
+        while let Some(place) = from {
+            let (page, next) = slots.page(place, 4);
+            found.extend(page.map(|(id, n)| (id, *n)));
+            from = next;
+        }
+        assert_eq!(found, slots.iter().map(|(id, n)| (id, *n)).collect::<Vec<_>>());
+        assert!(slots.page(usize::MAX, usize::MAX).0.next().is_none());
     }
 }

@@ -30,6 +30,9 @@ const FLAGS: &[(&str, &str, &str)] = &[
     ("amqp_port", "amqp", "port"),
     ("mqtt_bind", "mqtt", "bind"),
     ("mqtt_port", "mqtt", "port"),
+    ("http_bind", "mgmt", "bind"),
+    ("http_port", "mgmt", "port"),
+    ("metrics_http_port", "main", "metrics_http_port"),
     ("log_level", "main", "log_level"),
     ("shards", "main", "shards"),
 ];
@@ -46,7 +49,7 @@ pub(super) struct CommandLine {
     /// Settings file (INI; an existing lavinmq.ini works) [env: RINGMQ_CONFIG]
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<std::path::PathBuf>,
-    /// Address to listen on, for all protocols; :: = all, IPv6 and IPv4 [amqp.bind and mqtt.bind, default 127.0.0.1]
+    /// Address to listen on, for all protocols; :: = all, IPv6 and IPv4 [amqp.bind, mqtt.bind and mgmt.bind, default 127.0.0.1]
     #[arg(short, long, value_name = "ADDRESS")]
     bind: Option<String>,
     #[arg(short = 'p', long, value_name = "PORT")]
@@ -55,9 +58,12 @@ pub(super) struct CommandLine {
     mqtt_bind: Option<String>,
     #[arg(long, value_name = "PORT")]
     mqtt_port: Option<String>,
-    /// Accepted, not used yet: the HTTP interface is to come
+    #[arg(long, value_name = "ADDRESS")]
+    http_bind: Option<String>,
     #[arg(long, value_name = "PORT")]
-    http_port: Option<u16>,
+    http_port: Option<String>,
+    #[arg(long, value_name = "PORT")]
+    metrics_http_port: Option<String>,
     #[arg(short, long, value_name = "LEVEL")]
     log_level: Option<String>,
     #[arg(long, value_name = "N")]
@@ -157,7 +163,7 @@ pub fn asks_for_check(args: impl IntoIterator<Item = OsString>) -> bool {
 #[derive(Debug)]
 pub(super) enum Asked {
     /// Start with these.
-    Run(CommandLine),
+    Run(Box<CommandLine>),
     /// Verify data.
     Check(CheckArguments),
     /// Change a password file.
@@ -198,7 +204,7 @@ pub(super) fn parse(
         Ok(mut command_line) => Ok(match command_line.verb.take() {
             Some(Verb::Check(check)) => Asked::Check(check),
             Some(Verb::Passwd(passwd)) => Asked::Passwd(passwd),
-            None => Asked::Run(command_line),
+            None => Asked::Run(Box::new(command_line)),
         }),
         Err(error) if !error.use_stderr() => Ok(Asked::Print(error.render().to_string())),
         Err(error) => {
@@ -225,6 +231,10 @@ impl CommandLine {
             ("--amqp-port", "amqp", "port", self.amqp_port.as_deref()),
             ("--mqtt-bind", "mqtt", "bind", self.mqtt_bind.as_deref()),
             ("--mqtt-port", "mqtt", "port", self.mqtt_port.as_deref()),
+            ("--bind", "mgmt", "bind", self.bind.as_deref()),
+            ("--http-bind", "mgmt", "bind", self.http_bind.as_deref()),
+            ("--http-port", "mgmt", "port", self.http_port.as_deref()),
+            ("--metrics-http-port", "main", "metrics_http_port", self.metrics_http_port.as_deref()),
             ("--log-level", "main", "log_level", self.log_level.as_deref()),
             ("--shards", "main", "shards", self.shards.as_deref()),
             ("--no-pin", "main", "pin", self.no_pin.then_some("false")),
@@ -232,10 +242,5 @@ impl CommandLine {
         .into_iter()
         .filter_map(|(flag, section, key, value)| Some((flag, section, key, value?)))
         .collect()
-    }
-
-    /// Flags that were given and that nothing acts on yet.
-    pub(super) fn not_used(&self) -> impl Iterator<Item = &'static str> {
-        self.http_port.map(|_| "--http-port").into_iter()
     }
 }

@@ -11,9 +11,7 @@ pub(super) const NOT_USED: &[(&str, &[&str])] = &[
         &[
             "log_file",
             "pidfile",
-            "control_unix_path",
             "tls_ktls",
-            "stats_interval",
             "stats_log_size",
             "set_timestamp",
             "max_deleted_definitions",
@@ -22,8 +20,6 @@ pub(super) const NOT_USED: &[(&str, &[&str])] = &[
             "auth_backends",
             "data_dir_lock",
             "default_consistent_hash_algorithm",
-            "metrics_http_bind",
-            "metrics_http_port",
             "sync",
         ],
     ),
@@ -52,17 +48,7 @@ pub(super) const NOT_USED: &[(&str, &[&str])] = &[
             "distributed_cookie",
         ],
     ),
-    (
-        "mgmt",
-        &[
-            "bind",
-            "port",
-            "tls_port",
-            "unix_path",
-            "systemd_socket_name",
-            "http_systemd_socket_name",
-        ],
-    ),
+    ("mgmt", &["tls_port", "systemd_socket_name", "http_systemd_socket_name"]),
     (
         "clustering",
         &[
@@ -116,10 +102,7 @@ const OLD_KEYS: &[(&str, &str, &str, &str)] = &[
 
 /// Variables of LavinMQ that nothing acts on yet.
 pub(super) const NOT_USED_ENV: &[&str] = &[
-    "LAVINMQ_CONTROL_UNIX_PATH",
     "LAVINMQ_SYNC",
-    "LAVINMQ_HTTP_BIND",
-    "LAVINMQ_HTTP_PORT",
     "LAVINMQ_HTTPS_PORT",
     "LAVINMQ_CLUSTERING",
     "LAVINMQ_CLUSTERING_BIND",

@@ -335,7 +335,6 @@ impl Loading {
             self.apply(section, key, value, flag)
                 .map_err(|e| ConfigError::CommandLine { reason: format!("{flag}: {e}") })?;
         }
-        self.not_used.extend(command_line.not_used().map(Into::into));
         Ok(())
     }
 

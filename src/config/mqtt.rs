@@ -212,6 +212,23 @@ impl Mqtt {
         all
     }
 
+    /// A listener for WebSockets that the settings do not name.
+    pub fn web_listener(&self, name: &str, address: SocketAddr) -> Listener {
+        Listener {
+            name: name.into(),
+            transport: Transport::Ws,
+            address: ListenerAddress::Ip(address),
+            proxy: ProxyHeader::default(),
+            max_connections: self.max_connections,
+            max_connection_rate: None,
+            max_connection_lifetime_s: None,
+            allow_anonymous: None,
+            mountpoint: self.mountpoint.clone(),
+            allowed_protocol_versions: self.allowed_protocol_versions,
+            tls: None,
+        }
+    }
+
     /// Whether clients without a user name are welcome anywhere.
     pub fn allows_anonymous(&self) -> bool {
         let named = || self.named_listeners.iter().any(|l| l.allow_anonymous == Some(true));

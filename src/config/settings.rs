@@ -6,6 +6,7 @@
 
 use ringmq_shards::tls::{TlsCiphers, TlsVersions};
 
+use super::mgmt_settings::{MGMT, PORT};
 use super::mqtt_settings::MQTT;
 use super::setting::{Field, Setting, Unit, parse_bind};
 use super::sources::Sources;
@@ -28,23 +29,24 @@ const GUEST_HASH: &str = "UmluZ5mS4j6M3LeniS9RrNj1OHl+7xS5VnElz8P5tNz2+TN+";
 /// Every setting, in the order of the sample file.
 pub const SETTINGS: &[Setting] = &ALL;
 
-/// Both tables as one.
+/// All tables as one.
 #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
-const ALL: [Setting; GENERAL.len() + MQTT.len()] = {
-    let mut all = [GENERAL[0]; GENERAL.len() + MQTT.len()];
-    let mut place = 1;
-    while place < all.len() {
-        let in_second = place.checked_sub(GENERAL.len());
-        all[place] = match in_second {
-            None => GENERAL[place],
-            Some(place) => MQTT[place],
-        };
-        place += 1;
+const ALL: [Setting; GENERAL.len() + MQTT.len() + MGMT.len()] = {
+    let mut all = [GENERAL[0]; GENERAL.len() + MQTT.len() + MGMT.len()];
+    let tables = [GENERAL, MQTT, MGMT];
+    let (mut table, mut place, mut next) = (0, 0, 0);
+    while next < all.len() {
+        if place == tables[table].len() {
+            (table, place) = (table + 1, 0);
+        } else {
+            all[next] = tables[table][place];
+            (place, next) = (place + 1, next + 1);
+        }
     }
     all
 };
 
-/// What is not MQTT's.
+/// What is neither MQTT's nor of the HTTP API.
 const GENERAL: &[Setting] = &[
     Setting::new(
         "main",
@@ -418,6 +420,37 @@ const GENERAL: &[Setting] = &[
         "Free disk space below which the log warns.",
     ),
     Setting::new(
+        "main",
+        "stats_interval",
+        "5000",
+        Field::U64(|c| &mut c.main.stats_interval_ms, Unit::Milliseconds, 100, 3_600_000),
+        "How often rates are measured.",
+    ),
+    Setting::new(
+        "main",
+        "metrics_http_bind",
+        "127.0.0.1",
+        Field::Addresses(|c| &mut c.main.metrics_bind),
+        "Addresses of the server that has metrics for Prometheus and nothing else, without a login.",
+    )
+    .or_env(&["LAVINMQ_METRICS_HTTP_BIND"]),
+    Setting::new(
+        "main",
+        "metrics_http_port",
+        "15692",
+        Field::Other(|c, text| parse_port(text).map(|port| c.main.metrics_port = port), PORT),
+        "Port of that server.",
+    )
+    .or_env(&["LAVINMQ_METRICS_HTTP_PORT"]),
+    Setting::new(
+        "main",
+        "control_unix_path",
+        "",
+        Field::PathOrNone(|c| &mut c.main.control_unix_path),
+        "Socket through which ringmqctl reaches the broker, for its owner only; empty = ringmqctl.sock in data_dir.",
+    )
+    .or_env(&["LAVINMQ_CONTROL_UNIX_PATH"]),
+    Setting::new(
         "amqp",
         "bind",
         "127.0.0.1",
@@ -498,7 +531,7 @@ const GENERAL: &[Setting] = &[
             |c, text| parse_url_path(text).map(|path| c.amqp.ws_path = path),
             "a path that begins with /",
         ),
-        "Path of WebSocket connections that speak AMQP; their port is mqtt.ws_port.",
+        "Path of WebSocket connections that speak AMQP; their ports are mgmt.port and mqtt.ws_port.",
     ),
     Setting::new(
         "amqp",

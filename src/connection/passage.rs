@@ -16,6 +16,7 @@ use crate::hub::{Arrival, Hub, Luggage};
 use crate::protocol::{
     Certified, Context, Endpoint, ListenAt, ListenerSettings, Next, Peer, Session,
 };
+use crate::stats::ConnectionReport;
 use crate::transport::{Chosen, Front, Handshake, Introduced, Request, Secured, WebSocket, Wire};
 
 /// Serves a connection until it is over, or lives on another shard.
@@ -98,16 +99,16 @@ impl Connection {
         let settings = hub.listener(listener)?.clone();
         let source = introduced.as_ref().and_then(|said| said.source);
         let remote = source.map(Into::into).or_else(|| other_end(&socket, &settings.at))?;
-        if moved.is_none() {
+        let is_moved = moved.is_some();
+        if !is_moved {
             set_options(&socket, &hub.config.main);
         }
-        let is_moved = moved.is_some();
         let server = match settings.tls.clone().filter(|_| !is_moved) {
             Some(tls) => Some((hub.tls(listener)?, tls)),
             None => None,
         };
         let id = hub.broker.borrow_mut().attach()?;
-        let Luggage { unread, unsent, web, secured } = moved.unwrap_or_default();
+        let Luggage { unread, unsent, web, secured, octets } = moved.unwrap_or_default();
         let mut input = ReadBuffer::new(hub.shard.buffers());
         let mut output = Output::new(hub.shard.buffers());
         input.put(&unread);
@@ -165,8 +166,43 @@ impl Connection {
             unwritten: false,
             stuck_since_ms: None,
             told_stop: false,
+            octets_in: octets.0,
+            octets_out: octets.1,
             hub,
         })
+    }
+
+    /// What operators see of it.
+    pub(super) fn report(&self) -> ConnectionReport {
+        let now = self.hub.now();
+        let age_ms = now.mono_ms.saturating_sub(self.accepted_ms);
+        let mut report = ConnectionReport {
+            id: Some(self.id),
+            connected_at_ms: now.wall_ms.saturating_sub(age_ms),
+            octets_in: self.octets_in,
+            octets_out: self.octets_out,
+            octets_pending: self.unsent() as u64,
+            ..ConnectionReport::default()
+        };
+        let settings = self.hub.listener(self.listener);
+        if let Some(ListenAt::Unix { path, .. }) = settings.map(|settings| &settings.at) {
+            report.peer_host = format!("unix:{}", path.display()).into();
+            report.host = report.peer_host.clone();
+        } else {
+            // What a proxy says of its client counts more (S14).
+            let said = self.introduced.as_ref().and_then(|said| said.source);
+            if let Some(peer) = said.or_else(|| self.stream.peer_addr().ok()) {
+                (report.peer_host, report.peer_port) = (peer.ip().to_string().into(), peer.port());
+            }
+            if let Ok(own) = self.stream.local_addr() {
+                (report.host, report.port) = (own.ip().to_string().into(), own.port());
+            }
+        }
+        if let Some((user, vhost)) = self.hub.broker.borrow().whereabouts(self.id.connection) {
+            (report.user, report.vhost) = (user.into(), vhost.into());
+        }
+        self.session.describe(&mut report);
+        report
     }
 
     /// Gives back what is left.
@@ -211,7 +247,9 @@ impl Connection {
             unsent.extend_from_slice(output.front());
             output.consume(count);
         }
-        let moved = Some(Luggage { unread: self.input.filled().to_vec(), unsent, web, secured });
+        let octets = (self.octets_in, self.octets_out);
+        let unread = self.input.filled().to_vec();
+        let moved = Some(Luggage { unread, unsent, web, secured, octets });
         // Nothing is in flight: what the stream has asked of the kernel is only to be told when
         // there is something to read.
         match self.stream.into_socket() {

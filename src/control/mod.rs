@@ -136,7 +136,6 @@ impl Control {
     ///
     /// # Errors
     /// It does not answer.
-    #[expect(dead_code, reason = "for what is served on this thread")]
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
         shard: ShardId,
@@ -149,7 +148,6 @@ impl Control {
     ///
     /// # Errors
     /// One of them does not answer.
-    #[expect(dead_code, reason = "for what is served on this thread")]
     pub(crate) async fn ask_all<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Asked<'_>) -> T + Clone + Send + 'static,

@@ -26,8 +26,12 @@ pub(super) struct Door {
 }
 
 /// All listeners that the settings name.
-pub(super) fn listeners(config: &Config) -> Vec<ListenerSettings> {
-    let all = PROTOCOLS.iter().flat_map(|protocol| (protocol.listeners)(protocol, config));
+pub(super) fn listeners(config: &Config, http: &[SocketAddr]) -> Vec<ListenerSettings> {
+    // Wherever there is HTTP there are WebSockets, as if somebody had asked for a listener there.
+    let mut config = config.clone();
+    let web: Vec<_> = http.iter().map(|at| config.mqtt.web_listener("http-ws", *at)).collect();
+    config.mqtt.named_listeners.extend(web);
+    let all = PROTOCOLS.iter().flat_map(|protocol| (protocol.listeners)(protocol, &config));
     all.map(|mut listener| {
         if listener.connection_rate_max == 0 {
             listener.connection_rate_max = config.main.connection_rate_max;
@@ -86,13 +90,15 @@ fn inherit(
 pub(super) fn open(
     listeners: &mut [ListenerSettings],
     config: &Config,
-    shards: u16,
+    (shards, http): (u16, &[SocketAddr]),
     mut inherited: Vec<Inherited>,
 ) -> Result<Vec<Door>, NodeError> {
     let ipv4_ports = ipv4_ports(listeners);
     let mut doors = Vec::new();
     // Servers that are open: as they were asked for, and as they are.
     let mut servers: Vec<(ListenAt, ListenAt)> = Vec::new();
+    // That of HTTP has a door of its own, and those behind it come by way of that.
+    servers.extend(http.iter().map(|at| (ListenAt::Tcp(*at), ListenAt::Tcp(*at))));
     for (index, settings) in (0..).zip(listeners) {
         let shared = servers.iter().find(|(wanted, _)| *wanted == settings.at);
         if let Some((_, is)) = shared.filter(|_| settings.web_path.is_some()) {
@@ -169,7 +175,7 @@ fn bind(
     Ok((sockets, address))
 }
 
-fn explain(error: &io::Error, at: &ListenAt) -> String {
+pub(super) fn explain(error: &io::Error, at: &ListenAt) -> String {
     match at {
         ListenAt::Tcp(address) => explain_port(error, address.port()),
         ListenAt::Unix { path, .. } => explain_path(error, path),
@@ -205,7 +211,7 @@ fn explain_path(error: &io::Error, path: &Path) -> String {
     }
 }
 
-fn bind_options(config: &Config) -> BindOptions {
+pub(super) fn bind_options(config: &Config) -> BindOptions {
     let bytes = |setting: Option<u64>| setting.and_then(|b| usize::try_from(b).ok());
     BindOptions {
         reuse_port: true,

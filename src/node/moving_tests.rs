@@ -83,6 +83,8 @@ impl Session for Mover {
         assert!(self.peer.moved, "a session that moves is told nothing");
     }
 
+    fn describe(&self, _: &mut crate::stats::ConnectionReport) {}
+
     fn on_stop(&mut self, _: &mut Context<'_>) -> Next {
         Next::Close
     }
@@ -111,7 +113,7 @@ impl Node {
             ListenerSettings { max_connections, ..plain },
             ListenerSettings { web_path: Some("/mover".into()), ..web },
         ];
-        let doors = doors::open(&mut listeners, &config, 2, Vec::new()).unwrap();
+        let doors = doors::open(&mut listeners, &config, (2, &[]), Vec::new()).unwrap();
         let address = |index: usize| match &listeners[index].at {
             ListenAt::Tcp(address) => *address,
             ListenAt::Unix { path, .. } => panic!("{path:?}"),
@@ -120,6 +122,7 @@ impl Node {
         let recovered = restart::recover(&data_dir, placement).unwrap();
         let (restored, shards_restored) = mpsc::channel();
         let plan = Arc::new(Plan {
+            http: Vec::new(),
             users: Arc::new(Users::default()),
             vhosts: vec!["/".into()],
             storage: restart::storage_setup(&config, &data_dir),

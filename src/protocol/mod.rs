@@ -28,6 +28,7 @@ use crate::config::Config;
 use crate::ids::{ConnectionRef, ShardId};
 use crate::message::{Message, PropertyReader, ProtocolTag};
 use crate::properties::Properties;
+use crate::stats::ConnectionReport;
 
 pub use endpoint::Endpoint;
 pub use listener_settings::{ListenAt, ListenerSettings};
@@ -137,6 +138,9 @@ pub trait Session: Debug {
 
     /// The peer is gone without goodbye: give back what is out. Output is no longer sent.
     fn on_lost(&mut self, why: &str, cx: &mut Context<'_>);
+
+    /// What the session knows of its connection, for operators who ask; the rest is filled in already.
+    fn describe(&self, report: &mut ConnectionReport);
 
     /// The server stops: say so to the peer; then `Close` follows by itself or at the deadline.
     fn on_stop(&mut self, cx: &mut Context<'_>) -> Next;

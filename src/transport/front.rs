@@ -12,6 +12,7 @@ use crate::command::Event;
 use crate::limits::HANDSHAKE_MS_MAX;
 use crate::loads::ListenerId;
 use crate::protocol::{Context, ListenerSettings, Next, Peer, Session};
+use crate::stats::ConnectionReport;
 
 /// Which listener was asked for, once that is known. Shared with the connection.
 pub(crate) type Chosen = Rc<Cell<Option<ListenerId>>>;
@@ -93,6 +94,10 @@ impl Session for Front {
     fn on_turn_end(&mut self, _: &mut Context<'_>) {}
 
     fn on_lost(&mut self, _: &str, _: &mut Context<'_>) {}
+
+    fn describe(&self, report: &mut ConnectionReport) {
+        report.protocol = "WebSocket";
+    }
 
     fn on_stop(&mut self, cx: &mut Context<'_>) -> Next {
         self.refuse(Refusal::Stopping, cx)

@@ -15,6 +15,7 @@ use crate::command::Event;
 use crate::config::TlsListener;
 use crate::limits::HANDSHAKE_MS_MAX;
 use crate::protocol::{Certified, Context, Endpoint, Next, Peer, Session, looks_like};
+use crate::stats::ConnectionReport;
 
 /// One per connection that has it.
 #[derive(Debug)]
@@ -167,6 +168,10 @@ impl Session for Handshake {
     fn on_turn_end(&mut self, _: &mut Context<'_>) {}
 
     fn on_lost(&mut self, _: &str, _: &mut Context<'_>) {}
+
+    fn describe(&self, report: &mut ConnectionReport) {
+        report.protocol = "TLS";
+    }
 
     fn on_stop(&mut self, _: &mut Context<'_>) -> Next {
         self.is_over = true;

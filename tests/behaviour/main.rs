@@ -16,6 +16,7 @@
 mod support;
 
 mod amqp091;
+mod http;
 mod meeting;
 mod mqtt;
 mod tls;

@@ -38,6 +38,7 @@ fn pika(broker: &Broker) {
             "--ignore=test_mqtt.py",
             "--ignore=test_gmqtt.py",
             "--ignore=test_tls.py",
+            "--ignore=test_http.py",
         ])
         .directory(install::source("python"))
         .limit_s(300)
@@ -79,6 +80,16 @@ fn gmqtt(broker: &Broker) {
     let Some(python) = install::python() else { return };
     Suite::new("gmqtt", &python)
         .args(["-m", "pytest", "--noconftest", "test_gmqtt.py"])
+        .directory(install::source("python"))
+        .limit_s(180)
+        .run(broker);
+}
+
+/// Prometheus' own parser, and Python's HTTP.
+fn http(broker: &Broker) {
+    let Some(python) = install::python() else { return };
+    Suite::new("HTTP API", &python)
+        .args(["-m", "pytest", "--noconftest", "test_http.py"])
         .directory(install::source("python"))
         .limit_s(180)
         .run(broker);
@@ -140,6 +151,7 @@ on_two_setups!(
     amqp091_go,
     paho,
     gmqtt,
+    http,
     rumqttc,
     mqtt_js,
     mosquitto

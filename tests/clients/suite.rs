@@ -73,6 +73,9 @@ impl Suite {
             .stdout(output)
             // A group of its own, so that its workers end with it.
             .process_group(0);
+        if let Some(at) = broker.http() {
+            command.env("HTTP_HOST", at.ip().to_string()).env("HTTP_PORT", at.port().to_string());
+        }
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }

@@ -69,6 +69,7 @@ impl Broker {
             .args(["--pdeathsig", "KILL", &binary(), "--data-dir"])
             .arg(&plan.data)
             .args(["--bind", "127.0.0.1", "--amqp-port", "0", "--mqtt-port", "0", "--no-pin"])
+            .args(["--http-port", "0", "--metrics-http-port", "0"])
             .args(["--shards", &plan.shards.to_string(), "--config"])
             .arg(&config)
             .stdin(Stdio::null())

@@ -480,10 +480,6 @@ impl Queue {
         self.ready.body_bytes()
     }
 
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "operators see or do it by the management API")
-    )]
     /// Deliveries that are out.
     pub(crate) const fn unsettled(&self) -> u64 {
         self.unsettled.count()

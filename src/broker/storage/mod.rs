@@ -138,6 +138,11 @@ pub(crate) struct Storage {
 }
 
 impl Storage {
+    /// Octets free on the disk, and those below which publishing is refused.
+    pub(super) const fn free_and_least(&self) -> (u64, u64) {
+        self.space.free_and_least()
+    }
+
     pub(super) fn new(shard: ShardId, setup: &StorageSetup) -> Self {
         let log = Log::new(LogSetup {
             shard: u32::from(shard.0),

@@ -24,6 +24,8 @@ pub(super) struct SpaceWatch {
     next_ms: u64,
     /// The ballast is there.
     reserve: bool,
+    /// As measured last.
+    free_bytes: u64,
 }
 
 impl SpaceWatch {
@@ -40,7 +42,13 @@ impl SpaceWatch {
             warned: false,
             next_ms: 0,
             reserve: true,
+            free_bytes: u64::MAX,
         }
+    }
+
+    /// See [`Broker::disk_space`].
+    pub(super) const fn free_and_least(&self) -> (u64, u64) {
+        (self.free_bytes, self.min_bytes)
     }
 
     pub(super) const fn is_low(&self) -> bool {
@@ -67,6 +75,7 @@ impl SpaceWatch {
     /// Whether the alarm began or ended. `stalled`: the log finds no space for its next file.
     fn judge(&mut self, space: Space, stalled: bool) -> bool {
         let free = space.free_bytes;
+        self.free_bytes = free;
         // Another shard may have given it up, and what it held is not for messages.
         self.reserve = space.reserve;
         // A tenth more before it ends, so that it does not flicker.

@@ -109,7 +109,7 @@ impl Amqp {
     pub(super) fn confirm_close(&mut self, number: u16, cx: &mut Context<'_>) {
         self.report_last(number, cx);
         frame::put_method(cx.out.buffer(), number, &Method::Channel(Channel::CloseOk));
-        self.free(number);
+        self.free(number, cx);
     }
 
     /// What was stored while the broker wound the channel up is confirmed before the farewell.
@@ -120,13 +120,14 @@ impl Amqp {
     }
 
     /// The number may be opened again.
-    pub(super) fn free(&mut self, number: u16) {
+    pub(super) fn free(&mut self, number: u16, cx: &mut Context<'_>) {
         let index = usize::from(number).checked_sub(1);
         let Some(slot) = index.and_then(|index| self.slots.get_mut(index)) else { return };
         if let Slot::Used(channel) = slot {
             let seq_base = channel.seq_end();
             *slot = Slot::Closed { seq_base };
             self.open_count = self.open_count.saturating_sub(1);
+            cx.broker.counters_mut().channels_closed += 1;
         }
     }
 

@@ -79,6 +79,11 @@ impl Confirms {
         Some(Run { last: self.reported, multiple: count > 1, accepted: first == Fate::Stored })
     }
 
+    /// Publishes that are not reported.
+    pub(super) fn unreported(&self) -> u64 {
+        u64::try_from(self.window.len()).unwrap_or(u64::MAX)
+    }
+
     /// The number assigned last; 0 before the first.
     pub(super) fn last_assigned(&self) -> u64 {
         self.reported.saturating_add(u64::try_from(self.window.len()).unwrap_or(u64::MAX))

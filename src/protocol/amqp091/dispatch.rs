@@ -223,7 +223,7 @@ impl Amqp {
     /// After our channel.close only the client's answer counts, or its own close that crossed ours.
     fn on_closing_channel(&mut self, number: u16, payload: &[u8], cx: &mut Context<'_>) {
         match Method::decode(payload) {
-            Ok(Method::Channel(method::Channel::CloseOk)) => self.free(number),
+            Ok(Method::Channel(method::Channel::CloseOk)) => self.free(number, cx),
             Ok(Method::Channel(method::Channel::Close(_))) => self.confirm_close(number, cx),
             Ok(Method::Channel(method::Channel::Open(_))) => {
                 // P19
@@ -282,6 +282,7 @@ impl Amqp {
         let seq_base = if let Slot::Closed { seq_base } = slot { *seq_base } else { 0 };
         *slot = Slot::Used(Box::new(Channel::new(number, seq_base)));
         self.open_count = self.open_count.saturating_add(1);
+        cx.broker.counters_mut().channels_opened += 1;
         self.held_until_ms = self.live.note_open(cx.now.mono_ms);
         let ok = method::channel::OpenOk { channel_id: &[] };
         frame::put_method(cx.out.buffer(), number, &ok);

@@ -8,10 +8,11 @@ use crate::protocol::{Checking, Context, Login, looks_like};
 use crate::value::{Table, Value};
 
 use super::closing::put_on_connection;
-use super::link::{Capabilities, tell};
+use super::link::{Capabilities, Said, tell};
 use super::reply_code::{Fault, ReplyCode, opening_fault};
 use super::sasl::{self, EXTERNAL, MECHANISMS, MECHANISMS_CERTIFIED};
 use super::session::{Amqp, Phase, Step};
+use super::wire::field_table::TableRef;
 use super::wire::method::{Connection, Method, connection};
 use super::wire::protocol_header::{self, Opening, PROTOCOL_HEADER};
 use super::wire::table_buffer::TableBuffer;
@@ -31,6 +32,19 @@ const CAPABILITIES: [&str; 9] = [
 
 /// A client's name for itself in the log is cut at so many octets.
 const NAME_BYTES_SHOWN: usize = 255;
+
+/// Octets of a client's properties that are kept for operators (arbitrary, several times what the
+/// most talkative client says); of one that says more nothing is.
+const CLIENT_PROPERTIES_BYTES_MAX: usize = 4096;
+
+fn kept_properties(said: TableRef<'_>) -> Box<[u8]> {
+    if said.as_bytes().len() > CLIENT_PROPERTIES_BYTES_MAX {
+        return Box::default();
+    }
+    let mut kept = Vec::with_capacity(said.as_bytes().len().saturating_add(4));
+    said.put(&mut kept);
+    kept.into()
+}
 
 /// As much of a name as is shown.
 fn shown(name: &str) -> &str {
@@ -110,7 +124,11 @@ impl Amqp {
     fn on_start_ok(&mut self, ok: &connection::StartOk<'_>, cx: &mut Context<'_>) {
         self.link.capabilities = Capabilities::of(ok.client_properties);
         let name = ok.client_properties.get("connection_name").and_then(|v| v.as_text());
-        self.link.name = name.map(|name| shown(name).into()).unwrap_or_default();
+        self.link.said = Some(Box::new(Said {
+            name: name.map(|name| shown(name).into()).unwrap_or_default(),
+            properties: kept_properties(ok.client_properties),
+            mechanism: ok.mechanism.into(),
+        }));
         match self.login(ok, cx.now.mono_ms) {
             // The same method comes again.
             None => {}
@@ -167,7 +185,7 @@ impl Amqp {
             let proven = logins.users.proven(user, peer.ip());
             return Some(proven.map_err(|LoginRefused { reason }| {
                 logins.limiter.failed(peer.ip(), now_ms);
-                let (name, mechanism) = (&*self.link.name, ok.mechanism);
+                let (name, mechanism) = (self.link.name(), ok.mechanism);
                 let reason = reason.name();
                 tracing::warn!(%peer, name, user, mechanism, reason, "login refused");
             }));
@@ -184,7 +202,7 @@ impl Amqp {
             Login::Checked(Err(LoginRefused { reason })) => {
                 logins.limiter.failed(peer.ip(), now_ms);
                 let reason = if credentials.is_none() { "not understood" } else { reason.name() };
-                let name = &*self.link.name;
+                let name = self.link.name();
                 tracing::warn!(%peer, name, user, mechanism = ok.mechanism, reason, "login refused");
                 Some(Err(()))
             }

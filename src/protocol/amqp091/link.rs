@@ -16,7 +16,7 @@ macro_rules! tell {
     ($level:ident, $link:expr, $($rest:tt)+) => {
         tracing::$level!(
             peer = %$link.peer.remote,
-            name = &*$link.name,
+            name = $link.name(),
             user = $link.user(),
             vhost = &*$link.vhost,
             $($rest)+
@@ -51,6 +51,17 @@ impl Capabilities {
     }
 }
 
+/// What only operators want to know of a client.
+#[derive(Debug)]
+pub(super) struct Said {
+    /// What it calls itself (S67).
+    pub(super) name: Box<str>,
+    /// Its properties as they came: a table behind its length; nothing if there were too many.
+    pub(super) properties: Box<[u8]>,
+    /// How the user was proven.
+    pub(super) mechanism: Box<str>,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -59,8 +70,8 @@ pub(super) struct Link {
     pub(super) identity: Option<Identity>,
     /// Known from connection.open on.
     pub(super) vhost: Box<str>,
-    /// What the client calls itself (S67).
-    pub(super) name: Box<str>,
+    /// What the client says of itself; once it has.
+    pub(super) said: Option<Box<Said>>,
     pub(super) capabilities: Capabilities,
     /// The largest frame, both ways.
     pub(super) frame_bytes_max: u32,
@@ -86,7 +97,7 @@ impl Link {
             peer,
             identity: None,
             vhost: Box::default(),
-            name: Box::default(),
+            said: None,
             capabilities: Capabilities::default(),
             frame_bytes_max,
             channel_max,
@@ -101,6 +112,11 @@ impl Link {
     /// The connection, as the broker calls it.
     pub(super) const fn id(&self) -> ConnectionId {
         self.peer.id.connection
+    }
+
+    /// What the client calls itself (S67); empty for nothing.
+    pub(super) fn name(&self) -> &str {
+        self.said.as_ref().map_or("", |said| &said.name)
     }
 
     /// The user's name; empty before the login.

@@ -39,6 +39,11 @@ impl Liveness {
         }
     }
 
+    /// What was agreed on, seconds.
+    pub(super) fn interval_s(&self) -> u32 {
+        u32::try_from(self.interval_ms / 1000).unwrap_or(u32::MAX)
+    }
+
     /// Heartbeats are agreed; 0 turns them off (S7).
     pub(super) fn agree(&mut self, interval_s: u16) {
         self.interval_ms = u64::from(interval_s).saturating_mul(1000);

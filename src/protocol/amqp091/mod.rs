@@ -57,6 +57,7 @@ mod listeners;
 mod liveness;
 mod publish;
 mod reply_code;
+mod report;
 mod retained;
 mod sasl;
 mod session;

@@ -12,6 +12,7 @@ use crate::command::{Answer, Event};
 use crate::limits::{HANDSHAKE_MS_MAX, OUTPUT_BYTES_HIGH};
 use crate::protocol::octets::Decoded;
 use crate::protocol::{Checking, Context, Next, Peer, Session};
+use crate::stats::ConnectionReport;
 
 use super::channel::{Channel, Phase as ChannelPhase, Then};
 use super::closing::Farewell;
@@ -497,7 +498,13 @@ impl Session for Amqp {
         self.note_output(cx);
     }
 
+    fn describe(&self, report: &mut ConnectionReport) {
+        self.describe_to(report);
+    }
+
     fn on_lost(&mut self, why: &str, cx: &mut Context<'_>) {
+        let open_count = u64::try_from(std::mem::take(&mut self.open_count)).unwrap_or_default();
+        cx.broker.counters_mut().channels_closed += open_count;
         match self.phase {
             Phase::Running => tell!(info, self.link, why, "connection lost"),
             Phase::AwaitingHeader

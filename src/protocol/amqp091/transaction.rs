@@ -51,6 +51,16 @@ pub(super) struct Transaction {
 const HELD_BYTES: u64 = 256;
 
 impl Transaction {
+    /// Publishes that wait for the commit.
+    pub(super) fn publish_count(&self) -> u64 {
+        u64::try_from(self.publishes.len()).unwrap_or(u64::MAX)
+    }
+
+    /// Settlements that wait for it.
+    pub(super) fn settlement_count(&self) -> u64 {
+        u64::try_from(self.settled.len()).unwrap_or(u64::MAX)
+    }
+
     /// Keeps a publish.
     pub(super) fn hold(
         &mut self,

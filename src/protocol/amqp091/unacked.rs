@@ -66,7 +66,6 @@ impl Unacked {
     }
 
     /// How many deliveries are out.
-    #[cfg(test)]
     pub(super) const fn len(&self) -> usize {
         self.out_count
     }

@@ -18,6 +18,11 @@ impl Liveness {
         Self { silence_ms_max: 0, heard_ms: now_ms, since_ms: 0, publishes: 0 }
     }
 
+    /// What was agreed on, seconds.
+    pub(super) const fn keep_alive_s(&self) -> u32 {
+        self.silence_ms_max / 1500
+    }
+
     /// The client says something at least so often; 0: it need not. One and a half times that is
     /// granted.
     pub(super) fn agree(&mut self, keep_alive_s: u16, now_ms: u64) {

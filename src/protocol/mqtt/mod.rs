@@ -91,6 +91,7 @@ mod publish;
 mod queues;
 mod reason;
 mod receive;
+mod report;
 mod retained;
 mod session;
 mod settle;

@@ -12,6 +12,7 @@ use crate::ids::{ChannelId, ShardId};
 use crate::limits::OUTPUT_BYTES_HIGH;
 use crate::protocol::octets::Decoded;
 use crate::protocol::{Checking, Context, Next, Peer, Session, is_tls, looks_like};
+use crate::stats::ConnectionReport;
 
 use super::alias::{Inbound, Outbound};
 use super::authenticate::{Proof, Proving};
@@ -413,6 +414,10 @@ impl Session for Mqtt {
         // What is out of the session goes back when the connection leaves the broker's table, and so
         // does its will.
         self.phase = Phase::Closed;
+    }
+
+    fn describe(&self, report: &mut ConnectionReport) {
+        self.describe_to(report);
     }
 
     fn on_stop(&mut self, cx: &mut Context<'_>) -> Next {

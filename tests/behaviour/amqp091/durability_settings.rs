@@ -123,6 +123,7 @@ fn a_second_broker_on_the_same_data_is_refused_in_one_line() {
     declare_durable(&mut owner, "q", &[]);
     fill_with(&mut owner, "q", &persistent(), 10, 100);
     let output = Command::new(env!("CARGO_BIN_EXE_ringmq"))
+        .args(["--http-port", "0", "--metrics-http-port", "0"])
         .args(["--amqp-port", "0", "--mqtt-port", "0", "--no-pin", "--shards", "1", "--data-dir"])
         .arg(broker.data_directory())
         .output()

@@ -58,7 +58,9 @@ fn a_taken_port_is_told_in_one_line() {
     let data = data.display();
     let words = ["cannot listen for amqp", "the port is taken", &port.to_string()];
     refuses_to_start(
-        &format!("exec \"$0\" --amqp-port {port} --mqtt-port 0 --data-dir '{data}'"),
+        &format!(
+            "exec \"$0\" --amqp-port {port} --mqtt-port 0 --http-port 0 --metrics-http-port 0 --data-dir '{data}'"
+        ),
         &words,
     );
     broker.terminate();
@@ -81,7 +83,7 @@ fn a_bad_setting_is_told_in_one_line() {
 #[test]
 fn a_data_directory_that_cannot_be_made_is_told_in_one_line() {
     refuses_to_start(
-        "exec \"$0\" --amqp-port 0 --mqtt-port 0 --data-dir /dev/null/data",
+        "exec \"$0\" --amqp-port 0 --mqtt-port 0 --http-port 0 --metrics-http-port 0 --data-dir /dev/null/data",
         &["data directory /dev/null/data: cannot make it"],
     );
 }
@@ -91,7 +93,7 @@ fn too_little_locked_memory_is_told_in_one_line() {
     let data = scratch("memlock");
     refuses_to_start(
         &format!(
-            "ulimit -l 16; exec \"$0\" --amqp-port 0 --mqtt-port 0 --data-dir '{}'",
+            "ulimit -l 16; exec \"$0\" --amqp-port 0 --mqtt-port 0 --http-port 0 --metrics-http-port 0 --data-dir '{}'",
             data.display()
         ),
         &["locked memory", "ulimit -l"],
@@ -119,7 +121,7 @@ fn the_start_says_shards_cores_addresses_and_limits_that_are_too_low() {
 fn shards_are_pinned_to_cores_which_are_named() {
     let data = scratch("pinned");
     let line = format!(
-        "\"$0\" --shards 2 --amqp-port 0 --mqtt-port 0 --data-dir '{}' > '{0}.log' & p=$!; \
+        "\"$0\" --shards 2 --amqp-port 0 --mqtt-port 0 --http-port 0 --metrics-http-port 0 --data-dir '{}' > '{0}.log' & p=$!; \
          i=0; until grep -qs '^ready' '{0}.log' || [ $i -ge 200 ]; do sleep 0.05; i=$((i+1)); done; \
          kill $p; wait $p; r=$?; cat '{0}.log'; rm -f '{0}.log'; exit $r",
         data.display()

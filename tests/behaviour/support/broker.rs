@@ -4,7 +4,7 @@
 //! The binary runs under a small shell that ends it as soon as this process lets go of a pipe, so
 //! that a test that is killed, or a broker that many tests share, leaves nothing behind.
 //! `RINGMQ_TEST_ADDRESS=host:port` tests a broker that runs already (RabbitMQ, for comparison); its
-//! address for MQTT is `RINGMQ_TEST_MQTT_ADDRESS`.
+//! address for MQTT is `RINGMQ_TEST_MQTT_ADDRESS`, that for HTTP `RINGMQ_TEST_HTTP_ADDRESS`.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -122,6 +122,9 @@ pub(crate) struct Broker {
     addr: SocketAddr,
     /// Where it listens for MQTT, unless the configuration turns that off.
     mqtt_addr: Option<SocketAddr>,
+    /// Where it listens for HTTP, and where it tells metrics without a login.
+    http_addr: Option<SocketAddr>,
+    metrics_addr: Option<SocketAddr>,
     /// `None` for a broker that ran before.
     process: Option<Process>,
 }
@@ -145,7 +148,9 @@ impl Broker {
             let addr = address.parse().expect("RINGMQ_TEST_ADDRESS is host:port");
             let mqtt = std::env::var("RINGMQ_TEST_MQTT_ADDRESS").ok();
             let mqtt_addr = mqtt.map(|mqtt| mqtt.parse().expect("it is host:port"));
-            return Self { addr, mqtt_addr, process: None };
+            let http = std::env::var("RINGMQ_TEST_HTTP_ADDRESS").ok();
+            let http_addr = http.map(|http| http.parse().expect("it is host:port"));
+            return Self { addr, mqtt_addr, http_addr, metrics_addr: None, process: None };
         }
         Self::start_in(new_directory(), options)
     }
@@ -163,6 +168,7 @@ impl Broker {
             .args([env!("CARGO_BIN_EXE_ringmq"), "--data-dir"])
             .arg(&data)
             .args(["--bind", options.bind, "--amqp-port", "0", "--mqtt-port", "0", "--no-pin"])
+            .args(["--http-port", "0", "--metrics-http-port", "0"])
             .args(["--shards", &options.shards.to_string()])
             .arg("--config")
             .arg(&config);
@@ -176,6 +182,7 @@ impl Broker {
         let lines = read_lines(&mut keeper, &directory.join("log"));
         let deadline = Instant::now() + PATIENCE;
         let (mut pid, mut addr, mut mqtt_addr, mut is_ready) = (None, None, None, false);
+        let (mut http_addr, mut metrics_addr) = (None, None);
         // The shell may come to its line after the broker has come to all of its own.
         while !(is_ready && pid.is_some()) {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -190,13 +197,18 @@ impl Broker {
                 addr = addr.or_else(|| address.trim().parse().ok());
             } else if let Some(address) = line.strip_prefix("listening mqtt ") {
                 mqtt_addr = mqtt_addr.or_else(|| address.trim().parse().ok());
+            } else if let Some(address) = line.strip_prefix("listening http ") {
+                http_addr = address.trim().parse().ok();
+            } else if let Some(address) = line.strip_prefix("listening http/prometheus ") {
+                metrics_addr = address.trim().parse().ok();
             } else {
                 is_ready |= line.trim() == "ready";
             }
         }
         let addr = addr.expect("a line 'listening amqp <address>' before 'ready'");
         let pid = pid.expect("the shell's first line");
-        Self { addr, mqtt_addr, process: Some(Process { keeper, pid, directory }) }
+        let process = Some(Process { keeper, pid, directory });
+        Self { addr, mqtt_addr, http_addr, metrics_addr, process }
     }
 
     /// Where it listens for AMQP.
@@ -207,6 +219,21 @@ impl Broker {
     /// Where it listens for MQTT.
     pub(crate) fn mqtt_addr(&self) -> SocketAddr {
         self.mqtt_addr.expect("a line 'listening mqtt <address>' before 'ready'")
+    }
+
+    /// Where it listens for HTTP, if that is known.
+    pub(crate) fn http(&self) -> Option<SocketAddr> {
+        self.http_addr
+    }
+
+    /// Where it listens for HTTP.
+    pub(crate) fn http_addr(&self) -> SocketAddr {
+        self.http().expect("a line 'listening http <address>' before 'ready'")
+    }
+
+    /// Where it tells metrics without a login.
+    pub(crate) fn metrics_addr(&self) -> SocketAddr {
+        self.metrics_addr.expect("a line 'listening http/prometheus <address>' before 'ready'")
     }
 
     /// Process id, for /proc; 0 for a broker that ran before.

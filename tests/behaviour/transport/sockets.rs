@@ -90,6 +90,7 @@ impl Activated {
         let data = Path::new(env!("CARGO_TARGET_TMPDIR")).join(unique("activated"));
         let mut process = Command::new("sh")
             .args(["-c", TAKE_OVER, name, env!("CARGO_BIN_EXE_ringmq"), "--shards", shards])
+            .args(["--http-port", "0", "--metrics-http-port", "0"])
             .args(["--amqp-port", "0", "--mqtt-port", "off", "--no-pin", "--data-dir"])
             .arg(&data)
             .stdin(Stdio::from(socket))

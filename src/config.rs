@@ -8,6 +8,7 @@
 //! Read once, before any shard starts; a [`Config`] is then copied to every shard.
 //! May import `durability`, `limits` and `auth::password` (to check the hash of the default user).
 
+mod amqp_settings;
 mod command_line;
 mod document;
 mod foreign;

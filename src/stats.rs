@@ -177,6 +177,8 @@ pub struct ConnectionReport {
     pub timeout_s: u32,
     /// Milliseconds since 1970-01-01 UTC.
     pub connected_at_ms: u64,
+    /// Version and cipher of its TLS, if it has any.
+    pub tls: Option<(&'static str, String)>,
     /// Octets from the socket.
     pub octets_in: u64,
     /// Octets to the socket.

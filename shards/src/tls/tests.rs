@@ -286,8 +286,8 @@ fn octets_that_are_no_handshake_or_too_much_of_one_end_with_an_alert() {
         .flatten()
         .collect();
     for octets in [
-        b"AMQP\0\0\x09\x01".to_vec(),
-        b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c".to_vec(),
+        b"SSH-2.0-stranger\r\n".to_vec(),
+        b"\x10\x0d\0\x04ABCD\x04\x02\0\0\0\x01c".to_vec(),
         b"GET / HTTP/1.1\r\n\r\n".to_vec(),
         vec![0; 100],
         (0..10).flat_map(|_| record(&huge)).collect(),

@@ -28,8 +28,10 @@ use crate::broker::Recovery;
 
 pub use self::report::Report;
 
-/// Files and directories of a data directory besides `shards` and `queues`.
-const OTHER_NAMES: [&str; 4] = ["BOOT", "LOCK", paths::RESERVE, "quarantine"];
+/// What is in a data directory besides `shards` and `queues`. The records in `control` have their own
+/// checksums, which a start reads.
+const OTHER_NAMES: [&str; 6] =
+    ["BOOT", "LOCK", paths::RESERVE, "quarantine", "control", "ringmqctl.sock"];
 
 /// A boot number that none reaches: all are earlier, so all logs are read.
 const BEYOND_ALL_BOOTS: u32 = u32::MAX;

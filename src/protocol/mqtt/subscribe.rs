@@ -146,9 +146,13 @@ impl Mqtt {
             if filters.len() >= FILTERS_PER_PACKET_MAX {
                 return Err(Fault::new(ReasonCode::QuotaExceeded, "too many filters in a packet"));
             }
-            // 0x8F is for what "is correctly formed" (3.11.3): this can be no mistake about rights.
-            let filter = check_filter(text).map_err(|fault| Fault::malformed(fault.text))?;
-            filters.push(Ok(named(&filter, own_group.as_deref())));
+            filters.push(match check_filter(text) {
+                Ok(filter) => Ok(named(&filter, own_group.as_deref())),
+                // What 3.1 has granted without effect is taken back without effect.
+                Err(fault) if self.link.version == Version::V3 => Err(fault.code),
+                // 0x8F is for what "is correctly formed" (3.11.3): this can be no mistake about rights.
+                Err(fault) => return Err(Fault::malformed(fault.text)),
+            });
         }
         let packet_id = unsubscribe.packet_id;
         let requests = self.requests.get_or_insert_default();

@@ -351,9 +351,10 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     let (mut found, mut waiting) = (Vec::new(), vec![directory.to_owned()]);
     while let Some(directory) = waiting.pop() {
         for entry in fs::read_dir(&directory).unwrap().map(Result::unwrap) {
-            if entry.file_type().unwrap().is_dir() {
+            let kind = entry.file_type().unwrap();
+            if kind.is_dir() {
                 waiting.push(entry.path());
-            } else {
+            } else if kind.is_file() {
                 found.push(entry.path());
             }
         }

@@ -131,10 +131,10 @@ impl Subject {
             }
             next += 1;
         }
-        for (id, code) in [(1, 0x92), (2, 0)] {
+        // One that is known, and one that is not: after a restart that is no error (2.4 of 5.0).
+        for id in [1, 2] {
             client.send(&numbered(0x62, id));
-            let expected = if version == V5 { code } else { 0 };
-            assert_eq!(client.expect_answer(0x70, id), expected, "PUBREL of {id}");
+            assert_eq!(client.expect_answer(0x70, id), 0, "PUBREL of {id}");
         }
         client.tell(&format!("{}/d", self.topic), "live");
         client.expect_text("live");

@@ -164,7 +164,7 @@ fn listeners_with_names_have_limits_of_their_own() {
     let broker = Broker::with(Options { shards: 2, config, ..Options::new() });
     let log = broker.log();
     let ports = log.lines().filter_map(|line| line.strip_prefix("listening mqtt "));
-    let ports: Vec<SocketAddr> = ports.map(|port| port.parse().expect("an address")).collect();
+    let ports: Vec<SocketAddr> = ports.filter_map(|port| port.parse().ok()).collect();
     let [_, old, new] = ports[..] else { panic!("three of them: {log}") };
     let answer = |addr, version| {
         let mut stream = tcp(addr);

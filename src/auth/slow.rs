@@ -1,7 +1,7 @@
 //! Passwords whose check takes too long for a shard: asked of threads that have nothing else to do,
 //! and remembered for a while where they were right.
 //!
-//! What is remembered is a keyed checksum of name and password, for [`KNOWN_MS`] and only while the
+//! What is remembered is a keyed checksum of name and password, for five minutes and only while the
 //! snapshot of users is the same: so a fleet that reconnects costs one check per client, and a change
 //! of any user is in force at once. May import `user`, `ids` and the checksums.
 

@@ -16,7 +16,7 @@
 //! - `control.login(name, password, peer)` is basic authentication; `control.hash(password)` makes
 //!   what [`Change::PutUser`] wants. Both work on the pool, not on the thread.
 //! - `control.ask(shard, |asked| ...)` and `control.ask_all(|asked| ...)` run a function on shards and
-//!   bring back its value: `asked.broker`, `asked.hub`, `asked.now`. See [`ask`] for how long it may
+//!   bring back its value: `asked.broker`, `asked.hub`, `asked.now`. See `ask` for how long it may
 //!   take.
 //!
 //! A server on this thread is one more future: `control::run` is given it by `node`.

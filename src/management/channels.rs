@@ -5,7 +5,7 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 
 use super::app::App;
-use super::connections::{details, find, is_seen};
+use super::connections::{details, find, is_seen, tell};
 use super::page::Wanted;
 use super::reply::Problem;
 use super::request::Request;
@@ -43,10 +43,7 @@ async fn rows(
     request: &Request,
     is_wanted: impl Fn(&ConnectionReport) -> bool,
 ) -> Answer {
-    let wanted = Wanted::of(&request.query)?;
-    let all = app.connections().await?;
-    let seen = all.iter().filter(|report| is_seen(report, &request.subject) && is_wanted(report));
-    wanted.reply(seen.flat_map(|report| rows_of(report, &app.node)).collect())
+    tell(app, request, is_wanted, rows_of).await
 }
 
 /// GET /api/channels

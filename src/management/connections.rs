@@ -99,15 +99,25 @@ pub(super) fn is_seen(report: &ConnectionReport, subject: &Subject) -> bool {
         && (subject.is_monitor() || subject.name() == &*report.user)
 }
 
+/// What there is to tell of the connections that the user sees and that are wanted.
+pub(super) async fn tell(
+    app: &App,
+    request: &Request,
+    is_wanted: impl Fn(&ConnectionReport) -> bool,
+    rows_of: impl Fn(&ConnectionReport, &str) -> Vec<Json>,
+) -> Answer {
+    let wanted = Wanted::of(&request.query)?;
+    let all = app.connections().await?;
+    let seen = all.iter().filter(|report| is_seen(report, &request.subject) && is_wanted(report));
+    wanted.reply(seen.flat_map(|report| rows_of(report, &app.node)).collect())
+}
+
 async fn rows(
     app: &App,
     request: &Request,
     is_wanted: impl Fn(&ConnectionReport) -> bool,
 ) -> Answer {
-    let wanted = Wanted::of(&request.query)?;
-    let all = app.connections().await?;
-    let seen = all.iter().filter(|report| is_seen(report, &request.subject) && is_wanted(report));
-    wanted.reply(seen.map(|report| row(report, &app.node)).collect())
+    tell(app, request, is_wanted, |report, node| vec![row(report, node)]).await
 }
 
 /// GET /api/connections

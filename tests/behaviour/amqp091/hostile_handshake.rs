@@ -66,7 +66,7 @@ fn who_speaks_tls_or_http_is_named_in_the_log() {
         let mut stranger = siege.stranger();
         stranger.send_raw(octets);
         expect_header_and_end(&mut stranger);
-        siege.wait_for_log(&["not AMQP 0-9-1 on this port", words]);
+        siege.broker().wait_for_line(&["not AMQP 0-9-1 on this port", words]);
         siege.canary_sings();
     }
     siege.lift(NOTHING_MIB);
@@ -296,7 +296,7 @@ fn a_source_that_guesses_is_not_listened_to_for_a_while() {
     let mut honest = Client::connect(elsewhere);
     honest.log_in(&right);
     let guesses: Vec<_> = (0..30).map(|_| knocking(elsewhere, &wrong)).collect();
-    siege.wait_for_log_lines(&["too many failed logins"], 10);
+    siege.broker().wait_for_lines(&["too many failed logins"], 10);
     let mut late = knocking(elsewhere, &right);
     for mut guess in guesses {
         guess.expect_close(403, "ACCESS_REFUSED");
@@ -318,7 +318,9 @@ fn the_well_known_user_comes_from_this_machine_only() {
     let siege = Siege::own(Options { bind: "0.0.0.0", ..Options::default() });
     let elsewhere = SocketAddr::new(own, siege.addr().port());
     knocking(elsewhere, &Login::default()).expect_close(403, "ACCESS_REFUSED");
-    siege.wait_for_log(&["login refused", "the default user may log in from this machine only"]);
+    siege
+        .broker()
+        .wait_for_line(&["login refused", "the default user may log in from this machine only"]);
     // Nothing that a client says of itself changes where it comes from.
     let mut client = Client::connect(elsewhere);
     client.send_raw(b"PROXY TCP4 127.0.0.1 127.0.0.1 4000 5672\r\n");

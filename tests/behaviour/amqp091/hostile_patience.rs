@@ -315,6 +315,6 @@ fn heartbeats() {
     alive.delete(1, &queue);
     alive.close();
     without.close();
-    siege.wait_for_log(&["missed heartbeats from client"]);
+    siege.broker().wait_for_line(&["missed heartbeats from client"]);
     siege.lift(NOTHING_MIB);
 }

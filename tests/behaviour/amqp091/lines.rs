@@ -1,36 +1,20 @@
 //! What operators read of connections in the log, and how they choose what they read (S48, S49, S67).
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use crate::support::broker::Options;
-use crate::support::client::PATIENCE;
 use crate::support::handshake::PROTOCOL_HEADER;
 use crate::support::{Broker, Client, Login};
 use ringmq::protocol::amqp091::wire::method::{connection, queue};
 use ringmq::protocol::amqp091::wire::table_buffer::TableBuffer;
 use ringmq::value::Table;
 
-/// Waits until the log has a line with all of these words.
-fn wait_for_line(broker: &Broker, words: &[&str]) -> String {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let log = broker.log();
-        let found = log.lines().find(|line| words.iter().all(|word| line.contains(word)));
-        if let Some(line) = found {
-            return line.to_owned();
-        }
-        assert!(Instant::now() < deadline, "no line with {words:?} in:\n{log}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 const LOGIN: fn() -> Login<'static> = || Login { name: "orders", ..Login::default() };
 /// What every line of a connection that has logged in must have.
 const ALL: [&str; 4] = ["peer=127.0.0.1:", "name=\"orders\"", "user=\"guest\"", "vhost=\"/\""];
 
 fn expect_line(broker: &Broker, words: &[&str]) {
-    wait_for_line(broker, &[words, &ALL].concat());
+    broker.wait_for_line(&[words, &ALL].concat());
 }
 
 /// S48, S49, S67
@@ -81,11 +65,11 @@ fn who_leaves_before_the_end_of_the_handshake_is_named_as_far_as_known() {
     let mut client = Client::connect(broker.addr());
     client.send_raw(&PROTOCOL_HEADER[..4]);
     drop(client);
-    wait_for_line(&broker, &["connection lost before it was opened", "name=\"\" user=\"\""]);
+    broker.wait_for_line(&["connection lost before it was opened", "name=\"\" user=\"\""]);
     let mut client = Client::connect(broker.addr());
     client.begin(&LOGIN());
     drop(client);
-    wait_for_line(&broker, &["before it was opened", "name=\"orders\" user=\"guest\""]);
+    broker.wait_for_line(&["before it was opened", "name=\"orders\" user=\"guest\""]);
     broker.terminate();
 }
 
@@ -99,14 +83,14 @@ fn a_refusal_is_one_line_and_never_has_the_password() {
     let login = Login { password: "open-sesame", ..LOGIN() };
     client.send_start_ok(&login, "PLAIN", &login.plain());
     client.expect_close(403, "ACCESS_REFUSED");
-    let line = wait_for_line(&broker, &["login refused", "user=\"guest\"", "wrong password"]);
+    let line = broker.wait_for_line(&["login refused", "user=\"guest\"", "wrong password"]);
     assert!(line.contains("name=\"orders\""), "{line}");
     let mut client = Client::connect(broker.addr());
     client.begin(&LOGIN());
     let open = connection::Open { virtual_host: "none", capabilities: "", insist: false };
     client.send(0, &open);
     client.expect_close(530, "NOT_ALLOWED");
-    let line = wait_for_line(&broker, &["connection closed by the broker", "code=530"]);
+    let line = broker.wait_for_line(&["connection closed by the broker", "code=530"]);
     assert!(line.contains("name=\"orders\" user=\"guest\" vhost=\"none\""), "{line}");
     let log = broker.log();
     assert_eq!(log.lines().filter(|line| line.contains("orders")).count(), 2, "{log}");
@@ -131,16 +115,16 @@ fn topics_of_the_log_have_levels_that_change_while_the_broker_runs() {
     let config = fs::read_to_string(&file).expect("the configuration");
     fs::write(&file, config.replace("amqp=error", "amqp=loud")).expect("our file");
     broker.signal("HUP");
-    wait_for_line(&broker, &["nothing changed", "'loud' is none of"]);
+    broker.wait_for_line(&["nothing changed", "'loud' is none of"]);
     connect("unseen");
     fs::write(&file, config.replace("amqp=error", "amqp=info")).expect("our file");
     broker.signal("HUP");
-    wait_for_line(&broker, &["settings were read again", "needs_restart=false"]);
+    broker.wait_for_line(&["settings were read again", "needs_restart=false"]);
     connect("seen");
-    wait_for_line(&broker, &["connection opened", "name=\"seen\""]);
+    broker.wait_for_line(&["connection opened", "name=\"seen\""]);
     assert!(!broker.log().contains("unseen"));
     fs::write(&file, config.replace("log_level = info", "max_queues = 5")).expect("our file");
     broker.signal("HUP");
-    wait_for_line(&broker, &["settings were read again", "needs_restart=true"]);
+    broker.wait_for_line(&["settings were read again", "needs_restart=true"]);
     broker.terminate();
 }

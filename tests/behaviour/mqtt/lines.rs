@@ -1,26 +1,10 @@
 //! What operators read of connections in the log.
 
-use std::time::{Duration, Instant};
-
-use crate::support::client::PATIENCE;
 use crate::support::siege::unique;
 
 use super::client::{Client, Heard};
 use super::ground::Ground;
 use super::octets::{Hello, V3, V4, V5};
-
-/// Waits until the log has a line with all of these words.
-pub(super) fn wait_for_line(ground: &Ground, words: &[&str]) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let log = ground.broker().log();
-        if log.lines().any(|line| words.iter().all(|word| line.contains(word))) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "no line with {words:?} in:\n{log}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
 
 /// S66: as the port of AMQP does (abuse row 2).
 #[test]
@@ -35,7 +19,7 @@ fn who_speaks_something_else_on_the_port_finds_it_named_in_the_log() {
         let mut stranger = ground.stranger(V5);
         stranger.send(octets);
         assert_eq!(stranger.next(), Heard::End);
-        wait_for_line(&ground, &["the first packet is not CONNECT", name]);
+        ground.broker().wait_for_line(&["the first packet is not CONNECT", name]);
     }
     ground.lift();
 }
@@ -46,11 +30,11 @@ fn a_connection_leaves_a_line_when_it_begins_and_when_it_ends() {
     for version in [V3, V4, V5] {
         let name = unique("line");
         let client = Client::connect(ground.addr, &Hello::new(version, &name));
-        wait_for_line(&ground, &["connection opened", &name]);
+        ground.broker().wait_for_line(&["connection opened", &name]);
         client.leave();
-        wait_for_line(&ground, &["connection closed by the client", &name]);
+        ground.broker().wait_for_line(&["connection closed by the client", &name]);
         Client::connect(ground.addr, &Hello::new(version, &name)).vanish();
-        wait_for_line(&ground, &["connection lost", &name]);
+        ground.broker().wait_for_line(&["connection lost", &name]);
     }
     ground.lift();
 }
@@ -66,18 +50,18 @@ fn every_line_names_client_user_and_virtual_host_and_a_silent_probe_leaves_none(
     let hello = Hello { user, password, ..Hello::new(V5, &name) };
     let all = [name.as_str(), "user=\"guest\"", "vhost=\"/\"", "peer=127.0.0.1:"];
     let client = Client::connect(ground.addr, &hello);
-    wait_for_line(&ground, &[&["connection opened"][..], &all].concat());
+    ground.broker().wait_for_line(&[&["connection opened"][..], &all].concat());
     client.leave();
-    wait_for_line(&ground, &[&["connection closed by the client"][..], &all].concat());
+    ground.broker().wait_for_line(&[&["connection closed by the client"][..], &all].concat());
     Client::connect(ground.addr, &hello).vanish();
-    wait_for_line(&ground, &[&["connection lost"][..], &all].concat());
+    ground.broker().wait_for_line(&[&["connection lost"][..], &all].concat());
     let log = ground.broker().log();
     let lines = log.lines().skip(before).filter(|line| !line.contains(&name)).count();
     assert_eq!(lines, 0, "{log}");
     let mut stranger = ground.stranger(V5);
     stranger.send(b"\x10\x20");
     stranger.vanish();
-    wait_for_line(&ground, &["connection lost before it was opened", "peer=127.0.0.1:"]);
+    ground.broker().wait_for_line(&["connection lost before it was opened", "peer=127.0.0.1:"]);
     ground.lift();
 }
 
@@ -89,7 +73,7 @@ fn a_refused_login_is_one_line_with_the_client_and_never_the_password() {
     let (user, password) = (b"mallory".to_vec(), b"open-sesame".to_vec());
     let hello = Hello { user, password, ..Hello::new(V5, &name) };
     drop(ground.answer_to(&hello));
-    wait_for_line(&ground, &["login refused", "user=\"mallory\"", &name]);
+    ground.broker().wait_for_line(&["login refused", "user=\"mallory\"", &name]);
     let log = ground.broker().log();
     assert_eq!(log.lines().filter(|line| line.contains(&name)).count(), 1, "{log}");
     assert!(!log.contains("open-sesame"), "{log}");

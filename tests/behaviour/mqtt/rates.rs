@@ -41,7 +41,7 @@ fn an_address_that_connects_too_fast_is_refused() {
     let mut all: Vec<Client> = (0..200).map(|_| ground.stranger(V5)).collect();
     let last = all.last_mut().expect("many");
     assert_eq!(last.next(), Heard::End);
-    super::lines::wait_for_line(&ground, &["too many from one address in a second"]);
+    ground.broker().wait_for_line(&["too many from one address in a second"]);
     drop(all);
     ground.lift();
 }

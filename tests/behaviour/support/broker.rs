@@ -246,6 +246,26 @@ impl Broker {
         self.process.as_ref().map_or_else(String::new, |process| log_of(&process.directory))
     }
 
+    /// Waits until it has printed a line with all of these words, and returns that.
+    pub(crate) fn wait_for_line(&self, words: &[&str]) -> String {
+        self.wait_for_lines(words, 1).swap_remove(0)
+    }
+
+    /// Waits until it has printed so many lines with all of these words.
+    pub(crate) fn wait_for_lines(&self, words: &[&str], count: usize) -> Vec<String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = self.log();
+            let found = log.lines().filter(|line| words.iter().all(|word| line.contains(word)));
+            let found: Vec<_> = found.map(str::to_owned).collect();
+            if found.len() >= count {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "no {count} lines with {words:?} in:\n{log}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Its data directory.
     pub(crate) fn data_directory(&self) -> PathBuf {
         self.process.as_ref().map_or_else(PathBuf::new, |process| process.directory.join("data"))

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::broker::{Broker, Options};
-use super::client::{Client, PATIENCE};
+use super::client::Client;
 use super::handshake::Login;
 use super::setup::Setup;
 
@@ -142,25 +142,6 @@ impl Siege {
             gained < mib,
             "the attack gained {gained} MiB of the broker's memory, not below {mib}"
         );
-    }
-
-    /// Waits until the log has a line with all of these words.
-    pub(crate) fn wait_for_log(&self, words: &[&str]) {
-        self.wait_for_log_lines(words, 1);
-    }
-
-    /// Waits until the log has so many lines with all of these words.
-    pub(crate) fn wait_for_log_lines(&self, words: &[&str], count: usize) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let log = self.broker().log();
-            let found = log.lines().filter(|line| words.iter().all(|word| line.contains(word)));
-            if found.count() >= count {
-                return;
-            }
-            assert!(Instant::now() < deadline, "no {count} lines with {words:?} in:\n{log}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
     }
 
     /// The attack is over: the other client is served, a new one is, and the broker has gained at

@@ -10,7 +10,7 @@ use crate::support::handshake::PROTOCOL_HEADER;
 use crate::support::siege::definitions;
 use crate::support::{Broker, Client, Login};
 
-use super::ground::{Authority, BOTH, connect, port_of, refusal, stranger, through, wait_for_log};
+use super::ground::{Authority, BOTH, connect, port_of, refusal, stranger, through};
 
 /// What this client is offered.
 fn mechanisms(addr: SocketAddr, config: &Arc<ClientConfig>) -> String {
@@ -52,13 +52,13 @@ fn a_certificate_is_a_login_of_amqp() {
         for version in BOTH {
             let mut client = external(&broker, &authority.trusted(version, Some(&device)));
             client.expect_tune();
-            wait_for_log(&broker, &["listening amqps"]);
+            broker.wait_for_line(&["listening amqps"]);
             let mut client = external(&broker, &authority.trusted(version, Some(&nobody)));
             client.expect_close(403, "ACCESS_REFUSED");
             let none = authority.trusted(version, None);
             assert_eq!(mechanisms(port_of(&broker, "amqps"), &none), "PLAIN AMQPLAIN", "{user}");
         }
-        wait_for_log(&broker, &["login refused", "EXTERNAL", "no such user"]);
+        broker.wait_for_line(&["login refused", "EXTERNAL", "no such user"]);
         broker.terminate();
     }
     drop(std::fs::remove_file(definitions));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
@@ -268,18 +268,5 @@ fn carry(mut client: &TcpStream, stream: Stream) {
             Err(error) if is_silence(error.kind()) => {}
             Err(_) => return,
         }
-    }
-}
-
-/// Waits until the log has a line with all these words.
-pub(crate) fn wait_for_log(broker: &Broker, words: &[&str]) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let log = broker.log();
-        if log.lines().any(|line| words.iter().all(|word| line.contains(word))) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "no line with {words:?}:\n{log}");
-        thread::sleep(Duration::from_millis(10));
     }
 }

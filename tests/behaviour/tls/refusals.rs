@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::client::PATIENCE;
 use crate::support::{Client, Login};
 
-use super::ground::{Authority, BOTH, connect, port_of, refusal, wait_for_log};
+use super::ground::{Authority, BOTH, connect, port_of, refusal};
 
 const PROTOCOL_VERSION: u8 = 70;
 
@@ -50,7 +50,7 @@ fn what_is_spoken_without_tls_is_answered_with_an_alert_and_named_in_the_log() {
         stream.write_all(octets).unwrap();
         let said = rest(&mut stream);
         assert!(alert(&said).is_some(), "{name}: {said:?}");
-        wait_for_log(&broker, &["not TLS on a port for TLS", name]);
+        broker.wait_for_line(&["not TLS on a port for TLS", name]);
     }
     broker.terminate();
 }
@@ -62,11 +62,11 @@ fn tls_on_a_port_without_it_is_named_in_the_log() {
     let broker = authority.broker(1, "", "");
     let config = authority.trusted("1.3", None);
     refusal(broker.addr(), &config);
-    wait_for_log(&broker, &["not AMQP 0-9-1 on this port", "TLS, on a port without it"]);
+    broker.wait_for_line(&["not AMQP 0-9-1 on this port", "TLS, on a port without it"]);
     #[cfg(feature = "mqtt")]
     {
         refusal(broker.mqtt_addr(), &config);
-        wait_for_log(&broker, &["mqtt", "TLS, on a port without it"]);
+        broker.wait_for_line(&["mqtt", "TLS, on a port without it"]);
     }
     broker.terminate();
 }
@@ -145,7 +145,7 @@ fn a_handshake_that_takes_too_long_ends() {
         thread::sleep(Duration::from_millis(200));
     }
     assert!(rest(&mut silent).is_empty());
-    wait_for_log(&broker, &["TLS handshake took too long"]);
+    broker.wait_for_line(&["TLS handshake took too long"]);
     let mut plain = Client::connect(broker.addr());
     plain.log_in(&Login::default());
     plain.close();
@@ -165,7 +165,7 @@ fn a_hello_without_end_is_not_kept() {
         }
     }
     rest(&mut stream);
-    wait_for_log(&broker, &["TLS handshake failed"]);
+    broker.wait_for_line(&["TLS handshake failed"]);
     broker.terminate();
 }
 

@@ -10,7 +10,7 @@ use rustls::pki_types::CertificateDer;
 
 use crate::support::{Client, Login};
 
-use super::ground::{Authority, connect, port_of, through, wait_for_log};
+use super::ground::{Authority, connect, port_of, through};
 
 fn shown(addr: SocketAddr, config: &Arc<ClientConfig>) -> CertificateDer<'static> {
     connect(addr, config).conn.peer_certificates().unwrap()[0].clone()
@@ -31,18 +31,18 @@ fn certificates_are_read_again_on_sighup_and_connections_stay() {
     let key = std::fs::read_to_string(authority.path("server.key")).unwrap();
     authority.write("server.key", "damaged");
     broker.signal("HUP");
-    wait_for_log(&broker, &["ERROR", "server.key", "there is no private key", "stay in use"]);
+    broker.wait_for_line(&["ERROR", "server.key", "there is no private key", "stay in use"]);
     assert_eq!(shown(port, &config()), first);
     // The key of a certificate that is no longer there.
     authority.host("server", &["localhost"]);
     authority.write("server.key", &key);
     broker.signal("HUP");
-    wait_for_log(&broker, &["ERROR", "is of no use for"]);
+    broker.wait_for_line(&["ERROR", "is of no use for"]);
     assert_eq!(shown(port, &config()), first);
 
     authority.host("server", &["localhost"]);
     broker.signal("HUP");
-    wait_for_log(&broker, &["certificates are read again"]);
+    broker.wait_for_line(&["certificates are read again"]);
     // Whichever shard accepts has read it by the time it has read later mail; a few are enough.
     let second = shown(port, &config());
     assert!((0..10).all(|_| shown(port, &config()) != first) || second != first);

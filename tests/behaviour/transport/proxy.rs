@@ -52,18 +52,6 @@ fn start(shards: u16, amqp: &str) -> Broker {
     Broker::with(Options { shards, config: &config, ..Options::new() })
 }
 
-fn wait_for_line(broker: &Broker, words: &[&str]) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let log = broker.log();
-        if log.lines().any(|line| words.iter().all(|word| line.contains(word))) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "no line with {words:?} in:\n{log}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 fn count_lines(broker: &Broker, words: &str) -> usize {
     broker.log().lines().filter(|line| line.contains(words)).count()
 }
@@ -105,18 +93,15 @@ fn the_address_that_a_trusted_proxy_names_is_the_clients() {
         );
         assert_eq!(count_lines(&broker, "PROXY"), 0, "somebody is named: no warning");
         must_be_let_in(after(broker.addr(), NEAR_LINE));
-        wait_for_line(&broker, &["connection opened", "peer=127.0.0.9:40001"]);
+        broker.wait_for_line(&["connection opened", "peer=127.0.0.9:40001"]);
         for header in [FAR_LINE, &binary(0x21, 0x11, &FAR), &of_aws()] {
             must_be_refused(after(broker.addr(), header));
         }
-        wait_for_line(
-            &broker,
-            &["login refused", "peer=192.0.2.7:49153", "from this machine only"],
-        );
+        broker.wait_for_line(&["login refused", "peer=192.0.2.7:49153", "from this machine only"]);
         let ip: std::net::Ipv6Addr = "2001:db8::7".parse().expect("an address");
         let six = [&ip.octets()[..], &[0; 16], &[0xC0, 0x01, 0x16, 0x28]].concat();
         must_be_refused(after(broker.addr(), &binary(0x21, 0x21, &six)));
-        wait_for_line(&broker, &["login refused", "peer=[2001:db8::7]:49153"]);
+        broker.wait_for_line(&["login refused", "peer=[2001:db8::7]:49153"]);
         broker.terminate();
     }
 }
@@ -173,7 +158,7 @@ fn the_header_of_a_stranger_is_ignored_with_one_warning() {
         start(1, "tcp_proxy_protocol = on\nproxy_protocol_trusted_sources = 203.0.113.0/24");
     must_be_let_in(after(broker.addr(), FAR_LINE));
     assert_eq!(count_lines(&broker, "a PROXY header is ignored"), 1);
-    wait_for_line(&broker, &["WARN", "a PROXY header is ignored", "peer=127.0.0.1:"]);
+    broker.wait_for_line(&["WARN", "a PROXY header is ignored", "peer=127.0.0.1:"]);
     assert_eq!(count_lines(&broker, "192.0.2.7"), 0, "nothing in it is believed");
     must_be_let_in(after(broker.addr(), &of_aws()));
     broker.terminate();
@@ -205,7 +190,7 @@ fn a_header_where_none_is_expected_is_no_protocol() {
         let mut client = after(broker.addr(), header);
         assert_eq!(client.read_raw(8, PATIENCE), b"AMQP\0\0\x09\x01");
         client.expect_eof();
-        wait_for_line(&broker, &["not AMQP 0-9-1 on this port", "a PROXY header"]);
+        broker.wait_for_line(&["not AMQP 0-9-1 on this port", "a PROXY header"]);
     }
     broker.terminate();
 }
@@ -224,7 +209,7 @@ fn a_header_that_is_wrong_is_closed_with_one_line() {
         (&binary(0x21, 0x11, &[&FAR[..], b"\x04\xFF"].concat()), "an addition that is longer"),
     ] {
         after(broker.addr(), header).expect_eof();
-        wait_for_line(&broker, &["a PROXY header that cannot be read", "peer=127.0.0.1:", why]);
+        broker.wait_for_line(&["a PROXY header that cannot be read", "peer=127.0.0.1:", why]);
         assert_eq!(count_lines(&broker, why), 1, "{}", broker.log());
     }
     must_be_let_in(after(broker.addr(), NEAR_LINE));
@@ -243,7 +228,10 @@ fn a_header_that_is_not_ended_is_given_five_seconds() {
     cut.iter_mut().for_each(Client::expect_eof);
     let took = begun.elapsed();
     assert!(took > Duration::from_secs(4), "{took:?}");
-    wait_for_line(&broker, &["a PROXY header that is not ended in time"]);
+    for cut in &cut {
+        let peer = format!("peer={}", cut.stream().local_addr().unwrap());
+        broker.wait_for_line(&["a PROXY header that is not ended in time", &peer]);
+    }
     let lines = broker.log().lines().count();
     silent.expect_eof();
     assert!(begun.elapsed() > Duration::from_secs(9), "{:?}", begun.elapsed());
@@ -261,7 +249,7 @@ fn a_probe_of_a_proxy_leaves_no_line() {
         drop(after(broker.addr(), b"PROXY UNKNOWN\r\n"));
     }
     must_be_let_in(after(broker.addr(), NEAR_LINE));
-    wait_for_line(&broker, &["connection closed by the client"]);
+    broker.wait_for_line(&["connection closed by the client"]);
     assert_eq!(broker.log().lines().count(), lines + 2, "{}", broker.log());
     broker.terminate();
 }
@@ -300,7 +288,7 @@ fn limits_of_an_address_are_those_of_the_client() {
     }
     let mut all: Vec<Client> = (0..100).map(|_| after(broker.addr(), NEAR_LINE)).collect();
     all.last_mut().expect("many").expect_eof();
-    wait_for_line(&broker, &["connections are refused", "too many from one address in a second"]);
+    broker.wait_for_line(&["connections are refused", "too many from one address in a second"]);
     drop(all);
     broker.terminate();
 }
@@ -326,10 +314,10 @@ fn a_header_through_a_unix_socket_always_counts() {
     );
     must_be_let_in(Client::connect(to_unix(&path)));
     must_be_let_in(after(to_unix(&path), NEAR_LINE));
-    wait_for_line(&broker, &["connection opened", "peer=127.0.0.9:40001"]);
+    broker.wait_for_line(&["connection opened", "peer=127.0.0.9:40001"]);
     must_be_refused(after(to_unix(&path), FAR_LINE));
     must_be_refused(after(to_unix(&path), &of_aws()));
-    wait_for_line(&broker, &["login refused", "peer=192.0.2.7:49153"]);
+    broker.wait_for_line(&["login refused", "peer=192.0.2.7:49153"]);
     assert_eq!(count_lines(&broker, "PROXY"), 0, "no warning: {}", broker.log());
     broker.terminate();
 }
@@ -365,7 +353,7 @@ mod mqtt {
                 assert_ne!(connect(broker.mqtt_addr(), &of_aws(), &hello), 0, "guest is far away");
                 assert_eq!(connect(broker.mqtt_addr(), b"", &hello), 0);
             }
-            wait_for_line(&broker, &["connection opened", "peer=127.0.0.9:40001", "client=\"c5\""]);
+            broker.wait_for_line(&["connection opened", "peer=127.0.0.9:40001", "client=\"c5\""]);
             broker.terminate();
         }
     }

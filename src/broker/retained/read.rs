@@ -5,7 +5,8 @@
 //! of a shard that shard hears from all others: whoever was told that a subscription holds, on any
 //! shard, is told on the strength of lanes that say nothing of a third shard's, and what was
 //! published before without meeting the subscription may still be on its way to its part. It would
-//! be in neither.
+//! be in neither. It can be in both: what is retained after a subscription holds and before its part
+//! is read comes as published and again from there.
 //!
 //! May import the broker's parts.
 

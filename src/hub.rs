@@ -3,6 +3,8 @@
 //!
 //! May import `broker`, `protocol`, `config`, `ringmq_shards`.
 
+mod arrival;
+
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::pin;
@@ -12,7 +14,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 
 use ringmq_shards::log::{Done, Driver};
 use ringmq_shards::tls::TlsServer;
-use ringmq_shards::{Bound, Chunks, Origin, Shard, Socket, Timers};
+use ringmq_shards::{Bound, Chunks, Origin, Shard, Timers};
 
 use crate::broker::{Broker, Catalogue, Envelope, Outside, ShardRemains};
 use crate::command::Now;
@@ -22,7 +24,8 @@ use crate::ids::{ConnectionId, ShardId};
 use crate::loads::{ListenerId, Loads};
 use crate::protocol::{ListenerSettings, Logins};
 use crate::reports::{Reports, Told};
-use crate::transport::{Incoming, Introduced, SecuredParts};
+
+pub(crate) use arrival::{Arrival, Begun, Luggage};
 
 /// What crosses a lane.
 #[derive(Debug)]
@@ -32,7 +35,7 @@ pub(crate) enum Crossing {
     /// A connection that another shard accepted, to live here.
     Connection(Box<Arrival>),
     /// A connection that another thread accepted through a listener's place, and what was read of it.
-    Begun(Socket, ListenerId, Vec<u8>),
+    Begun(Box<Begun>),
     /// A socket to listen on here.
     Listen(Bound, ListenerId),
     /// How many connections the sender has through a listener.
@@ -47,39 +50,6 @@ pub(crate) enum Crossing {
     Question(Question),
     /// Stop: close everything.
     Stop,
-}
-
-/// A connection that is to begin.
-#[derive(Debug)]
-pub(crate) struct Arrival {
-    /// It.
-    pub(crate) socket: Socket,
-    /// Through which it came.
-    pub(crate) listener: ListenerId,
-    /// When it was accepted, monotonic milliseconds.
-    pub(crate) accepted_ms: u64,
-    /// What a proxy has said of it.
-    pub(crate) introduced: Option<Box<Introduced>>,
-    /// Octets that came behind what the proxy has said: to be read before those of the socket, by
-    /// whatever comes first in the connection.
-    pub(crate) early: Vec<u8>,
-    /// What its first shard has read and written already, if it lived on one before.
-    pub(crate) moved: Option<Luggage>,
-}
-
-/// What a connection takes along to another shard, beside its socket.
-#[derive(Debug, Default)]
-pub(crate) struct Luggage {
-    /// Read, and not taken by the session that was.
-    pub(crate) unread: Vec<u8>,
-    /// To be written before anything else.
-    pub(crate) unsent: Vec<u8>,
-    /// Of its WebSocket, if it has one.
-    pub(crate) web: Option<Incoming>,
-    /// Of its TLS, if it has any.
-    pub(crate) secured: Option<SecuredParts>,
-    /// Octets that its socket has brought and taken.
-    pub(crate) octets: (u64, u64),
 }
 
 /// One per shard.

@@ -15,7 +15,7 @@ use ringmq_shards::{AcceptError, Bound, Listener, Socket};
 use crate::arrival_rate::{ArrivalRate, Rates};
 use crate::connection;
 use crate::doorstep::{self, Met};
-use crate::hub::{Arrival, Crossing, Hub};
+use crate::hub::{Arrival, Begun, Crossing, Hub};
 use crate::loads::ListenerId;
 use crate::protocol::{ListenAt, ListenerSettings};
 use crate::transport::Introduced;
@@ -210,6 +210,7 @@ impl Gate {
             accepted_ms,
             introduced: None,
             early: Vec::new(),
+            secured: None,
             moved: None,
         }
     }
@@ -255,13 +256,14 @@ impl Lines {
 }
 
 /// Starts a connection of which another thread has read the beginning.
-fn begin(hub: &Rc<Hub>, socket: Socket, listener: ListenerId, early: Vec<u8>) {
+fn begin(hub: &Rc<Hub>, begun: Begun) {
+    let Begun { socket, listener, early, introduced, secured } = begun;
     if let Some(why) = hub.is_full(listener) {
         tracing::warn!(why, "connections are refused");
         return;
     }
     let accepted_ms = hub.now().mono_ms;
-    start(hub, Arrival { socket, listener, accepted_ms, introduced: None, early, moved: None });
+    start(hub, Arrival { socket, listener, accepted_ms, introduced, early, secured, moved: None });
 }
 
 /// Counted before its task has its first turn: a storm would otherwise pass the limits.
@@ -277,7 +279,7 @@ pub(crate) async fn read_lanes(hub: Rc<Hub>) {
         for arrival in hub.take_arrivals() {
             match arrival {
                 Crossing::Connection(arrival) => start(&hub, *arrival),
-                Crossing::Begun(socket, listener, early) => begin(&hub, socket, listener, early),
+                Crossing::Begun(begun) => begin(&hub, *begun),
                 Crossing::Listen(bound, listener) => {
                     hub.shard.spawn(accept(hub.clone(), bound, listener));
                 }

@@ -16,6 +16,7 @@ pub mod scram;
 pub mod slow;
 pub mod topic;
 pub mod user;
+pub mod validity;
 
 pub use acl::Acl;
 pub use files::{FileError, Files, Look};

@@ -95,7 +95,8 @@ pub(super) fn first_session(hub: &Hub, peer: Peer) -> (Wire, Box<dyn Session>) {
 impl Connection {
     /// `None`: it is gone already, or there is no place for it.
     fn begin(hub: Rc<Hub>, arrival: Arrival) -> Option<Self> {
-        let Arrival { socket, listener, accepted_ms, introduced, early, moved } = arrival;
+        let Arrival { socket, listener, accepted_ms, introduced, early, secured: begun, moved } =
+            arrival;
         let settings = hub.listener(listener)?.clone();
         let source = introduced.as_ref().and_then(|said| said.source);
         let remote = source.map(Into::into).or_else(|| other_end(&socket, &settings.at))?;
@@ -103,7 +104,7 @@ impl Connection {
         if !is_moved {
             set_options(&socket, &hub.config.main);
         }
-        let server = match settings.tls.clone().filter(|_| !is_moved) {
+        let server = match settings.tls.clone().filter(|_| !is_moved && begun.is_none()) {
             Some(tls) => Some((hub.tls(listener)?, tls)),
             None => None,
         };
@@ -112,6 +113,7 @@ impl Connection {
         let mut input = ReadBuffer::new(hub.shard.buffers());
         let mut output = Output::new(hub.shard.buffers());
         input.put(&unread);
+        let secured = secured.or_else(|| begun.map(|begun| *begun));
         let mut secured = secured.map(|parts| Secured::arrived(parts, hub.shard.buffers()));
         let said = introduced.as_deref().and_then(|said| certified(said, &settings)).map(Rc::new);
         let peer = Peer {
@@ -257,7 +259,9 @@ impl Connection {
             Ok(socket) => {
                 let (listener, accepted_ms) = (self.listener, self.accepted_ms);
                 let (introduced, early) = (self.introduced, Vec::new());
-                let arrival = Arrival { socket, listener, accepted_ms, introduced, early, moved };
+                let secured = None;
+                let arrival =
+                    Arrival { socket, listener, accepted_ms, introduced, early, secured, moved };
                 self.hub.send_connection(to, arrival);
             }
             Err(error) => tracing::warn!(%error, "a connection that was to move is closed"),

@@ -9,10 +9,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringmq_shards::ShardId;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::access::Credentials;
+use super::listening::{Certificates, Listening};
 use super::machine::host_name;
 use super::rates::{Rates, Sample};
 use super::reply::Problem;
@@ -20,7 +21,6 @@ use crate::auth::{Identity, LoginLimiter, LoginReason};
 use crate::command::AlarmReason;
 use crate::config::Config;
 use crate::control::{Control, NoAnswer, Refused};
-use crate::protocol::ListenAt;
 use crate::stats::{ConnectionReport, Counters, Gauges, QueueTotals};
 
 /// Connections that tell of themselves at a time: a shard does other things between two pages.
@@ -36,8 +36,10 @@ const AGE_MAX: u32 = 10;
 pub(crate) struct About {
     /// The settings.
     pub(crate) config: Config,
+    /// What they are secured with by now.
+    pub(crate) certificates: watch::Receiver<Certificates>,
     /// What is spoken where.
-    pub(crate) listeners: Vec<(Box<str>, ListenAt)>,
+    pub(crate) listeners: Vec<Listening>,
     /// Octets of memory above which publishers wait.
     pub(crate) memory_bytes_max: u64,
     /// Shards.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ringmq_shards::tls::{Tls, TlsEnded, TlsParts, TlsServer};
 use ringmq_shards::{Buffers, Output, ReadBuffer};
 
-use crate::auth::certificate::name_in;
+use crate::auth::certificate::{CertificateName, name_in};
 use crate::command::Event;
 use crate::config::TlsListener;
 use crate::limits::HANDSHAKE_MS_MAX;
@@ -41,6 +41,16 @@ pub(crate) struct SecuredParts {
     tls: TlsParts,
     ended: Option<TlsEnded>,
     certified: Option<Certified>,
+}
+
+impl SecuredParts {
+    /// Of a connection whose handshake is done; with it goes what is to be written.
+    pub(crate) fn begun(tls: Tls, login_from: CertificateName) -> (Self, Output) {
+        let name = tls.client_certificate().and_then(|der| name_in(der, login_from));
+        let certified = name.map(|name| Certified { name: name.into(), is_proof: true });
+        let (tls, sealed) = tls.into_parts();
+        (Self { tls, ended: None, certified }, sealed)
+    }
 }
 
 impl Secured {

@@ -94,6 +94,14 @@ impl Authority {
         self.issue(name, &CertificateParams::new(hosts).unwrap(), &[])
     }
 
+    /// The same, good until a day.
+    pub(crate) fn ending(&self, name: &str, hosts: &[&str], day: (i32, u8, u8)) -> Paper {
+        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        let mut params = CertificateParams::new(hosts).unwrap();
+        params.not_after = date_time_ymd(day.0, day.1, day.2);
+        self.issue(name, &params, &[])
+    }
+
     /// The certificate of a client, in files of this name; so many others between it and the root.
     pub(crate) fn client(&self, name: &str, user: &str, between: usize) -> Paper {
         let mut params = CertificateParams::new(vec![format!("{user}.example")]).unwrap();
@@ -148,7 +156,7 @@ impl Authority {
     pub(crate) fn broker(&self, shards: u16, main: &str, more: &str) -> Broker {
         let Paper { certificate, key } = self.host("server", &["localhost"]);
         let config = format!(
-            "tls_cert = {}\ntls_key = {}\n{main}\n[amqp]\ntls_port = 0\n[mqtt]\ntls_port = 0\n{more}\n",
+            "tls_cert = {}\ntls_key = {}\n{main}\n[mgmt]\ntls_port = 0\n[amqp]\ntls_port = 0\n[mqtt]\ntls_port = 0\n{more}\n",
             certificate.display(),
             key.display(),
         );

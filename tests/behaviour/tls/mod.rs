@@ -2,6 +2,7 @@
 
 mod certificates;
 mod ground;
+mod https;
 mod refusals;
 mod reload;
 mod serving;

@@ -88,6 +88,9 @@ pub struct Main {
     pub connection_rate_max: u32,
     /// 0 = any number.
     pub connection_rate_per_address_max: u32,
+    /// Open at a time; 0 = any number.
+    pub connections_per_address_max: u32,
+    pub track_auth_attempt_source: bool,
     pub max_queues: u32,
     pub max_exchanges: u32,
     pub max_bindings: u32,
@@ -232,6 +235,8 @@ impl Config {
                 max_connections: 0,
                 connection_rate_max: 0,
                 connection_rate_per_address_max: 0,
+                connections_per_address_max: 0,
+                track_auth_attempt_source: false,
                 max_queues: 0,
                 max_exchanges: 0,
                 max_bindings: 0,

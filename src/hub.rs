@@ -4,9 +4,11 @@
 //! May import `broker`, `protocol`, `config`, `ringmq_shards`.
 
 mod arrival;
+mod crowds;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
@@ -25,6 +27,8 @@ use crate::loads::{ListenerId, Loads};
 use crate::protocol::{ListenerSettings, Logins};
 use crate::reports::{Reports, Told};
 
+use crowds::Crowds;
+
 pub(crate) use arrival::{Arrival, Begun, Luggage};
 
 /// What crosses a lane.
@@ -40,6 +44,8 @@ pub(crate) enum Crossing {
     Listen(Bound, ListenerId),
     /// How many connections the sender has through a listener.
     Load(ListenerId, u32),
+    /// How many connections the sender has from an address.
+    Crowd(IpAddr, u32),
     /// What the last run has left for this shard. Comes once, before all else.
     Restore(Arc<Catalogue>, Box<ShardRemains>),
     /// All shards have what the last run left: what is due may be done.
@@ -68,6 +74,9 @@ pub(crate) struct Hub {
     tls: RefCell<Vec<Option<TlsServer>>>,
     /// How many there are, here and elsewhere.
     loads: RefCell<Loads>,
+    /// The same by address, and how many there may be; 0: any number.
+    crowds: RefCell<Crowds>,
+    crowd_max: u32,
     /// Connections and listeners sent here that wait to be started.
     arrivals: RefCell<Vec<Crossing>>,
     stopping: Cell<bool>,
@@ -146,6 +155,7 @@ impl Hub {
     ) -> Rc<Self> {
         let Settings { config, logins, listeners, tls } = settings;
         let loads = Loads::new(shard.id(), shard.count(), listeners.len());
+        let crowd_max = config.main.connections_per_address_max;
         Rc::new(Self {
             shard,
             broker: RefCell::new(broker),
@@ -154,6 +164,8 @@ impl Hub {
             listeners,
             tls: RefCell::new(tls),
             loads: RefCell::new(loads),
+            crowds: RefCell::default(),
+            crowd_max,
             arrivals: RefCell::new(Vec::new()),
             stopping: Cell::new(false),
             going: Cell::new(false),
@@ -250,6 +262,11 @@ impl Hub {
             Crossing::Load(listener, count) => {
                 if let Origin::Shard(from) = origin {
                     self.loads.borrow_mut().heard(from, listener, count);
+                }
+            }
+            Crossing::Crowd(source, count) => {
+                if let Origin::Shard(from) = origin {
+                    self.crowd_heard(from, source, count);
                 }
             }
             Crossing::Restore(catalogue, remains) => {
@@ -396,6 +413,7 @@ impl Hub {
     /// Moves a connection to another shard.
     pub(crate) fn send_connection(&self, to: ShardId, arrival: Arrival) {
         self.loads.borrow_mut().sent(to, arrival.listener);
+        self.crowd_sent(to, &arrival);
         self.shard.mesh().send(to, Crossing::Connection(Box::new(arrival)));
     }
 

@@ -26,6 +26,7 @@ use tokio::sync::watch;
 
 use self::doors::Door;
 use self::reload::Reload;
+use crate::auth::attempts::Attempts;
 use crate::auth::slow::Hashing;
 use crate::auth::{self, Users};
 use crate::broker::placement::Placement;
@@ -339,8 +340,12 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
             .set_session_dead_letter(dead_letter.0, Some(dead_letter.1).filter(|k| !k.is_empty()));
     }
     let elsewhere: Rc<dyn Hashing> = Rc::new(plan.hasher.clone());
-    let logins =
-        Logins { users: plan.users.clone(), elsewhere: Some(elsewhere), ..Logins::default() };
+    let logins = Logins {
+        users: plan.users.clone(),
+        elsewhere: Some(elsewhere),
+        attempts: Attempts::new(main.track_auth_attempt_source),
+        ..Logins::default()
+    };
     shard.buffers().set_read_block(usize::try_from(main.socket_buffer_bytes).unwrap_or(0));
     let driver = match Driver::start(&shard, u32::from(shard.id().0), &plan.root) {
         Ok(driver) => driver,

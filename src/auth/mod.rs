@@ -6,6 +6,7 @@
 //! broker.
 
 pub mod acl;
+pub mod attempts;
 pub mod certificate;
 pub mod files;
 pub mod limiter;

@@ -2,6 +2,8 @@
 //!
 //! May import `loads`, `transport`, `ringmq_shards` (sockets).
 
+use std::net::IpAddr;
+
 use ringmq_shards::Socket;
 
 use crate::loads::ListenerId;
@@ -14,6 +16,8 @@ pub(crate) struct Arrival {
     pub(crate) socket: Socket,
     /// Through which it came.
     pub(crate) listener: ListenerId,
+    /// Where its client is, if that is known.
+    pub(crate) peer: Option<IpAddr>,
     /// When it was accepted, monotonic milliseconds.
     pub(crate) accepted_ms: u64,
     /// What a proxy has said of it.

@@ -20,6 +20,7 @@ mod introduction;
 mod io;
 mod limits;
 mod listening;
+mod logins;
 mod machine;
 mod metrics;
 mod nodes;

@@ -280,13 +280,17 @@ impl House {
             Ok(Ok(())) => self.first_request(sealed, Vec::new(), (guest, header), end).await,
             Ok(Err(NoTls::Gone)) => {}
             Ok(Err(NoTls::Failed { why, looks_like })) => {
+                self.app.logins.borrow_mut().handshakes_failed += 1;
                 if let Some(looks_like) = looks_like {
                     tracing::info!(%peer, listener = "https", looks_like, "not TLS on a port for TLS");
                 }
                 tracing::info!(%peer, why = &*why, "TLS handshake failed");
                 let _ = timeout_at(end, sealed.shutdown()).await;
             }
-            Err(_) => tracing::info!(%peer, "TLS handshake took too long"),
+            Err(_) => {
+                self.app.logins.borrow_mut().handshakes_failed += 1;
+                tracing::info!(%peer, "TLS handshake took too long");
+            }
         }
     }
 

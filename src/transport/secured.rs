@@ -4,6 +4,7 @@
 //!
 //! May import `auth::certificate`, `config`, `limits`, `protocol`, `ringmq_shards`.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::auth::certificate::{CertificateName, name_in};
 use crate::command::Event;
 use crate::config::TlsListener;
 use crate::limits::HANDSHAKE_MS_MAX;
-use crate::protocol::{Certified, Context, Endpoint, Next, Peer, Session, looks_like};
+use crate::protocol::{Certified, Context, Endpoint, Logins, Next, Peer, Session, looks_like};
 use crate::stats::ConnectionReport;
 
 /// One per connection that has it.
@@ -102,6 +103,7 @@ impl Secured {
         }
         self.ended = self.tls.open(input).err();
         if let (Some(TlsEnded::Failed(why)), Some(waiting)) = (&self.ended, &self.waiting) {
+            waiting.peer.logins.borrow_mut().handshakes_failed += 1;
             tracing::info!(peer = %waiting.peer.remote, why = &**why, "TLS handshake failed");
         }
     }
@@ -137,6 +139,7 @@ const HANDSHAKE: u8 = 0x16;
 #[derive(Debug)]
 pub(crate) struct Handshake {
     remote: Endpoint,
+    logins: Rc<RefCell<Logins>>,
     accepted_ms: u64,
     is_over: bool,
 }
@@ -144,8 +147,8 @@ pub(crate) struct Handshake {
 impl Handshake {
     /// Of a connection that begins.
     pub(crate) fn new(peer: &Peer) -> Self {
-        let (remote, accepted_ms) = (peer.remote.clone(), peer.accepted_ms);
-        Self { remote, accepted_ms, is_over: false }
+        let (remote, logins) = (peer.remote.clone(), peer.logins.clone());
+        Self { remote, logins, accepted_ms: peer.accepted_ms, is_over: false }
     }
 }
 
@@ -164,6 +167,7 @@ impl Session for Handshake {
         match self.deadline_ms() {
             Some(deadline) if cx.now.mono_ms >= deadline => {
                 self.is_over = true;
+                self.logins.borrow_mut().handshakes_failed += 1;
                 tracing::info!(peer = %self.remote, "TLS handshake took too long");
                 (Next::Close, None)
             }

@@ -8,6 +8,7 @@ mod definitions;
 mod health;
 mod hostile;
 mod lists;
+mod logins;
 mod metrics;
 mod web;
 

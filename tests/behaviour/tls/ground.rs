@@ -118,6 +118,23 @@ impl Authority {
         self.issue(name, &params, &chain)
     }
 
+    /// A certificate of any kind, with issuers of any kind between it and the root, from the top.
+    pub(crate) fn signed(
+        &self,
+        name: &str,
+        params: &CertificateParams,
+        between: &[CertificateParams],
+    ) -> Paper {
+        let mut chain: Vec<Issuer> = Vec::new();
+        for params in between {
+            let above = chain.last().unwrap_or(&self.root);
+            let key = KeyPair::generate().unwrap();
+            let next = CertifiedIssuer::signed_by(params.clone(), key, above).unwrap();
+            chain.push(next);
+        }
+        self.issue(name, params, &chain)
+    }
+
     fn issue(&self, name: &str, params: &CertificateParams, chain: &[Issuer]) -> Paper {
         let key = KeyPair::generate().unwrap();
         let above = chain.last().unwrap_or(&self.root);
@@ -230,9 +247,13 @@ pub(crate) fn refusal(addr: SocketAddr, config: &Arc<ClientConfig>) -> String {
 
 /// A port of this machine without TLS: what connects there first goes on with it.
 pub(crate) fn through(addr: SocketAddr, config: &Arc<ClientConfig>) -> SocketAddr {
+    through_stream(connect(addr, config))
+}
+
+/// The same for a connection that is there already.
+pub(crate) fn through_stream(stream: Stream) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("its number");
-    let stream = connect(addr, config);
     thread::spawn(move || {
         let (client, _) = listener.accept().expect("the test connects");
         client.set_nodelay(true).expect("TCP_NODELAY");

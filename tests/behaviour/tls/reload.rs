@@ -16,7 +16,7 @@ fn shown(addr: SocketAddr, config: &Arc<ClientConfig>) -> CertificateDer<'static
     connect(addr, config).conn.peer_certificates().unwrap()[0].clone()
 }
 
-/// L106, L107, V-105
+/// L106, L107, V-105; abuse row 106
 #[test]
 fn certificates_are_read_again_on_sighup_and_connections_stay() {
     let authority = Authority::new();

@@ -159,6 +159,7 @@ impl Broker {
         if unreadable > 0 {
             tracing::error!(unreadable, "messages of the log that are not understood are left out");
         }
+        storage.shelf.borrow_mut().end_filling();
         storage.adopt(earlier);
         self.storage = Some(storage);
         self.restore_delayed(remains.delayed, now);

@@ -34,7 +34,7 @@ impl DurableStore {
         }
         let mut last = None;
         for (at, found) in remains.messages {
-            let message = self.shelf.borrow_mut().read_message(&found.octets);
+            let message = self.shelf.borrow_mut().found_message(&found);
             let Some(message) = message else {
                 restored.unreadable += 1;
                 continue;

@@ -374,6 +374,7 @@ pub(super) async fn detailed(app: Rc<App>, request: Request) -> Answer {
         .iter()
         .filter(|report| is_seen(report, &request.subject))
         .filter(|report| vhosts.is_empty() || vhosts.contains(&&*report.vhost))
+        .map(|seen| &**seen)
         .collect();
     for (_, family) in families {
         family(&wanted, &totals, &mut text);

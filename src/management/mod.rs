@@ -12,6 +12,7 @@ mod change;
 mod channels;
 mod connections;
 mod definitions;
+mod gathered;
 mod head;
 mod health;
 mod io;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::app::{App, Totals};
 use super::page::Wanted;
-use super::rates::PerSecond;
+use super::rates::{PerSecond, put};
 use super::reply::Reply;
 use super::request::Request;
 use super::routes::Answer;
@@ -16,12 +16,6 @@ use crate::stats::Counters;
 
 /// The version of RabbitMQ whose API this follows: clients look whether it is one that they know.
 pub(super) const API_VERSION: &str = "4.1.0";
-
-/// A count and how fast it grows.
-fn put(object: &mut Map<String, Value>, name: &str, count: u64, rate: f64) {
-    object.insert(name.into(), count.into());
-    object.insert(format!("{name}_details"), json!({ "rate": rate }));
-}
 
 fn put_counted(
     object: &mut Map<String, Value>,

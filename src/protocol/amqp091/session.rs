@@ -12,7 +12,7 @@ use crate::command::{Answer, Event};
 use crate::limits::{HANDSHAKE_MS_MAX, OUTPUT_BYTES_HIGH};
 use crate::protocol::octets::Decoded;
 use crate::protocol::{Checking, Context, Next, Peer, Session};
-use crate::stats::ConnectionReport;
+use crate::stats::{ConnectionReport, MessageCounts};
 
 use super::channel::{Channel, Phase as ChannelPhase, Then};
 use super::closing::Farewell;
@@ -108,6 +108,8 @@ pub(super) struct Amqp {
     look_ms: Option<u64>,
     /// Octets in the output when the present call began.
     out_before: usize,
+    /// The messages of channels that are closed.
+    pub(super) past: Option<Box<MessageCounts>>,
 }
 
 /// How often unfinished bodies and forgotten deliveries are looked for.
@@ -129,6 +131,7 @@ impl Amqp {
             held_until_ms: None,
             look_ms: None,
             out_before: 0,
+            past: None,
         }
     }
 

@@ -244,6 +244,13 @@ impl Mqtt {
         if let (Said::Both(_), Some(aliases)) = (said, &mut self.aliases) {
             aliases.outbound.said(topic, said);
         }
+        let is_again = head.dup;
+        let counts = self.counts();
+        match promise {
+            Promise::AtMostOnce => counts.delivered_settled += 1,
+            Promise::AtLeastOnce(_) | Promise::ExactlyOnce(_) => counts.delivered += 1,
+        }
+        counts.redelivered += u64::from(is_again);
         true
     }
 

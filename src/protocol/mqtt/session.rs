@@ -12,7 +12,7 @@ use crate::ids::{ChannelId, ShardId};
 use crate::limits::OUTPUT_BYTES_HIGH;
 use crate::protocol::octets::Decoded;
 use crate::protocol::{Checking, Context, Next, Peer, Session, is_tls, looks_like};
-use crate::stats::ConnectionReport;
+use crate::stats::{ConnectionReport, MessageCounts};
 
 use super::alias::{Inbound, Outbound};
 use super::authenticate::{Proof, Proving};
@@ -124,6 +124,8 @@ pub(super) struct Mqtt {
     pub(super) requests: Option<Box<Requests>>,
     pub(super) queues: Option<Box<Queues>>,
     pub(super) proof: Option<Box<Proof>>,
+    /// Its messages so far, from the first on.
+    pub(super) counted: Option<Box<MessageCounts>>,
 }
 
 impl Mqtt {
@@ -145,7 +147,14 @@ impl Mqtt {
             requests: None,
             queues: None,
             proof: None,
+            counted: None,
         }
+    }
+
+    /// Where its messages are counted.
+    #[inline]
+    pub(super) fn counts(&mut self) -> &mut MessageCounts {
+        self.counted.get_or_insert_default()
     }
 
     /// Whether anything has come: a probe that says nothing leaves no line (S48).

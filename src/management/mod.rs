@@ -32,6 +32,7 @@ mod server;
 mod topic_permissions;
 mod users;
 mod vhosts;
+mod visit;
 mod whoami;
 
 pub(crate) use app::{About, App};

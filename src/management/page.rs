@@ -308,7 +308,8 @@ mod tests {
         ] {
             let wanted = Wanted::of(&Query::parse(query).unwrap()).unwrap();
             let each = wanted.reply_each(&rows(), Value::clone);
-            let each = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(each);
+            let each =
+                tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(each);
             let each = each.map(|reply| match reply {
                 Reply::Json(value) => value,
                 Reply::Text(_, text) => serde_json::from_str(&text).unwrap(),

@@ -179,6 +179,7 @@ pub(super) const ROUTES: &[Route] = &[
     Route::at("/api/global-parameters").get(action!(Management, parameters::list)),
     Route::at("/api/global-parameters/{name}").get(action!(Management, parameters::get)).put(action!(Administrator, parameters::put)).delete(action!(Administrator, parameters::delete)),
     Route::at("/api/definitions").get(action!(Administrator, definitions::get)).post(action!(Administrator, definitions::post, FILE_BYTES)),
+    Route::at("/api/definitions/{vhost}").get(action!(Administrator, definitions::get_vhost)).post(action!(Administrator, definitions::post_vhost, FILE_BYTES)),
     Route::at("/api/aliveness-test/{vhost}").get(action!(Management, health::aliveness)),
     Route::at("/api/health/checks/alarms").get(action!(Management, health::alarms)),
     Route::at("/api/health/checks/local-alarms").get(action!(Management, health::alarms)),

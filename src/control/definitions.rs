@@ -162,7 +162,15 @@ pub fn export(state: &State) -> Value {
     for (key, value) in parts(state) {
         root.insert(key.into(), value);
     }
+    put_empty(&mut root);
     Value::Object(root)
+}
+
+/// Clients want these lists to be there. What they would hold is not told by this version.
+fn put_empty(root: &mut Map<String, Value>) {
+    for part in ["policies", "queues", "exchanges", "bindings"] {
+        root.insert(part.into(), json!([]));
+    }
 }
 
 /// What there is of one virtual host, without its name in each entry (R101).
@@ -182,6 +190,7 @@ pub fn export_vhost(state: &State, vhost: &str) -> Value {
         });
         root.insert(key.into(), own.collect());
     }
+    put_empty(&mut root);
     Value::Object(root)
 }
 

@@ -145,15 +145,20 @@ pub(super) async fn of_user(app: Rc<App>, request: Request) -> Answer {
 
 /// The connection of a name, if the user sees it.
 pub(super) async fn find(app: &App, request: &Request) -> Result<Seen, Problem> {
-    let all = app.connections().await?;
-    let found = all.iter().find(|report| {
-        report.state != ConnectionState::Starting && report.name() == request.name(0)
-    });
+    let look = |all: &[Seen]| {
+        let mut begun = all.iter().filter(|report| report.state != ConnectionState::Starting);
+        begun.find(|report| report.name() == request.name(0)).cloned()
+    };
+    let mut found = look(&app.connections().await?);
+    if found.is_none() {
+        // It may be younger than what was known.
+        found = look(&app.connections_anew().await?);
+    }
     let found = found.ok_or(Problem::Missing)?;
-    if !is_seen(found, &request.subject) {
+    if !is_seen(&found, &request.subject) {
         return Err(Problem::Forbidden("User not authorised to access object"));
     }
-    Ok(found.clone())
+    Ok(found)
 }
 
 /// GET /api/connections/{name}
@@ -208,7 +213,7 @@ pub(super) async fn close(app: Rc<App>, request: Request) -> Answer {
 /// DELETE /api/connections/username/{user}
 pub(super) async fn close_of_user(app: Rc<App>, request: Request) -> Answer {
     require_owner(&request.subject, request.name(0))?;
-    let all = app.connections().await?;
+    let all = app.connections_anew().await?;
     // Those in one virtual host only, if the query names one.
     let vhost = request.query.get("vhost");
     let theirs = all.iter().filter(|report| {

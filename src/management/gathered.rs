@@ -26,7 +26,7 @@ const CONNECTIONS_PER_PAGE: usize = 256;
 /// time take a tenth of the shards' time at most (abuse row 93).
 const AGE_MAX: u32 = 10;
 /// What is gathered faster is gathered anew whenever somebody asks.
-const QUICK: Duration = Duration::from_millis(10);
+const QUICK: Duration = Duration::from_millis(50);
 
 /// What a connection had done at a moment.
 #[derive(Debug, Clone, Default)]
@@ -201,6 +201,15 @@ impl App {
             Ok(Rc::new(self.connections.compare(reports, now, every)))
         };
         self.connections.gathering.get(gather).await
+    }
+
+    /// The same, whatever was known.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) async fn connections_anew(&self) -> Result<Rc<Vec<Seen>>, Problem> {
+        self.connections.forget();
+        self.connections().await
     }
 
     async fn connections_of(

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::app::App;
 use super::machine::Machine;
-use super::overview::{churn_rates, contexts, exchange_types};
+use super::overview::{API_VERSION, churn_rates, contexts, exchange_types};
 use super::page::Wanted;
 use super::reply::Problem;
 use super::request::Request;
@@ -62,6 +62,9 @@ async fn this(app: &App) -> Result<Value, Problem> {
             "description": "RingMQ",
             "version": env!("CARGO_PKG_VERSION"),
         }],
+        "rabbitmq_version": API_VERSION,
+        "erlang_version": "none",
+        "erlang_full_version": "none",
         "auth_mechanisms": [{ "name": "PLAIN", "description": "a name and a password", "enabled": true }],
         "exchange_types": exchange_types(),
         "contexts": contexts(app),

@@ -7,10 +7,11 @@ use serde_json::{Map, Value, json};
 use super::app::{App, Totals};
 use super::page::Wanted;
 use super::rates::{PerSecond, put};
-use super::reply::Reply;
+use super::reply::{Problem, Reply};
 use super::request::Request;
 use super::routes::Answer;
 use crate::broker::exchange_kinds;
+use crate::control::Change;
 use crate::protocol::ListenAt;
 use crate::stats::Counters;
 
@@ -190,4 +191,15 @@ pub(super) async fn extensions(_: Rc<App>, _: Request) -> Answer {
 /// GET /api/cluster-name
 pub(super) async fn cluster_name(app: Rc<App>, _: Request) -> Answer {
     Ok(Reply::Json(json!({ "name": name_of_cluster(&app) })))
+}
+
+/// PUT /api/cluster-name
+pub(super) async fn name_cluster(app: Rc<App>, request: Request) -> Answer {
+    let body = request.object()?;
+    let name = body.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
+    let name = name.ok_or_else(|| Problem::bad("name must be a text"))?;
+    let parameter =
+        Change::PutGlobalParameter { name: "cluster_name".into(), value: Value::from(name).into() };
+    app.make(vec![parameter]).await?;
+    Ok(Reply::NoContent)
 }

@@ -127,7 +127,7 @@ impl Wanted {
         let page = Page { number, rows: per_page };
         let first = page.first(filtered)?;
         let items = rows.into_iter().skip(first).take(per_page).collect();
-        Ok(page.reply(self.cut(items), filtered, total))
+        Ok(page.reply(&self.cut(items), filtered, total))
     }
 
     /// The same of things whose rows are made one by one, and only those that are looked at: a long
@@ -162,7 +162,7 @@ impl Wanted {
         if let Some(page) = self.page {
             let shown = kept.iter().skip(page.first(kept.len())?).take(page.rows);
             let items = shown.map(|(_, thing)| row_of(thing)).collect();
-            return Ok(page.reply(self.cut(items), kept.len(), things.len()));
+            return Ok(page.reply(&self.cut(items), kept.len(), things.len()));
         }
         let mut text = String::from("[");
         for (place, (_, thing)) in kept.iter().enumerate() {
@@ -215,7 +215,7 @@ impl Page {
         filtered.div_ceil(self.rows).max(1)
     }
 
-    fn reply(self, items: Vec<Value>, filtered: usize, total: usize) -> Reply {
+    fn reply(self, items: &[Value], filtered: usize, total: usize) -> Reply {
         Reply::Json(json!({
             "filtered_count": filtered,
             "item_count": items.len(),
@@ -307,18 +307,18 @@ mod tests {
             "page=9",
         ] {
             let wanted = Wanted::of(&Query::parse(query).unwrap()).unwrap();
-            let each = wanted.reply_each(&rows(), Value::clone);
+            let rows_here = rows();
+            let each = wanted.reply_each(&rows_here, Value::clone);
             let each =
                 tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(each);
-            let each = each.map(|reply| match reply {
-                Reply::Json(value) => value,
-                Reply::Text(_, text) => serde_json::from_str(&text).unwrap(),
-                other => panic!("{other:?}"),
-            });
-            let all = wanted.reply(rows()).map(|reply| match reply {
-                Reply::Json(value) => value,
-                other => panic!("{other:?}"),
-            });
+            let json = |reply| {
+                if let Reply::Text(_, text) = &reply {
+                    return serde_json::from_str(text).unwrap();
+                }
+                let Reply::Json(value) = reply else { panic!("no JSON: {reply:?}") };
+                value
+            };
+            let (each, all) = (each.map(json), wanted.reply(rows()).map(json));
             assert_eq!(each, all, "{query}");
         }
     }

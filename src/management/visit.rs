@@ -78,6 +78,7 @@ impl Heard {
             Event::Close { .. } => Some(Self::Ended),
             Event::Delivery(_)
             | Event::ConsumerGone { .. }
+            | Event::SubscriptionsGone { .. }
             | Event::PublishResumed
             | Event::Retained { .. }
             | Event::TakenOver

@@ -3,7 +3,7 @@
 //!
 //! May import `auth`, `control`, `stats`, `rates`, `reply`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::access::Credentials;
-use super::gathered::{Connections, Gathering};
-use super::machine::host_name;
+use super::gathered::{Connections, Gathering, good_until};
+use super::machine::{Machine, host_name};
 use super::rates::{Rates, Sample};
 use super::reply::Problem;
 use crate::auth::{Identity, LoginLimiter, LoginReason};
@@ -48,6 +48,8 @@ pub(crate) struct App {
     limiter: RefCell<LoginLimiter>,
     rates: RefCell<Rates>,
     totals: Gathering<Totals>,
+    /// What the system said last, and how long that is good.
+    machine: Cell<Option<(Machine, Instant)>>,
     pub(super) connections: Connections,
 }
 
@@ -107,6 +109,7 @@ impl App {
             limiter: RefCell::new(LoginLimiter::new()),
             rates: RefCell::new(Rates::default()),
             totals: Gathering::default(),
+            machine: Cell::new(None),
             connections: Connections::default(),
         })
     }
@@ -197,6 +200,17 @@ impl App {
         Ok(totals)
     }
 
+    /// What the operating system says of this process. With many descriptors it takes its time.
+    pub(super) fn machine(&self) -> Machine {
+        let began = Instant::now();
+        if let Some((known, _)) = self.machine.get().filter(|(_, until)| *until > began) {
+            return known;
+        }
+        let machine = Machine::now();
+        self.machine.set(Some((machine, good_until(began, Instant::now()))));
+        machine
+    }
+
     /// Takes a sample from time to time, as long as the node runs.
     pub(super) async fn keep_rates(self: Rc<Self>) {
         let every = self.stats_every();
@@ -204,6 +218,7 @@ impl App {
             if let Ok(totals) = self.totals().await {
                 let at = Instant::now();
                 self.rates.borrow_mut().add(Sample::new(at, &totals));
+                self.connections.let_go(at, every);
             }
             tokio::time::sleep(every).await;
         }

@@ -25,8 +25,16 @@ const CONNECTIONS_PER_PAGE: usize = 256;
 /// A list is as old as this many times what it took to gather it, so that those who ask all the
 /// time take a tenth of the shards' time at most (abuse row 93).
 const AGE_MAX: u32 = 10;
+/// Samples are let go when the newer is as old as this many of them should be.
+const SAMPLES_UNASKED_MAX: u32 = 12;
 /// What is gathered faster is gathered anew whenever somebody asks.
 const QUICK: Duration = Duration::from_millis(50);
+
+/// How long what was gathered is good enough.
+pub(super) fn good_until(began: Instant, now: Instant) -> Instant {
+    let took = now.duration_since(began);
+    if took > QUICK { now + took * AGE_MAX } else { began }
+}
 
 /// What a connection had done at a moment.
 #[derive(Debug, Clone, Default)]
@@ -133,9 +141,7 @@ impl<T: Clone> Gathering<T> {
         }
         let began = Instant::now();
         let what = gather().await?;
-        let now = Instant::now();
-        let took = now.duration_since(began);
-        let until = if took > QUICK { now + took * AGE_MAX } else { began };
+        let until = good_until(began, Instant::now());
         *self.last.borrow_mut() = Some(Gathered { what: what.clone(), began, until });
         Ok(what)
     }
@@ -158,6 +164,16 @@ impl Connections {
     /// What was known is not true any more.
     pub(super) fn forget(&self) {
         self.gathering.forget();
+    }
+
+    /// What nobody has asked for in a while is not kept.
+    pub(super) fn let_go(&self, now: Instant, every: Duration) {
+        let is_stale =
+            |pasts: &mut Pasts| now.duration_since(pasts.at) > every * SAMPLES_UNASKED_MAX;
+        if self.newer.borrow_mut().take_if(is_stale).is_some() {
+            *self.older.borrow_mut() = None;
+            self.forget();
+        }
     }
 
     /// Puts beside each connection what it had done some time before. Of one that was not there then,
@@ -268,5 +284,9 @@ mod tests {
         assert_eq!(rate(&connections, at(12), 1800), (600, 6), "the second");
         let seen = connections.compare(vec![report(1800, 100)], at(13), EVERY);
         assert_eq!(seen[0].since_of(1, &seen[0].messages).published, 100, "a new channel");
+        connections.let_go(at(70), EVERY);
+        assert_eq!(rate(&connections, at(71), 6000).1, 59, "it is not too old yet");
+        connections.let_go(at(132), EVERY);
+        assert_eq!(rate(&connections, at(133), 6000), (6000, 60), "nobody has asked for long");
     }
 }

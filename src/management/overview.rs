@@ -124,6 +124,12 @@ pub(super) fn name_of_cluster(app: &App) -> Value {
     named.map_or_else(|| app.node.as_str().into(), |name| (*name).clone())
 }
 
+/// An object, as clients want it.
+fn cluster_tags(app: &App) -> Value {
+    let named = app.control.state().global_parameters.get("cluster_tags").cloned();
+    named.filter(|tags| tags.is_object()).map_or_else(|| json!({}), |tags| (*tags).clone())
+}
+
 /// GET /api/overview
 pub(super) async fn get(app: Rc<App>, request: Request) -> Answer {
     let wanted = Wanted::of(&request.query)?;
@@ -140,8 +146,8 @@ pub(super) async fn get(app: Rc<App>, request: Request) -> Answer {
         "sample_retention_policies": { "global": [], "basic": [], "detailed": [] },
         "exchange_types": exchange_types(),
         "cluster_name": name_of_cluster(&app),
-        "cluster_tags": [],
-        "node_tags": [],
+        "cluster_tags": cluster_tags(&app),
+        "node_tags": {},
         "default_queue_type": "classic",
         "erlang_version": "none",
         "erlang_full_version": "none",

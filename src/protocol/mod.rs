@@ -102,6 +102,12 @@ pub enum Next {
         /// Octets from the front of the unconsumed input.
         bytes_min: usize,
     },
+    /// The same, only that the peer's end is none yet: what it sent last waits for its turn, and the
+    /// session for [`Session::on_event`] if no more comes.
+    ReadAhead {
+        /// As there.
+        bytes_min: usize,
+    },
     /// Feed nothing until [`Session::on_event`] or [`Session::on_tick`] says so: an answer is
     /// awaited, or publishing is paused.
     Wait,

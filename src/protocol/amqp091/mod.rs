@@ -39,6 +39,7 @@
 //! | methods on a channel that the client closed | 504 | publish, ack, nack, reject are dropped (L9), others 504 |
 //! | one unanswered command per channel | | nothing more of the connection is read until it is answered (P73) |
 
+mod ahead;
 mod answer;
 mod channel;
 mod closing;

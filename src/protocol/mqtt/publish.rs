@@ -133,7 +133,7 @@ impl Mqtt {
             Promise::AtMostOnce => {
                 match self.hand_over(topic, publish, ONCE, None, cx) {
                     // Nobody waits for it (H-31).
-                    Ok(_) => {}
+                    Ok(_) => self.counts().published += 1,
                     Err(code) => tracing::debug!(
                         peer = %self.link.peer.remote,
                         code = code.octet(),
@@ -208,6 +208,7 @@ impl Mqtt {
     ) -> Result<(), Fault> {
         let seq = self.begin()?.once.next();
         let result = self.hand_over(topic, publish, ONCE, Some(PublishSeq(seq)), cx);
+        self.counts().published += u64::from(result.is_ok());
         let owed = match result {
             Ok(published) => self.owed(published, ReasonCode::Success, cx.now.mono_ms)?,
             Err(code) => self.refused(code, cx.now.mono_ms)?,
@@ -245,6 +246,7 @@ impl Mqtt {
         }
         let seq = self.begin()?.twice.next();
         let result = self.hand_over(topic, publish, TWICE, Some(PublishSeq(seq)), cx);
+        self.counts().published += u64::from(result.is_ok());
         let is_for_nobody = matches!(result, Ok(Published::Unroutable));
         let is_stored = matches!(result, Ok(Published::Stored));
         let owed = match result {

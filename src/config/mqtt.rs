@@ -1,6 +1,6 @@
 //! Section `[mqtt]` as types: what sessions, listeners and the retained store read.
 //!
-//! Each field is one declaration in `mqtt_settings`, which has its sentence and its bounds; here
+//! Each field is one declaration in `mqtt_settings` or `mqtt_traffic_settings`, which has its sentence and its bounds; here
 //! stand its unit and what its special values mean. May import `config::listeners` and `properties`.
 
 use std::net::{IpAddr, SocketAddr};

@@ -184,6 +184,20 @@ pub(super) const MQTT: &[Setting] = &[
         Field::U32(|c| &mut c.mqtt.acl_reload_interval_s, Unit::Seconds, 0, 86_400),
         "How often the ACL file is looked at for changes; 0 = never.",
     ),
+    // Theirs is the same file with two meanings.
+    Setting::new(
+        "mqtt",
+        "vmq_acl.first_lines",
+        "everyone",
+        Field::Other(
+            |c, text| {
+                let known = [("everyone", false), ("anonymous", true)];
+                one_of(text, &known).map(|is| c.mqtt.acl_first_lines_nameless = is)
+            },
+            "everyone or anonymous",
+        ),
+        "For whom the lines of the ACL file before the first user are: every client, as in VerneMQ, or clients without a user name, as in Mosquitto.",
+    ),
     // VerneMQ refuses, Mosquitto drops.
     Setting::new(
         "mqtt",
@@ -250,6 +264,21 @@ pub(super) const MQTT: &[Setting] = &[
             "bad_credentials or not_authorized",
         ),
         "What a client hears whose user or password is wrong: code 4, 0x86 in MQTT 5 (bad_credentials) or, as from Mosquitto, 5 and 0x87 (not_authorized).",
+    ),
+    // Mosquitto 2.1 answers a CONNECT, 2.0 and VerneMQ do not; both close where a topic or filter is
+    // none. The code of SUBACK for that is RabbitMQ's and EMQX's way.
+    Setting::new(
+        "mqtt",
+        "malformed",
+        "answer",
+        Field::Other(
+            |c, text| {
+                let known = [("answer", false), ("close", true)];
+                one_of(text, &known).map(|closes| c.mqtt.malformed_closes = closes)
+            },
+            "answer or close",
+        ),
+        "What a client hears of a CONNECT of MQTT 5 that cannot be read, and of topics and filters that are none: a CONNACK, and 0x90 and 0x8F (answer), or, as from Mosquitto 2.0 and VerneMQ, nothing, and a closed connection with 0x81 (close).",
     ),
     Setting::new(
         "mqtt",

@@ -208,6 +208,14 @@ pub(super) const MQTT_TRAFFIC: &[Setting] = &[
         Field::U64(|c| &mut c.mqtt.retained_bytes_max, Unit::Bytes, 0, u64::MAX),
         "Octets of the retained messages of a virtual host; beyond, they are delivered and not kept, of which clients of version 5.0 hear (0x97), 0 = 64 GiB.",
     ),
+    // Mosquitto's name and default.
+    Setting::new(
+        "mqtt",
+        "check_retain_source",
+        "on",
+        Field::Switch(|c| &mut c.mqtt.check_retain_source),
+        "A retained message is shown to new subscribers only while its publisher may still publish to its topic.",
+    ),
     Setting::new(
         "mqtt",
         "topic_translation",

@@ -122,7 +122,9 @@ impl Broker {
                 let keeps = keeps(true, keeps_all);
                 let mut store =
                     storage.make_store(uid, group, keeps, durability.unwrap_or_default());
-                if let Some(remains) = remains.queues.remove(&uid) {
+                let remains = remains.queues.remove(&uid);
+                store.count_on(remains.as_ref());
+                if let Some(remains) = remains {
                     found.insert(uid, store.refill(remains));
                 }
                 if store.has_earlier() {

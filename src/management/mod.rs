@@ -13,6 +13,7 @@ mod change;
 mod channels;
 mod connections;
 mod definitions;
+mod gathered;
 mod guests;
 mod head;
 mod health;
@@ -37,6 +38,7 @@ mod server;
 mod topic_permissions;
 mod users;
 mod vhosts;
+mod visit;
 mod whoami;
 
 pub(crate) use app::{About, App};

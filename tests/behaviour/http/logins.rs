@@ -120,8 +120,10 @@ fn attempts_are_counted_and_counts_may_begin_again() {
     assert_eq!(far[0]["auth_attempts_failed"], 1);
 
     let metrics = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    let text = exchange(broker.metrics_addr(), metrics).text;
-    assert!(text.contains("rabbitmq_auth_attempts_failed_total 2\n"), "{text}");
+    until("metrics tell of both", || {
+        let text = exchange(broker.metrics_addr(), metrics).text;
+        text.contains("rabbitmq_auth_attempts_failed_total 2\n").then_some(())
+    });
     assert_eq!(guest.delete(&format!("{path}/source")), 204);
     assert_eq!(of(&guest.get(&path), "amqp091")["auth_attempts"], 0);
     assert_eq!(guest.ask("GET", "/api/auth/attempts/other@node", "").status, 404);

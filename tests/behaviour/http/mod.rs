@@ -5,11 +5,14 @@ mod access;
 mod connections;
 mod ctl;
 mod definitions;
+mod effects;
 mod health;
 mod hostile;
 mod lists;
 mod logins;
 mod metrics;
+mod rates;
+mod states;
 mod web;
 
 use std::io::{Read, Write};

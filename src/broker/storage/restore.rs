@@ -9,7 +9,7 @@ use super::leave::earlier_boots;
 use super::recovery::{FoundSegment, Remains};
 use super::spill::{class_of, priority_of};
 use crate::broker::queue::restore::Remaining;
-use crate::broker::queue::store::{Kept, Position};
+use crate::broker::queue::store::Position;
 
 /// What the queue has to know of its messages.
 #[derive(Debug, Default)]
@@ -34,11 +34,15 @@ impl DurableStore {
         }
         let mut last = None;
         for (at, found) in remains.messages {
-            let message = self.shelf.borrow_mut().read_message(&found.octets);
+            let mut shelf = self.shelf.borrow_mut();
+            let message = shelf.read_message(&found.octets);
             let Some(message) = message else {
                 restored.unreadable += 1;
                 continue;
             };
+            let kept = shelf.of_earlier(message, found.arrived_ms);
+            drop(shelf);
+            let message = &kept.message;
             let traits = message.traits();
             restored.push(Remaining {
                 from: Position::new(at),
@@ -47,7 +51,7 @@ impl DurableStore {
                 body_bytes: message.body().len() as u64,
                 may_expire: traits.expiration_ms.is_some(),
             });
-            self.hot.push(at, Kept { message, arrived_ms: found.arrived_ms });
+            self.hot.push(at, kept);
             last = Some(at);
         }
         if let Some(last) = last {

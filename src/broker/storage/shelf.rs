@@ -12,6 +12,7 @@ use ringmq_shards::log::{Job, Log, LogFile, Lsn, QueueUid, SegmentId};
 
 use super::entry::{self, Place, SettledRun};
 use super::origin::{Origin, write_origin};
+use crate::broker::queue::store::Kept;
 use crate::message::Message;
 
 /// Sizes an operator chooses.
@@ -33,6 +34,8 @@ pub(crate) struct Shelf {
     pub(super) log: Log,
     pub(super) sizes: Sizes,
     pub(super) boot: u32,
+    /// When this process took what earlier ones have left, monotonic milliseconds.
+    pub(super) began_ms: u64,
     /// Settled since the last flush; written after everything else of the turn, so that a dead
     /// letter is in the log before the settlement of what it was.
     settled: Vec<SettledRun>,
@@ -72,6 +75,7 @@ impl Shelf {
             log,
             sizes,
             boot,
+            began_ms: u64::MAX,
             settled: Vec::new(),
             last_body: None,
             origin: None,
@@ -194,6 +198,18 @@ impl Shelf {
         }
         runs.clear();
         self.settled = runs;
+    }
+
+    /// A message of an earlier process, which had come before this one began. If the wall clock went
+    /// back in between it says otherwise, and would live longer than it may (abuse row 116).
+    pub(super) fn of_earlier(&self, message: Message, arrived_ms: u64) -> Kept {
+        let began_ms = self.began_ms;
+        let message = if message.received_ms() > began_ms {
+            message.with(|inner| inner.received_ms = began_ms)
+        } else {
+            message
+        };
+        Kept { message, arrived_ms: arrived_ms.min(began_ms) }
     }
 
     /// Makes a message of a segment's entry.

@@ -3,6 +3,8 @@
 //!
 //! May import `broker`, `protocol`, `config`, `ringmq_shards`.
 
+mod arrival;
+
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::pin;
@@ -14,6 +16,8 @@ use ringmq_shards::log::{Done, Driver};
 use ringmq_shards::tls::TlsServer;
 use ringmq_shards::{Bound, Chunks, Origin, Shard, Socket, Timers};
 
+pub(crate) use self::arrival::{Arrival, Luggage};
+
 use crate::broker::{Broker, Catalogue, Envelope, Outside, ShardRemains};
 use crate::command::Now;
 use crate::config::Config;
@@ -22,7 +26,6 @@ use crate::ids::{ConnectionId, ShardId};
 use crate::loads::{ListenerId, Loads};
 use crate::protocol::{ListenerSettings, Logins};
 use crate::reports::{Reports, Told};
-use crate::transport::{Incoming, Introduced, SecuredParts};
 
 /// What crosses a lane.
 #[derive(Debug)]
@@ -47,39 +50,6 @@ pub(crate) enum Crossing {
     Question(Question),
     /// Stop: close everything.
     Stop,
-}
-
-/// A connection that is to begin.
-#[derive(Debug)]
-pub(crate) struct Arrival {
-    /// It.
-    pub(crate) socket: Socket,
-    /// Through which it came.
-    pub(crate) listener: ListenerId,
-    /// When it was accepted, monotonic milliseconds.
-    pub(crate) accepted_ms: u64,
-    /// What a proxy has said of it.
-    pub(crate) introduced: Option<Box<Introduced>>,
-    /// Octets that came behind what the proxy has said: to be read before those of the socket, by
-    /// whatever comes first in the connection.
-    pub(crate) early: Vec<u8>,
-    /// What its first shard has read and written already, if it lived on one before.
-    pub(crate) moved: Option<Luggage>,
-}
-
-/// What a connection takes along to another shard, beside its socket.
-#[derive(Debug, Default)]
-pub(crate) struct Luggage {
-    /// Read, and not taken by the session that was.
-    pub(crate) unread: Vec<u8>,
-    /// To be written before anything else.
-    pub(crate) unsent: Vec<u8>,
-    /// Of its WebSocket, if it has one.
-    pub(crate) web: Option<Incoming>,
-    /// Of its TLS, if it has any.
-    pub(crate) secured: Option<SecuredParts>,
-    /// Octets that its socket has brought and taken.
-    pub(crate) octets: (u64, u64),
 }
 
 /// One per shard.
@@ -239,7 +209,9 @@ impl Hub {
         }
         // Behind what the questions made this shard say to the others.
         self.answers.borrow_mut().drain(..).for_each(Answer::send);
-        let deadline = broker.next_deadline().filter(|_| self.going.get());
+        // What one turn has left is for the next, which comes when all tasks had theirs.
+        let at_once = broker.has_more().then_some(now.mono_ms);
+        let deadline = at_once.or(broker.next_deadline().filter(|_| self.going.get()));
         let mut ready = self.ready.borrow_mut();
         broker.take_ready(&mut ready);
         let must_catch_up = broker.must_catch_up();
@@ -558,6 +530,11 @@ impl Hub {
                 self.wake(connection);
             }
             self.end_turn(now);
+            if self.broker.borrow().has_more() {
+                self.clock_set_ms.set(0);
+                self.shard.yield_now().await;
+                continue;
+            }
             let deadline = self.next_deadline();
             self.clock_set_ms.set(deadline.unwrap_or(u64::MAX));
             let mut woken = false;

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -113,9 +114,12 @@ struct Guest {
 }
 
 impl Guest {
-    /// `None`: there are too many. Who comes from this machine counts only among all: behind a
-    /// proxy that is everybody.
-    fn enter(guests: &Rc<RefCell<Guests>>, address: IpAddr) -> Option<Self> {
+    /// `None`: there are too many, or it has a descriptor that is kept for files. Who comes from this
+    /// machine counts only among all: behind a proxy that is everybody.
+    fn enter(guests: &Rc<RefCell<Guests>>, stream: &impl AsRawFd, address: IpAddr) -> Option<Self> {
+        if !ringmq_shards::is_for_newcomers(stream) {
+            return None;
+        }
         let mut known = guests.borrow_mut();
         let here = known.by_address.get(&address).copied().unwrap_or(0);
         let is_full = !address.is_loopback() && here >= CONNECTIONS_PER_ADDRESS_MAX;
@@ -156,7 +160,7 @@ impl House {
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     let peer = peer.ip().to_canonical();
-                    if let Some(guest) = Guest::enter(&self.guests, peer) {
+                    if let Some(guest) = Guest::enter(&self.guests, &stream, peer) {
                         spawn_local(self.clone().welcome(stream, guest));
                     }
                 }
@@ -170,7 +174,7 @@ impl House {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    if let Some(guest) = Guest::enter(&self.guests, peer) {
+                    if let Some(guest) = Guest::enter(&self.guests, &stream, peer) {
                         spawn_local(self.clone().converse(stream, Vec::new(), guest));
                     }
                 }

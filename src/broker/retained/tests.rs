@@ -16,7 +16,7 @@ fn message(topic: &str, body: &str, expiration_ms: Option<u64>) -> Message {
     let traits =
         Traits { protocol: ProtocolTag(0), persistent: true, priority: None, expiration_ms };
     let body = Body::Slice(body.as_bytes());
-    Message::new("x".into(), topic, traits, b"p", body, NOW.wall_ms).unwrap()
+    Message::new("x".into(), topic, traits, b"p", body, NOW.mono_ms).unwrap()
 }
 
 /// A part with its store.
@@ -163,10 +163,10 @@ fn what_a_start_finds_is_the_latest_of_each_topic() {
 
 #[test]
 fn a_message_that_is_shown_again_has_what_is_left_of_its_time() {
-    let late = Now { wall_ms: NOW.wall_ms + 300, ..NOW };
+    let late = Now { mono_ms: NOW.mono_ms + 300, ..NOW };
     let copy = replayed(&message("t", "b", Some(1_000)), "other".into(), late).unwrap();
     assert_eq!((copy.exchange(), copy.routing_key(), copy.body()), ("other", "t", &b"b"[..]));
-    assert_eq!((copy.traits().expiration_ms, copy.received_ms()), (Some(700), late.wall_ms));
+    assert_eq!((copy.traits().expiration_ms, copy.received_ms()), (Some(700), late.mono_ms));
     let copy = replayed(&message("t", "b", None), "other".into(), late).unwrap();
     assert_eq!(copy.traits().expiration_ms, None);
 }

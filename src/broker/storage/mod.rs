@@ -37,6 +37,7 @@ mod restore;
 pub(crate) mod shelf;
 mod space;
 mod spill;
+mod stall;
 mod unread;
 pub(crate) mod waits;
 
@@ -63,10 +64,6 @@ use crate::ids::{ChannelRef, QueueId, ShardId};
 /// Records that nobody waits for are written after this, milliseconds, or when there are many, and
 /// those of queues that promise it are durable after it.
 const LAZY_MS: u64 = 50;
-
-/// A commit that takes longer than this is taken for a failure: a disk that hangs must not hold
-/// the node's clients for ever (reliability.md 2.6), milliseconds.
-const STALL_MS: u64 = 30_000;
 
 /// Octets of such records that make a commit of their own.
 const LAZY_BYTES: usize = 256 * 1024;
@@ -119,8 +116,8 @@ pub(crate) struct Storage {
     /// When what nobody waits for is durable at the latest, and when it is written.
     due_ms: Option<u64>,
     write_ms: Option<u64>,
-    /// When the commit under way was first seen.
-    began_ms: Option<u64>,
+    /// How long the commit under way takes.
+    stall: stall::Stall,
     /// When the log was last busy, for the mark of an idle log.
     busy_ms: u64,
     marked: bool,
@@ -166,7 +163,7 @@ impl Storage {
             failed: None,
             due_ms: None,
             write_ms: None,
-            began_ms: None,
+            stall: stall::Stall::default(),
             busy_ms: 0,
             marked: true,
             timer_ms: None,
@@ -374,7 +371,7 @@ impl Broker {
                 }
                 drop(shelf);
                 storage.busy_ms = now.mono_ms;
-                storage.began_ms = None;
+                storage.stall.end();
                 match result {
                     Ok(()) => self.serve_waits(),
                     Err(error) => self.fail_storage(error),
@@ -533,20 +530,6 @@ impl Broker {
         {
             storage.timer_ms = Some(deadline);
             self.timers.insert(deadline, Alarm::Storage);
-        }
-    }
-
-    /// A disk that does not answer has failed.
-    fn watch_commit(&mut self, now: Now) {
-        let Some(storage) = &mut self.storage else { return };
-        if !storage.shelf.borrow().log.is_busy() {
-            storage.began_ms = None;
-            return;
-        }
-        let began = *storage.began_ms.get_or_insert(now.mono_ms);
-        if now.mono_ms.saturating_sub(began) > STALL_MS {
-            let cause = std::io::Error::from(std::io::ErrorKind::TimedOut);
-            self.fail_storage(DiskError::new("write", "the log within 30 s", cause));
         }
     }
 

@@ -52,6 +52,10 @@ pub(crate) enum Crossing {
     Stop,
 }
 
+/// A clock that wakes so much too late says that the process, or the whole machine, did not run,
+/// milliseconds: far above what a busy shard is late.
+const STOOD_STILL_MS: u64 = 500;
+
 /// One per shard.
 pub(crate) struct Hub {
     /// The machine.
@@ -211,7 +215,8 @@ impl Hub {
         self.answers.borrow_mut().drain(..).for_each(Answer::send);
         // What one turn has left is for the next, which comes when all tasks had theirs.
         let at_once = broker.has_more().then_some(now.mono_ms);
-        let deadline = at_once.or(broker.next_deadline().filter(|_| self.going.get()));
+        let due = broker.next_deadline().filter(|_| self.going.get());
+        let deadline = at_once.or(due);
         let mut ready = self.ready.borrow_mut();
         broker.take_ready(&mut ready);
         let must_catch_up = broker.must_catch_up();
@@ -513,8 +518,13 @@ impl Hub {
     /// Handles what the clock brings: one task per shard.
     pub(crate) async fn watch_clock(self: Rc<Self>) {
         let mut expired = Vec::new();
+        let mut wakes_ms = u64::MAX;
         loop {
             let now = self.now();
+            if now.mono_ms > wakes_ms.saturating_add(STOOD_STILL_MS) {
+                self.broker.borrow_mut().has_resumed(now);
+            }
+            wakes_ms = u64::MAX;
             // Before, what is due here might be for a queue that another shard does not have yet.
             if self.going.get() {
                 self.broker.borrow_mut().on_time(now);
@@ -536,7 +546,8 @@ impl Hub {
                 continue;
             }
             let deadline = self.next_deadline();
-            self.clock_set_ms.set(deadline.unwrap_or(u64::MAX));
+            wakes_ms = deadline.unwrap_or(u64::MAX);
+            self.clock_set_ms.set(wakes_ms);
             let mut woken = false;
             let mut sleep = pin!(async {
                 match deadline {

@@ -25,6 +25,10 @@ use crate::message::Message;
 /// came due meanwhile are.
 const DUE_PER_TURN: usize = 4_096;
 
+/// For so long after the process has stood still nobody is too silent, milliseconds: what came
+/// meanwhile is read first, and what a machine that stood still has missed is sent again.
+const UNHEARD_MS: u64 = 2_000;
+
 /// A deadline's owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alarm {
@@ -90,6 +94,16 @@ impl Delayed {
 }
 
 impl Broker {
+    /// The process did not run for a while, stopped or on a machine that was.
+    pub const fn has_resumed(&mut self, now: Now) {
+        self.resumed_ms = Some(now.mono_ms);
+    }
+
+    /// Whether what peers have sent may not have come yet: their silence means nothing (abuse row 117).
+    pub fn has_stood_still(&self, now: Now) -> bool {
+        self.resumed_ms.is_some_and(|at| now.mono_ms < at.saturating_add(UNHEARD_MS))
+    }
+
     /// Keeps a message until it is due: any delay that fits 64 bits of milliseconds. Tells when it
     /// is as safe as it will be.
     pub(super) fn delay(

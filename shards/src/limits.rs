@@ -56,8 +56,9 @@ pub fn raise_nofile() -> io::Result<Limit> {
     raise(Resource::OpenFiles)
 }
 
-/// Descriptors that newcomers leave to each shard: a log has up to four files open in a hundred
-/// megabytes, its threads one each, and what they have not synced (abuse row 113 of reliability.md).
+/// Descriptors that newcomers leave to each shard: two for each file of its log, one for each of its
+/// threads and what those have not synced; some ten in all, more while a log empties itself (abuse
+/// row 113 of reliability.md).
 const KEPT_PER_SHARD: u64 = 64;
 
 /// How many are kept for files at most.

@@ -486,6 +486,17 @@ impl Broker {
             log.flush(false, &mut shelf.jobs);
             shelf.hurry = log.has_waiting();
         }
+        if let Some(within) = shelf.sync_within_ms.take() {
+            let due = now.mono_ms.saturating_add(within);
+            storage.due_ms = Some(storage.due_ms.map_or(due, |set| set.min(due)));
+        }
+        if storage.due_ms.is_some_and(|due| now.mono_ms >= due) {
+            if log.last() > log.durable() {
+                log.flush(true, &mut shelf.jobs);
+            }
+            // The commit under way may be one without a sync: looked at again when it is done.
+            storage.due_ms = (log.last() > log.durable()).then_some(now.mono_ms);
+        }
         let gathered = log.waiting_bytes();
         if gathered > 0 {
             let due = *storage.write_ms.get_or_insert(now.mono_ms + LAZY_MS);
@@ -495,15 +506,6 @@ impl Broker {
             }
         } else {
             storage.write_ms = None;
-        }
-        if let Some(within) = shelf.sync_within_ms.take() {
-            let due = now.mono_ms.saturating_add(within);
-            storage.due_ms = Some(storage.due_ms.map_or(due, |set| set.min(due)));
-        }
-        if storage.due_ms.is_some_and(|due| now.mono_ms >= due) {
-            log.flush(true, &mut shelf.jobs);
-            // A commit may be under way: again when it is done.
-            storage.due_ms = (log.has_waiting() || log.needs_sync()).then_some(now.mono_ms);
         }
         let idle = !log.has_waiting() && !log.is_busy();
         if idle && !storage.marked && now.mono_ms >= storage.busy_ms + IDLE_MS {

@@ -146,7 +146,7 @@ fn what_a_start_finds_is_the_latest_of_each_topic() {
         let body = if n % 7 == 0 { "" } else { "b" };
         bench.store.append(message(&format!("t/{}", n % 20), body, Some(n)), 1);
     }
-    bench.now.wall_ms += 45;
+    bench.now.mono_ms += 45;
     bench.restart();
     // Of 40 to 59 those with a body and time left.
     let mut expected: Vec<_> =
@@ -156,7 +156,7 @@ fn what_a_start_finds_is_the_latest_of_each_topic() {
     expected.sort_unstable();
     assert_eq!(found, expected);
     assert_eq!(bench.totals.count, expected.len() as u64);
-    bench.now.wall_ms += 100;
+    bench.now.mono_ms += 100;
     bench.with(|part, hold| part.sweep(1_000, hold));
     assert_eq!((bench.totals.count, bench.store.memory_bytes()), (0, 0));
 }

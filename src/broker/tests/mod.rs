@@ -26,6 +26,7 @@ mod disk_notes;
 mod disk_once;
 mod disk_oracle;
 mod disk_planted;
+mod disk_vhosts;
 mod disk_wills;
 mod disk_world;
 mod durability;

@@ -7,8 +7,9 @@
 //!
 //! Memory is bounded by the logs, as for a start; segments are read one at a time.
 //!
-//! May import `broker` (what it stores) and of `ringmq_shards` the log.
+//! May import `broker` and `control` (what they store) and of `ringmq_shards` the log.
 
+mod control;
 mod json;
 mod logs;
 mod progress;
@@ -28,8 +29,7 @@ use crate::broker::Recovery;
 
 pub use self::report::Report;
 
-/// What is in a data directory besides `shards` and `queues`. The records in `control` have their own
-/// checksums, which a start reads.
+/// What is in a data directory besides `shards` and `queues`.
 const OTHER_NAMES: [&str; 6] =
     ["BOOT", "LOCK", paths::RESERVE, "quarantine", "control", "ringmqctl.sock"];
 
@@ -92,6 +92,7 @@ impl Checking {
             self.report.note("LOCK", "is not there: a broker that starts meanwhile is not noticed");
         }
         self.look_at_root()?;
+        self.check_control(&inspected.root)?;
         if let BootFound::Whole(boot) = &inspected.boot {
             self.boot = Some(*boot);
             self.report.boot = Some(*boot);

@@ -13,10 +13,20 @@ use crate::value::Table;
 /// The time of this turn of the loop; read once per turn, handed down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
-    /// Milliseconds on the monotonic clock: deadlines.
+    /// Milliseconds on the monotonic clock, which began at the wall clock's time: deadlines, ages, and
+    /// whatever is written down to be compared with them, also after a restart.
     pub mono_ms: u64,
-    /// Milliseconds since 1970-01-01 UTC: what people and headers read.
+    /// Milliseconds since 1970-01-01 UTC: what people and headers read. May jump at any time, either
+    /// way, so nothing is counted by it (abuse row 116).
     pub wall_ms: u64,
+}
+
+impl Now {
+    /// What the wall clock would have said then, had it always been as it is now.
+    #[must_use]
+    pub const fn wall_of(self, mono_ms: u64) -> u64 {
+        self.wall_ms.saturating_add(mono_ms).saturating_sub(self.mono_ms)
+    }
 }
 
 /// A request about exchanges, queues, bindings and consumers. Executed in order per channel; at

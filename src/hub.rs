@@ -4,59 +4,36 @@
 //! May import `broker`, `protocol`, `config`, `ringmq_shards`.
 
 mod arrival;
+mod crossing;
 mod crowds;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use ringmq_shards::log::{Done, Driver};
 use ringmq_shards::tls::TlsServer;
-use ringmq_shards::{Bound, Chunks, Origin, Shard, Timers};
+use ringmq_shards::{Chunks, Origin, Shard, Timers};
 
-use crate::broker::{Broker, Catalogue, Envelope, Outside, ShardRemains};
+pub(crate) use self::arrival::{Arrival, Begun, Luggage};
+pub(crate) use self::crossing::Crossing;
+use self::crowds::Crowds;
+
+use crate::broker::{Broker, Outside};
 use crate::command::Now;
 use crate::config::Config;
-use crate::control::{Answer, Asked, Question};
+use crate::control::{Answer, Asked};
 use crate::ids::{ConnectionId, ShardId};
 use crate::loads::{ListenerId, Loads};
 use crate::protocol::{ListenerSettings, Logins};
 use crate::reports::{Reports, Told};
 
-use crowds::Crowds;
-
-pub(crate) use arrival::{Arrival, Begun, Luggage};
-
-/// What crosses a lane.
-#[derive(Debug)]
-pub(crate) enum Crossing {
-    /// What one broker core says to another.
-    Broker(Envelope),
-    /// A connection that another shard accepted, to live here.
-    Connection(Box<Arrival>),
-    /// A connection that another thread accepted through a listener's place, and what was read of it.
-    Begun(Box<Begun>),
-    /// A socket to listen on here.
-    Listen(Bound, ListenerId),
-    /// How many connections the sender has through a listener.
-    Load(ListenerId, u32),
-    /// How many connections the sender has from an address.
-    Crowd(IpAddr, u32),
-    /// What the last run has left for this shard. Comes once, before all else.
-    Restore(Arc<Catalogue>, Box<ShardRemains>),
-    /// All shards have what the last run left: what is due may be done.
-    Go,
-    /// Certificates have changed: what listeners have from now on, by [`ListenerId`].
-    Tls(Vec<Option<TlsServer>>),
-    /// What the control thread wants to know or to have done here.
-    Question(Question),
-    /// Stop: close everything.
-    Stop,
-}
+/// A clock that wakes so much too late says that the process, or the whole machine, did not run,
+/// milliseconds: far above what a busy shard is late.
+const STOOD_STILL_MS: u64 = 500;
 
 /// One per shard.
 pub(crate) struct Hub {
@@ -221,7 +198,10 @@ impl Hub {
         }
         // Behind what the questions made this shard say to the others.
         self.answers.borrow_mut().drain(..).for_each(Answer::send);
-        let deadline = broker.next_deadline().filter(|_| self.going.get());
+        // What one turn has left is for the next, which comes when all tasks had theirs.
+        let at_once = broker.has_more().then_some(now.mono_ms);
+        let due = broker.next_deadline().filter(|_| self.going.get());
+        let deadline = at_once.or(due);
         let mut ready = self.ready.borrow_mut();
         broker.take_ready(&mut ready);
         let must_catch_up = broker.must_catch_up();
@@ -532,8 +512,13 @@ impl Hub {
     /// Handles what the clock brings: one task per shard.
     pub(crate) async fn watch_clock(self: Rc<Self>) {
         let mut expired = Vec::new();
+        let mut wakes_ms = u64::MAX;
         loop {
             let now = self.now();
+            if now.mono_ms > wakes_ms.saturating_add(STOOD_STILL_MS) {
+                self.broker.borrow_mut().has_resumed(now);
+            }
+            wakes_ms = u64::MAX;
             // Before, what is due here might be for a queue that another shard does not have yet.
             if self.going.get() {
                 self.broker.borrow_mut().on_time(now);
@@ -549,8 +534,14 @@ impl Hub {
                 self.wake(connection);
             }
             self.end_turn(now);
+            if self.broker.borrow().has_more() {
+                self.clock_set_ms.set(0);
+                self.shard.yield_now().await;
+                continue;
+            }
             let deadline = self.next_deadline();
-            self.clock_set_ms.set(deadline.unwrap_or(u64::MAX));
+            wakes_ms = deadline.unwrap_or(u64::MAX);
+            self.clock_set_ms.set(wakes_ms);
             let mut woken = false;
             let mut sleep = pin!(async {
                 match deadline {

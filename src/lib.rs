@@ -94,7 +94,7 @@
 //!                                       \           \------> command, message, value, ids
 //!                                        \------> transport -> protocol (the trait)
 //! node -> control -> hub, broker, auth
-//! main -> check -> broker (what it stores)
+//! main -> check -> broker, control (what they store)
 //! main -> passwd -> auth
 //! ```
 //!

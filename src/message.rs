@@ -84,7 +84,7 @@ pub struct Inner {
     pub extra_keys: Option<Box<[Box<str>]>>,
     /// Where it died before.
     pub deaths: Option<Box<DeathHistory>>,
-    /// When this broker took it, milliseconds since 1970-01-01 UTC.
+    /// When this broker took it, milliseconds of `Now::mono_ms`.
     pub received_ms: u64,
     /// Octets of the routing key at the front of `content`.
     routing_key_bytes: u32,
@@ -204,7 +204,7 @@ impl Message {
         self.0.extra_keys.as_deref().unwrap_or_default()
     }
 
-    /// When the broker took it, milliseconds since 1970-01-01 UTC.
+    /// When the broker took it, milliseconds of `Now::mono_ms`.
     pub fn received_ms(&self) -> u64 {
         self.0.received_ms
     }

@@ -7,6 +7,7 @@ mod certificates;
 mod directory;
 mod doors;
 mod management;
+mod memory;
 mod reload;
 mod restart;
 
@@ -156,6 +157,7 @@ pub fn run(mut config: Config, notes: &[String], levels: Switch) -> Result<(), N
     let defaults = Options::default();
     let shards =
         if config.main.shards == 0 { defaults.shards } else { usize::from(config.main.shards) };
+    ringmq_shards::keep_files(shards);
     let options = Options { shards, pin: config.main.pin, name: "ringmq".into() };
     let apart = config.main.placement == config::Placement::Apart;
     let placement =
@@ -170,7 +172,7 @@ pub fn run(mut config: Config, notes: &[String], levels: Switch) -> Result<(), N
     let certificates = certificates::read(&listeners, https(&config))?;
     let doors = doors::open(&mut listeners, &config, (placement.shards(), &http.http), inherited)?;
     warn_of_trust(&listeners, &config);
-    let memory_bytes_max = config.main.max_memory.bytes(memory_bytes());
+    let memory_bytes_max = config.main.max_memory.bytes(memory::memory_bytes());
     let recovered = restart::recover(&data_dir, placement)?;
     let (restored, shards_restored) = mpsc::channel();
     let (hasher, jobs) = control::hasher();
@@ -290,17 +292,6 @@ fn open_data_dir(config: &Config) -> Result<DataDir, NodeError> {
         tracing::warn!("{note}");
     }
     Ok(data_dir)
-}
-
-/// Memory of the machine, or of the control group if that has less.
-fn memory_bytes() -> u64 {
-    const FALLBACK: u64 = 1 << 30;
-    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = total.and_then(|t| t.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    let machine = kib.map_or(FALLBACK, |kib| kib.saturating_mul(1024));
-    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").unwrap_or_default();
-    group.trim().parse().map_or(machine, |max: u64| machine.min(max))
 }
 
 /// One shard from its first task to its last.

@@ -63,7 +63,8 @@ pub use clock::Clock;
 pub use cores::allowed_cores;
 pub use inherited::{InheritError, Inherited, InheritedAt, inherited};
 pub use limits::{
-    Limit, Limits, MEMLOCK_BYTES_MIN, limits, memlock_needed, raise_memlock, raise_nofile,
+    Limit, Limits, MEMLOCK_BYTES_MIN, is_for_newcomers, keep_files, limits, memlock_needed,
+    raise_memlock, raise_nofile,
 };
 pub use listener::{AcceptError, BindOptions, Bound, Listener, port_is_free};
 pub use mesh::{Mesh, Origin, Remote};

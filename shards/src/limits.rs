@@ -2,6 +2,8 @@
 #![expect(unsafe_code, reason = "resource limits have no safe wrapper in the standard library")]
 
 use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::OnceLock;
 
 /// Locked memory below which the executors refuse to start.
 pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
@@ -52,6 +54,35 @@ pub fn limits() -> io::Result<Limits> {
 /// What `getrlimit` or `setrlimit` says.
 pub fn raise_nofile() -> io::Result<Limit> {
     raise(Resource::OpenFiles)
+}
+
+/// Descriptors that newcomers leave to each shard: two for each file of its log, one for each of its
+/// threads and what those have not synced; some ten in all, more while a log empties itself (abuse
+/// row 113 of reliability.md).
+const KEPT_PER_SHARD: u64 = 64;
+
+/// How many are kept for files at most.
+static KEPT_FOR_FILES: OnceLock<u64> = OnceLock::new();
+
+/// Keeps descriptors for files: from now on no listener of this process lets in a connection that has
+/// one of the last, [`KEPT_PER_SHARD`] for each shard but no more than a quarter of the limit. The
+/// kernel gives the lowest that is free, so whoever gets one of those has come when all others are
+/// taken; nobody has to count.
+pub fn keep_files(shards: usize) {
+    let shards = u64::try_from(shards).unwrap_or(u64::MAX);
+    // The first call counts.
+    let _ = KEPT_FOR_FILES.set(KEPT_PER_SHARD.saturating_mul(shards));
+}
+
+/// Whether a connection may have this descriptor. An operator may change the limit of a process that
+/// runs, so it is read each time: a hundredth of what accepting costs.
+#[must_use]
+pub fn is_for_newcomers(file: &impl AsRawFd) -> bool {
+    let (Some(kept), Ok(limit)) = (KEPT_FOR_FILES.get(), get(Resource::OpenFiles)) else {
+        return true;
+    };
+    let below = limit.soft.saturating_sub((*kept).min(limit.soft / 4));
+    u64::try_from(file.as_raw_fd()).is_ok_and(|number| number < below)
 }
 
 /// Raises the limit of locked memory as far as the process may; the new limit.

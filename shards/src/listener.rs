@@ -1,6 +1,7 @@
 //! Accepting connections on one shard. Imports socket2 and, to wait, the executor's stream.
 #![expect(unsafe_code, reason = "a file descriptor is handed to the executor")]
 
+use crate::limits::is_for_newcomers;
 use crate::socket::{Socket, plain_address};
 use crate::socket_file::SocketFile;
 use futures_lite::io::AsyncRead;
@@ -43,7 +44,7 @@ impl Default for BindOptions {
 /// Why no connection was accepted. The listener goes on working.
 #[derive(Debug, thiserror::Error)]
 pub enum AcceptError {
-    /// No file descriptor is left. The newcomer at the head of the queue was accepted and closed, so that it learns; accept
+    /// No file descriptor is left, or only those that are kept for files. The newcomer at the head of the queue was accepted and closed, so that it learns; accept
     /// again after a pause.
     #[error("no file descriptor left; connection refused (raise the limit of open files)")]
     OpenFiles {
@@ -227,7 +228,14 @@ impl Listener {
         loop {
             ready!(self.poll_newcomer(context));
             match self.socket.accept() {
-                Ok((socket, _)) => return Poll::Ready(Ok(Socket::new(socket))),
+                Ok((socket, _)) if is_for_newcomers(&socket) => {
+                    return Poll::Ready(Ok(Socket::new(socket)));
+                }
+                // What is left is for files; it is closed, so that it learns.
+                Ok((_, peer)) => {
+                    let refused = plain_address(&peer).ok();
+                    return Poll::Ready(Err(AcceptError::OpenFiles { refused }));
+                }
                 Err(error) => match self.judge(error) {
                     Verdict::Again => {}
                     Verdict::Wait => {

@@ -25,6 +25,10 @@ use crate::message::Message;
 /// came due meanwhile are.
 const DUE_PER_TURN: usize = 4_096;
 
+/// For so long after the process has stood still nobody is too silent, milliseconds: what came
+/// meanwhile is read first, and what a machine that stood still has missed is sent again.
+const UNHEARD_MS: u64 = 2_000;
+
 /// A deadline's owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alarm {
@@ -44,7 +48,8 @@ const STALE_MAX: usize = 1_024;
 /// that of its session.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pub(super) due_wall_ms: u64,
+    /// Monotonic milliseconds, as in the log.
+    pub(super) due_ms: u64,
     pub(super) exchange: ExchangeId,
     pub(super) keys: MoreKeys,
     pub(super) message: Message,
@@ -89,6 +94,16 @@ impl Delayed {
 }
 
 impl Broker {
+    /// The process did not run for a while, stopped or on a machine that was.
+    pub const fn has_resumed(&mut self, now: Now) {
+        self.resumed_ms = Some(now.mono_ms);
+    }
+
+    /// Whether what peers have sent may not have come yet: their silence means nothing (abuse row 117).
+    pub fn has_stood_still(&self, now: Now) -> bool {
+        self.resumed_ms.is_some_and(|at| now.mono_ms < at.saturating_add(UNHEARD_MS))
+    }
+
     /// Keeps a message until it is due: any delay that fits 64 bits of milliseconds. Tells when it
     /// is as safe as it will be.
     pub(super) fn delay(
@@ -126,10 +141,10 @@ impl Broker {
     /// Something in the table has got its time.
     pub(super) fn await_due(&mut self, number: u64, now: Now) {
         let Some(waiting) = self.delayed.waiting.get(&number) else { return };
-        let due_wall_ms = waiting.due_wall_ms;
-        if due_wall_ms < PARKED || waiting.will.is_none() {
-            self.delayed.times.push(Reverse((due_wall_ms, number)));
-            self.arm_delayed(due_wall_ms, now);
+        let due_ms = waiting.due_ms;
+        if due_ms < PARKED || waiting.will.is_none() {
+            self.delayed.times.push(Reverse((due_ms, number)));
+            self.arm_delayed(due_ms, now);
         }
     }
 
@@ -143,9 +158,8 @@ impl Broker {
         }
     }
 
-    fn arm_delayed(&mut self, due_wall_ms: u64, now: Now) {
-        let wait = due_wall_ms.saturating_sub(now.wall_ms);
-        let deadline = now.mono_ms.saturating_add(wait);
+    fn arm_delayed(&mut self, due_ms: u64, now: Now) {
+        let deadline = due_ms.max(now.mono_ms);
         if self.delayed.timer_ms.is_none_or(|set| deadline < set) {
             self.delayed.timer_ms = Some(deadline);
             self.timers.insert(deadline, Alarm::Delayed);
@@ -191,19 +205,19 @@ impl Broker {
         }
         self.delayed.timer_ms = None;
         for _ in 0..DUE_PER_TURN {
-            let Some(Reverse((due_wall_ms, number))) = self.delayed.times.peek().copied() else {
+            let Some(Reverse((due_ms, number))) = self.delayed.times.peek().copied() else {
                 return;
             };
-            if due_wall_ms > now.wall_ms {
+            if due_ms > now.mono_ms {
                 break;
             }
             self.delayed.times.pop();
             self.publish_waiting(number, now);
         }
         // The wall clock may have been set back: look again when the next should be due.
-        if let Some(Reverse((due_wall_ms, _))) = self.delayed.times.peek() {
-            let due_wall_ms = *due_wall_ms;
-            self.arm_delayed(due_wall_ms, now);
+        if let Some(Reverse((due_ms, _))) = self.delayed.times.peek() {
+            let due_ms = *due_ms;
+            self.arm_delayed(due_ms, now);
         }
     }
 

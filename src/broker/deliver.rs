@@ -29,6 +29,11 @@ const DELIVERIES_PER_PASS: usize = 256;
 /// What nobody has to settle.
 pub(super) const SETTLED: DeliveryId = super::queue::SETTLED_AT_ONCE;
 
+/// Passes of one turn after which queues had still more for consumers with room. What is left waits for
+/// the next turn, so that sockets are read and written meanwhile however many take from one queue
+/// (abuse row 121): some 8,000 deliveries, which take a few milliseconds.
+const FULL_PASSES_PER_TURN: u32 = 32;
+
 /// Tokens that a channel of this shard gets back.
 pub(super) type UnneededHere = ((ConnectionId, ChannelId), ConsumerRef, u32);
 
@@ -148,6 +153,7 @@ impl Broker {
     /// Ends a turn: carries out what queues decided, delivers what can be delivered.
     pub fn end_turn(&mut self, now: Now) {
         self.retained_turn(now);
+        let mut full_passes = 0_u32;
         loop {
             while let Some((queue, vhost, effect)) = self.effects.pop_front() {
                 self.carry_out((queue, vhost), effect, now);
@@ -155,12 +161,12 @@ impl Broker {
             while let Some((channel, consumer, tokens)) = self.unneeded.pop() {
                 self.unused(channel, consumer, tokens);
             }
-            if self.dirty.is_empty() {
+            if self.dirty.is_empty() || full_passes >= FULL_PASSES_PER_TURN {
                 break;
             }
             let mut dirty = std::mem::take(&mut self.dirty);
             for queue in dirty.drain(..) {
-                self.deliver_from(queue, now);
+                full_passes += u32::from(self.deliver_from(queue, now) == More::Yes);
             }
             // Queues that became dirty meanwhile are behind; keep the larger vector.
             if self.dirty.is_empty() {
@@ -170,20 +176,28 @@ impl Broker {
         self.report_memory();
     }
 
-    fn deliver_from(&mut self, id: QueueId, now: Now) {
-        let Some(entry) = self.queues.get_mut(id) else { return };
+    /// Whether another turn has something to do at once.
+    pub const fn has_more(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    fn deliver_from(&mut self, id: QueueId, now: Now) -> More {
+        let Some(entry) = self.queues.get_mut(id) else { return More::No };
         entry.dirty = false;
         if entry.leaving.is_some() {
-            return self.hand_on(id, now);
+            self.hand_on(id, now);
+            return More::No;
         }
         // Before the consumers, who could not have this message either while it had to be read.
         // Whoever is not answered now waits for a front that the pass below can not take.
         if !entry.gets.is_empty() {
             self.answer_gets(id, now);
         }
-        if self.deliver_pass(id, now) == More::Yes {
+        let more = self.deliver_pass(id, now);
+        if more == More::Yes {
             self.mark_dirty(id);
         }
+        more
     }
 
     /// Something that the store of a queue had asked for has come. Consumers, deadlines and those

@@ -164,7 +164,7 @@ pub(crate) enum Mail {
         exchange: ExchangeId,
         /// It outlives the process.
         lasting: Option<Lasting>,
-        due_wall_ms: u64,
+        due_ms: u64,
         keys: MoreKeys,
         parcel: Parcel,
         wanted: Option<PendingId>,

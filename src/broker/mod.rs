@@ -188,6 +188,8 @@ pub struct Broker {
     calls: Slots<CallId, Call>,
     /// What was asked for from outside the shards: how often, and what has come to its end.
     outside_seen: u64,
+    /// When the process was found to have stood still last.
+    resumed_ms: Option<u64>,
     outside_done: Vec<Outside>,
     /// Open calls that told other shards something.
     telling: u32,
@@ -242,16 +244,14 @@ impl Broker {
     /// A broker with its virtual hosts and their predeclared exchanges.
     pub fn new(setup: Setup) -> Self {
         let shards = setup.placement.shards();
+        let storage = setup.storage.as_ref().map(|s| storage::Storage::new(setup.shard, s));
         let no_name: Rc<str> = Rc::from("");
         let mut seed = [0_u8; 8];
         let _ = getrandom::fill(&mut seed);
         let mut broker = Self {
             shard: setup.shard,
             placement: setup.placement,
-            storage: setup
-                .storage
-                .as_ref()
-                .map(|s| Box::new(storage::Storage::new(setup.shard, s))),
+            storage: storage.map(Box::new),
             durabilities: setup.durabilities,
             adopters: 0,
             keeps_earlier: false,
@@ -292,6 +292,7 @@ impl Broker {
             quotas: Quotas::default(),
             calls: Slots::default(),
             outside_seen: 0,
+            resumed_ms: None,
             outside_done: Vec::new(),
             telling: 0,
             pending: Slots::default(),

@@ -406,10 +406,9 @@ impl Broker {
             return Published::Overflowed;
         };
         let keys = more_keys(publish);
-        let due_wall_ms = now.wall_ms.saturating_add(delay_ms);
+        let due_ms = now.mono_ms.saturating_add(delay_ms);
         if owner == self.shard {
-            let waiting =
-                Waiting { due_wall_ms, exchange, keys, message, logged: None, will: None };
+            let waiting = Waiting { due_ms, exchange, keys, message, logged: None, will: None };
             let put = self.delay(waiting, lasting, now);
             return self.published(put, (connection, channel), publish);
         }
@@ -418,7 +417,7 @@ impl Broker {
         self.post.send_message(owner, &message, |parcel| Mail::Delay {
             exchange,
             lasting,
-            due_wall_ms,
+            due_ms,
             keys,
             parcel,
             wanted,
@@ -539,7 +538,7 @@ fn message_of(name: Rc<str>, publish: &Publish<'_>, now: Now) -> Option<Message>
         publish.traits,
         publish.properties,
         publish.body.clone(),
-        now.wall_ms,
+        now.mono_ms,
     )
 }
 

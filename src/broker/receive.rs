@@ -171,10 +171,9 @@ impl Broker {
                     self.reply(&message);
                 }
             }
-            Mail::Delay { exchange, lasting, due_wall_ms, keys, parcel, wanted } => {
+            Mail::Delay { exchange, lasting, due_ms, keys, parcel, wanted } => {
                 let Some(message) = self.unpack(bytes, parcel) else { return };
-                let waiting =
-                    Waiting { due_wall_ms, exchange, keys, message, logged: None, will: None };
+                let waiting = Waiting { due_ms, exchange, keys, message, logged: None, will: None };
                 let put = self.delay(waiting, lasting, now);
                 self.report(from, wanted, put, true);
             }

@@ -124,7 +124,7 @@ impl Broker {
             publish.traits,
             publish.properties,
             publish.body.clone(),
-            now.wall_ms,
+            now.mono_ms,
         );
         let Some(message) = message else { return Ok(Published::Overflowed) };
         if shard == self.shard {

@@ -139,10 +139,10 @@ pub(super) fn is_topic(topic: &str) -> bool {
 /// A retained message as it comes into a session's queue.
 fn replayed(message: &Message, name: Rc<str>, now: Now) -> Option<Message> {
     let copy = message.readdressed(name, message.routing_key())?;
-    let gone_ms = now.wall_ms.saturating_sub(message.received_ms());
+    let gone_ms = now.mono_ms.saturating_sub(message.received_ms());
     Some(copy.with(|inner| {
         // A queue counts from when a message comes: what is over of its time is over.
-        inner.received_ms = now.wall_ms;
+        inner.received_ms = now.mono_ms;
         let left = |ms: u64| ms.saturating_sub(gone_ms);
         inner.traits.expiration_ms = inner.traits.expiration_ms.map(left);
     }))

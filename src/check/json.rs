@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 
 use super::logs::KINDS;
 use super::report::{
-    Binding, Finding, LogFileContent, QueueContent, Report, Severity, ShardLog, Vhost,
+    Binding, ControlContent, Finding, LogFileContent, QueueContent, Report, Severity, ShardLog,
+    Vhost,
 };
 
 impl Report {
@@ -36,6 +37,7 @@ impl Report {
             ("data_dir", text(&self.root)),
             ("sound", self.is_sound().into()),
             ("boot", self.boot.as_ref().map_or(Value::Null, of_boot)),
+            ("control", self.control.as_ref().map_or(Value::Null, of_control)),
             ("logs", self.logs.iter().map(of_log).collect()),
             ("checkpoints", checkpoints.collect()),
             ("vhosts", vhosts.collect()),
@@ -68,6 +70,18 @@ fn of_boot(boot: &BootInfo) -> Value {
         ("groups", boot.groups.into()),
         ("shards", boot.shards.into()),
         ("clean", boot.was_clean.into()),
+    ])
+}
+
+fn of_control(control: &ControlContent) -> Value {
+    object([
+        ("snapshot", control.snapshot.map_or(Value::Null, Value::from)),
+        ("changes", control.changes.into()),
+        ("users", control.users.into()),
+        ("vhosts", control.vhosts.into()),
+        ("permissions", control.permissions.into()),
+        ("topic_permissions", control.topic_permissions.into()),
+        ("global_parameters", control.global_parameters.into()),
     ])
 }
 

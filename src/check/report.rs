@@ -10,6 +10,8 @@ pub struct Report {
     pub(super) root: String,
     /// `None`: it cannot be believed.
     pub(super) boot: Option<BootInfo>,
+    /// `None`: there is nothing that can be read.
+    pub(super) control: Option<ControlContent>,
     /// By boot, then shard.
     pub(super) logs: Vec<ShardLog>,
     pub(super) checkpoints: Vec<Checkpoint>,
@@ -41,6 +43,20 @@ pub(super) enum Severity {
     Damage,
     /// What a crash leaves, or somebody else.
     Note,
+}
+
+/// What the control thread keeps.
+#[derive(Debug)]
+pub(super) struct ControlContent {
+    /// The number of the snapshot that counts.
+    pub(super) snapshot: Option<u64>,
+    /// Records of changes since.
+    pub(super) changes: u64,
+    pub(super) users: u64,
+    pub(super) vhosts: u64,
+    pub(super) permissions: u64,
+    pub(super) topic_permissions: u64,
+    pub(super) global_parameters: u64,
 }
 
 /// The log of one shard in one boot.

@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 use ringmq_shards::log::{BootInfo, Lsn};
 
 use super::logs::KINDS;
-use super::report::{Report, Severity, ShardLog, Vhost};
+use super::report::{ControlContent, Report, Severity, ShardLog, Vhost};
 
 impl Report {
     /// For people; `verbose` with each file of the log and the names of all exchanges and bindings.
@@ -23,6 +23,9 @@ impl Report {
         match &self.boot {
             Some(boot) => write_boot(boot, out)?,
             None => writeln!(out, "BOOT: not known")?,
+        }
+        if let Some(control) = &self.control {
+            write_control(control, out)?;
         }
         for log in &self.logs {
             write_log(log, verbose, out)?;
@@ -98,6 +101,17 @@ fn write_boot(boot: &BootInfo, out: &mut String) -> fmt::Result {
         "did not end cleanly".to_owned()
     };
     writeln!(out, "BOOT: format {format}, id {dir_id:016x}, {groups} groups; boot {boot} {end}")
+}
+
+fn write_control(control: &ControlContent, out: &mut String) -> fmt::Result {
+    let ControlContent { snapshot, changes, users, vhosts, permissions, .. } = control;
+    let snapshot = snapshot.map_or_else(|| "no snapshot".to_owned(), |n| format!("snapshot {n}"));
+    writeln!(
+        out,
+        "control: {users} users, {vhosts} vhosts, {permissions} permissions, {} topic permissions, {} \
+         global parameters; {snapshot} and {changes} changes",
+        control.topic_permissions, control.global_parameters
+    )
 }
 
 fn write_log(log: &ShardLog, verbose: bool, out: &mut String) -> fmt::Result {

@@ -7,15 +7,16 @@
 //! that one and the two journals give the same state. A file with anything that is no record is copied
 //! to `quarantine/` and never keeps the node from starting. A write that fails is not repeated: the
 //! change is refused and the next one begins another N. Blocking: before the shards start, and on the
-//! pool. May import `record`, `words`, `change`, `state`.
+//! pool. May import `read`, `record`, `words`, `change`, `state`.
 
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::change::Change;
+use super::read::{self, Read, Trouble, TroubleKind};
 use super::record;
 use super::state::State;
 use super::words;
@@ -23,9 +24,6 @@ use super::words;
 /// Octets of a journal after which the next N begins, if the snapshot has not more (arbitrary: some
 /// thousand changes, which are read within milliseconds).
 const JOURNAL_BYTES_MAX: u64 = 1 << 20;
-
-/// Larger than any file that was written here.
-const FILE_BYTES_MAX: u64 = 1 << 30;
 
 /// The files, open for more.
 #[derive(Debug)]
@@ -60,24 +58,10 @@ impl Journal {
     pub(crate) fn open(root: &Path) -> io::Result<Opened> {
         let dir = root.join("control");
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        let (snapshots, journals) = generations(&dir)?;
-        let mut found = Found { root, dir: &dir, number: 0, findings: Vec::new() };
-        let newest = snapshots.iter().rev().find_map(|n| Some((*n, found.snapshot(*n)?)));
-        let (from, mut state) = newest.unwrap_or_default();
-        for n in journals.range(from..) {
-            found.journal(*n, &mut state);
-        }
-        let last = snapshots.last().max(journals.last()).copied().unwrap_or(0);
-        let (number, findings) = (found.number, found.findings);
-        let journal = Self {
-            dir: dir.clone(),
-            generation: last,
-            number,
-            file: None,
-            bytes: 0,
-            snapshot_bytes: 0,
-        };
-        Ok(Opened { journal, state: (number > 0).then_some(state), findings })
+        let Read { state, number, generation, troubles, .. } = read::all(&dir)?;
+        let findings = troubles.iter().map(|trouble| put_aside(root, &dir, trouble)).collect();
+        let journal = Self { dir, generation, number, file: None, bytes: 0, snapshot_bytes: 0 };
+        Ok(Opened { journal, state, findings })
     }
 
     /// Begins the next N with this state.
@@ -160,8 +144,25 @@ fn sync_dir(path: &Path) -> io::Result<()> {
     OpenOptions::new().read(true).open(path)?.sync_all()
 }
 
+/// Keeps a file under another name, before it goes with the N after the next. What is to be told.
+fn put_aside(root: &Path, dir: &Path, trouble: &Trouble) -> String {
+    let Trouble { name, why, kind } = trouble;
+    if *kind == TroubleKind::Unreadable {
+        return format!("control/{name} {why}");
+    }
+    let quarantine = root.join("quarantine");
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&quarantine);
+    let kept = quarantine.join(format!("control.{name}"));
+    let copied = made.and_then(|()| std::fs::copy(dir.join(name), &kept));
+    let where_to = match copied {
+        Ok(_) => format!("a copy is {}", kept.display()),
+        Err(error) => format!("it cannot be copied: {error}"),
+    };
+    format!("control/{name}: {why}; {where_to}")
+}
+
 /// The N of snapshots and of journals.
-fn generations(dir: &Path) -> io::Result<(BTreeSet<u64>, BTreeSet<u64>)> {
+pub(super) fn generations(dir: &Path) -> io::Result<(BTreeSet<u64>, BTreeSet<u64>)> {
     let (mut snapshots, mut journals) = (BTreeSet::new(), BTreeSet::new());
     for entry in std::fs::read_dir(dir)? {
         let name = entry?.file_name();
@@ -174,92 +175,6 @@ fn generations(dir: &Path) -> io::Result<(BTreeSet<u64>, BTreeSet<u64>)> {
         };
     }
     Ok((snapshots, journals))
-}
-
-/// Reading, with what is to be told of it.
-struct Found<'a> {
-    root: &'a Path,
-    dir: &'a Path,
-    /// Of the last record that counts.
-    number: u64,
-    findings: Vec<String>,
-}
-
-impl Found<'_> {
-    fn snapshot(&mut self, n: u64) -> Option<State> {
-        let name = format!("snapshot.{n}");
-        let bytes = self.bytes(&name)?;
-        let contents = record::read(&bytes, 0);
-        let read = contents.records.first().map(|record| (record, words::read_state(record.text)));
-        match read {
-            Some((record, Ok(state))) => {
-                self.number = record.number;
-                Some(state)
-            }
-            Some((_, Err(error))) => {
-                self.put_aside(&name, &error);
-                None
-            }
-            None => {
-                self.put_aside(&name, "it is not whole");
-                None
-            }
-        }
-    }
-
-    fn journal(&mut self, n: u64, state: &mut State) {
-        let name = format!("journal.{n}");
-        let Some(bytes) = self.bytes(&name) else { return };
-        let contents = record::read(&bytes, self.number);
-        let mut why = Vec::new();
-        for record in &contents.records {
-            self.number = record.number;
-            match words::read_changes(record.text) {
-                Err(error) => why.push(format!("record {}: {error}", record.number)),
-                // One that a lost one made possible must not cost the others.
-                Ok(changes) => why.extend(
-                    changes
-                        .iter()
-                        .filter_map(|change| state.change(change).err())
-                        .map(|refused| format!("record {}: {refused}", record.number)),
-                ),
-            }
-        }
-        if contents.damaged_bytes > 0 {
-            why.push(format!("{} bytes within are damaged", contents.damaged_bytes));
-        }
-        if contents.tail_bytes > 0 {
-            why.push(format!("{} bytes at its end are no whole record", contents.tail_bytes));
-        }
-        if !why.is_empty() {
-            self.put_aside(&name, &why.join("; "));
-        }
-    }
-
-    fn bytes(&mut self, name: &str) -> Option<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let file = OpenOptions::new().read(true).open(self.dir.join(name));
-        match file.and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)) {
-            Ok(_) => Some(bytes),
-            Err(error) => {
-                self.findings.push(format!("control/{name} cannot be read: {error}"));
-                None
-            }
-        }
-    }
-
-    /// Keeps a file under another name, before it goes with the N after the next.
-    fn put_aside(&mut self, name: &str, why: &str) {
-        let dir = self.root.join("quarantine");
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
-        let kept = dir.join(format!("control.{name}"));
-        let copied = made.and_then(|()| std::fs::copy(self.dir.join(name), &kept));
-        let where_to = match copied {
-            Ok(_) => format!("a copy is {}", kept.display()),
-            Err(error) => format!("it cannot be copied: {error}"),
-        };
-        self.findings.push(format!("control/{name}: {why}; {where_to}"));
-    }
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ pub mod entry;
 mod journal;
 mod people;
 mod pool;
+mod read;
 mod record;
 mod registrar;
 mod shards;
@@ -50,6 +51,7 @@ pub use self::change::{Change, Changed, Refused};
 pub(crate) use self::journal::{Journal, Opened};
 pub use self::people::Basis;
 pub(crate) use self::pool::{Hasher, Jobs, hasher};
+pub(crate) use self::read::{Trouble, TroubleKind, left_behind};
 pub use self::start::{Begun, DefinitionsError, begin};
 pub use self::state::{Password, State};
 

@@ -63,6 +63,7 @@ pub(super) struct ShardState {
     pub(super) counters: Counters,
     pub(super) gauges: Gauges,
     pub(super) alarm: Option<AlarmReason>,
+    pub(super) disk_stalls: bool,
     pub(super) disk_free_bytes: u64,
     pub(super) disk_min_bytes: u64,
     pub(super) logins: Count,
@@ -77,6 +78,7 @@ pub(super) struct Totals {
     pub(super) queues: QueueTotals,
     pub(super) memory_alarm: bool,
     pub(super) disk_alarm: bool,
+    pub(super) disk_stalls: bool,
     pub(super) disk_free_bytes: u64,
     pub(super) disk_min_bytes: u64,
     pub(super) logins: Count,
@@ -151,6 +153,7 @@ impl App {
                     counters,
                     gauges: asked.broker.gauges(),
                     alarm: asked.broker.alarm(),
+                    disk_stalls: asked.broker.disk_stalls(),
                     disk_free_bytes,
                     disk_min_bytes,
                 }
@@ -229,6 +232,7 @@ impl Totals {
         self.handshakes_failed += state.handshakes_failed;
         self.memory_alarm |= state.alarm == Some(AlarmReason::Memory);
         self.disk_alarm |= state.alarm == Some(AlarmReason::Disk);
+        self.disk_stalls |= state.disk_stalls;
         self.disk_free_bytes = self.disk_free_bytes.min(state.disk_free_bytes);
         self.disk_min_bytes = self.disk_min_bytes.max(state.disk_min_bytes);
     }

@@ -45,7 +45,12 @@ pub(super) async fn fine(_: Rc<App>, _: Request) -> Answer {
 /// GET /api/health/checks/alarms and .../local-alarms
 pub(super) async fn alarms(app: Rc<App>, _: Request) -> Answer {
     let totals = app.totals().await?;
-    let on = [("memory", totals.memory_alarm), ("disk", totals.disk_alarm)];
+    let on = [
+        ("memory", totals.memory_alarm),
+        ("disk", totals.disk_alarm),
+        // Not one of RabbitMQ's (abuse row 118).
+        ("disk_stall", totals.disk_stalls),
+    ];
     let on = on.iter().filter(|(_, is_on)| *is_on);
     let alarms: Vec<Value> =
         on.map(|(resource, _)| json!({ "node": app.node, "resource": resource })).collect();

@@ -247,6 +247,7 @@ fn node(app: &App, totals: &Totals) -> Vec<Metric> {
             "1: the disk alarm is on",
         )
         .rabbit(),
+        gauge("disk_stalled", totals.disk_stalls.into(), "1: the disk does not answer"),
         gauge("erlang_uptime_seconds", app.uptime_ms(), "Time since the start")
             .in_seconds()
             .rabbit(),

@@ -19,7 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request as HttpRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use ringmq_shards::Buffers;
+use ringmq_shards::{Buffers, is_for_newcomers};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::spawn_local;
@@ -177,6 +177,7 @@ impl House {
                     let peer = peer.ip().to_canonical();
                     let is_proxy = self.reads_proxy_header && self.trusts(peer);
                     let guest = Guest::enter(&self.guests, peer, is_proxy);
+                    let guest = guest.filter(|_| is_for_newcomers(&stream));
                     if let Some(guest) = guest.filter(|_| is_proxy || !self.is_too_many(peer)) {
                         spawn_local(self.clone().welcome(stream, guest, is_proxy));
                         self.pause().await;
@@ -192,7 +193,8 @@ impl House {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    if let Some(guest) = Guest::enter(&self.guests, peer, false) {
+                    let guest = Guest::enter(&self.guests, peer, false);
+                    if let Some(guest) = guest.filter(|_| is_for_newcomers(&stream)) {
                         spawn_local(self.clone().welcome_unix(stream, guest));
                     }
                 }

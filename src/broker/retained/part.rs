@@ -37,7 +37,7 @@ pub(super) struct Latest {
     bytes: u32,
     /// It has no body and stands here until everything before it has been read.
     is_gone: bool,
-    /// When it is not to be seen any more, milliseconds since 1970-01-01 UTC; 0: never.
+    /// When it is not to be seen any more, milliseconds of `Now::mono_ms`; 0: never.
     expires_ms: u64,
 }
 
@@ -55,7 +55,7 @@ impl Latest {
     }
 
     pub(super) const fn has_expired(&self, now: Now) -> bool {
-        self.expires_ms != 0 && self.expires_ms <= now.wall_ms
+        self.expires_ms != 0 && self.expires_ms <= now.mono_ms
     }
 }
 

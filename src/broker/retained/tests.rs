@@ -16,7 +16,7 @@ fn message(topic: &str, body: &str, expiration_ms: Option<u64>) -> Message {
     let traits =
         Traits { protocol: ProtocolTag(0), persistent: true, priority: None, expiration_ms };
     let body = Body::Slice(body.as_bytes());
-    Message::new("x".into(), topic, traits, b"p", body, NOW.wall_ms).unwrap()
+    Message::new("x".into(), topic, traits, b"p", body, NOW.mono_ms).unwrap()
 }
 
 /// A part with its store.
@@ -146,7 +146,7 @@ fn what_a_start_finds_is_the_latest_of_each_topic() {
         let body = if n % 7 == 0 { "" } else { "b" };
         bench.store.append(message(&format!("t/{}", n % 20), body, Some(n)), 1);
     }
-    bench.now.wall_ms += 45;
+    bench.now.mono_ms += 45;
     bench.restart();
     // Of 40 to 59 those with a body and time left.
     let mut expected: Vec<_> =
@@ -156,17 +156,17 @@ fn what_a_start_finds_is_the_latest_of_each_topic() {
     expected.sort_unstable();
     assert_eq!(found, expected);
     assert_eq!(bench.totals.count, expected.len() as u64);
-    bench.now.wall_ms += 100;
+    bench.now.mono_ms += 100;
     bench.with(|part, hold| part.sweep(1_000, hold));
     assert_eq!((bench.totals.count, bench.store.memory_bytes()), (0, 0));
 }
 
 #[test]
 fn a_message_that_is_shown_again_has_what_is_left_of_its_time() {
-    let late = Now { wall_ms: NOW.wall_ms + 300, ..NOW };
+    let late = Now { mono_ms: NOW.mono_ms + 300, ..NOW };
     let copy = replayed(&message("t", "b", Some(1_000)), "other".into(), late).unwrap();
     assert_eq!((copy.exchange(), copy.routing_key(), copy.body()), ("other", "t", &b"b"[..]));
-    assert_eq!((copy.traits().expiration_ms, copy.received_ms()), (Some(700), late.wall_ms));
+    assert_eq!((copy.traits().expiration_ms, copy.received_ms()), (Some(700), late.mono_ms));
     let copy = replayed(&message("t", "b", None), "other".into(), late).unwrap();
     assert_eq!(copy.traits().expiration_ms, None);
 }

@@ -105,7 +105,7 @@ impl Broker {
     ) -> Option<Safe> {
         let mut shelf = self.storage.as_ref()?.shelf.borrow_mut();
         let mut bytes = 0;
-        let which = (position, waiting.due_wall_ms);
+        let which = (position, waiting.due_ms);
         let keys = waiting.keys.as_deref().unwrap_or_default();
         let will = self.parked(waiting, position);
         let kind = if will.is_some() { entry::WILL } else { entry::DELAYED };
@@ -129,7 +129,7 @@ impl Broker {
         let vhost = self.vhosts.get(will.vhost.0 as usize)?;
         Some(Parked {
             position,
-            due_wall_ms: waiting.due_wall_ms,
+            due_ms: waiting.due_ms,
             delay_ms: will.delay_ms,
             retain: will.retain,
             vhost: (&*vhost.name).into(),
@@ -245,10 +245,15 @@ impl Broker {
             file: earlier_boots(storage.boot),
             bytes: octets.len() as u64,
         };
-        let Delayed { due_wall_ms, keys, .. } = delayed;
+        // The delay at most, if it seems to come from the future (abuse row 116).
+        let began_ms = storage.shelf.borrow().began_ms;
+        let ahead_ms = message.received_ms().saturating_sub(began_ms);
+        let due_ms = delayed.due_ms.saturating_sub(ahead_ms);
+        let message = storage.shelf.borrow().of_earlier(message, 0).message;
+        let keys = delayed.keys;
         let keys = (!keys.is_empty()).then(|| keys.into_boxed_slice());
         let logged = Some(logged);
-        Some(Waiting { due_wall_ms, exchange, keys, message, logged, will: None })
+        Some(Waiting { due_ms, exchange, keys, message, logged, will: None })
     }
 
     /// Takes the wills that recovery found: one whose client was connected when the process ended
@@ -272,16 +277,17 @@ impl Broker {
     fn will_again(&self, FoundWill { will, octets }: FoundWill, now: Now) -> Option<Waiting> {
         let storage = self.storage.as_ref()?;
         let message = storage.shelf.borrow_mut().read_message(&octets)?;
-        let Parked { position, due_wall_ms, delay_ms, retain, vhost, session } = will;
+        let Parked { position, due_ms, delay_ms, retain, vhost, session } = will;
         let group = self.placement.group(&vhost, &session);
         let index = self.vhosts.iter().position(|known| *known.name == *vhost)?;
         let vhost = VhostId(u32::try_from(index).ok()?);
         let (exchange, _) = self.filters_of(vhost)?;
-        let due_wall_ms = match due_wall_ms {
+        let due_ms = match due_ms {
             // Its session ended with the process.
-            PARKED if !self.has_session(vhost, &session) => now.wall_ms,
-            PARKED => now.wall_ms.saturating_add(delay_ms).min(PARKED - 1),
-            due => due,
+            PARKED if !self.has_session(vhost, &session) => now.mono_ms,
+            PARKED => now.mono_ms.saturating_add(delay_ms).min(PARKED - 1),
+            // No later than its delay from now: the wall clock may have gone back.
+            due => due.min(now.mono_ms.saturating_add(delay_ms)),
         };
         let logged = Some(Logged {
             lasting: Lasting { exchange: ExchangeUid::PREDECLARED, group },
@@ -292,6 +298,6 @@ impl Broker {
         let will =
             KeptWill { vhost, session, delay_ms, retain, connection: None, published: false };
         let will = Some(Box::new(will));
-        Some(Waiting { due_wall_ms, exchange, keys: None, message, logged, will })
+        Some(Waiting { due_ms, exchange, keys: None, message, logged, will })
     }
 }

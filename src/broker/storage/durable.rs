@@ -13,6 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
+use ringmq_shards::log::ids::BOOT_SHIFT;
 use ringmq_shards::log::{LogFile, QueueUid, Segment, SegmentSummary, SegmentWriter, Settled};
 
 use super::entry::{self, Place, SettledRun};
@@ -231,7 +232,12 @@ impl DurableStore {
         piece.used.set(shelf.turn);
         let kept = segment.read(place).ok().and_then(|octets| {
             let arrived_ms = segment.head(place).ok()?.arrived_ms;
-            Some(Kept { message: shelf.read_message(octets)?, arrived_ms })
+            let message = shelf.read_message(octets)?;
+            Some(if at >> BOOT_SHIFT < u64::from(shelf.boot) {
+                shelf.of_earlier(message, arrived_ms)
+            } else {
+                Kept { message, arrived_ms }
+            })
         });
         drop(shelf);
         // The one after it is mapped before it is needed.

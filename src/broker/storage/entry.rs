@@ -84,8 +84,8 @@ pub(crate) struct Place {
 pub(crate) struct Delayed {
     /// Its number, of [`DELAYED_UID`].
     pub(crate) position: u64,
-    /// When it is due, milliseconds since 1970.
-    pub(crate) due_wall_ms: u64,
+    /// When it is due, milliseconds of `Now::mono_ms`.
+    pub(crate) due_ms: u64,
     /// Where it is published then.
     pub(crate) exchange: ExchangeUid,
     /// Its keys beyond its own.
@@ -97,8 +97,8 @@ pub(crate) struct Delayed {
 pub(crate) struct Parked {
     /// Its number, of [`DELAYED_UID`].
     pub(crate) position: u64,
-    /// When it is due, milliseconds since 1970, or [`PARKED`].
-    pub(crate) due_wall_ms: u64,
+    /// When it is due, milliseconds of `Now::mono_ms`, or [`PARKED`].
+    pub(crate) due_ms: u64,
     /// How long it waits when its client is gone.
     pub(crate) delay_ms: u64,
     /// It becomes the retained message of its topic.
@@ -184,14 +184,14 @@ pub(crate) fn write_handed_out(queue: QueueUid, below: u64, out: &mut Vec<u8>) {
 
 /// Writes a [`DELAYED`].
 pub(crate) fn write_delayed(
-    (position, due_wall_ms): (u64, u64),
+    (position, due_ms): (u64, u64),
     exchange: ExchangeUid,
     keys: &[Box<str>],
     message: &Message,
     out: &mut Vec<u8>,
 ) {
     out.extend_from_slice(&position.to_le_bytes());
-    out.extend_from_slice(&due_wall_ms.to_le_bytes());
+    out.extend_from_slice(&due_ms.to_le_bytes());
     out.extend_from_slice(&exchange.0.to_le_bytes());
     record::write_keys(keys, out);
     record::write_whole(message, out);
@@ -212,8 +212,8 @@ pub(crate) fn write_receipts((queue, held): (QueueUid, bool), numbers: &[u16], o
 
 /// Writes a [`WILL`].
 pub(crate) fn write_will(will: &Parked, message: &Message, out: &mut Vec<u8>) {
-    let Parked { position, due_wall_ms, delay_ms, retain, vhost, session } = will;
-    for number in [position, due_wall_ms, delay_ms] {
+    let Parked { position, due_ms, delay_ms, retain, vhost, session } = will;
+    for number in [position, due_ms, delay_ms] {
         out.extend_from_slice(&number.to_le_bytes());
     }
     out.push(u8::from(*retain));
@@ -222,11 +222,11 @@ pub(crate) fn write_will(will: &Parked, message: &Message, out: &mut Vec<u8>) {
 }
 
 fn read_will<'a>(cursor: &mut Cursor<'a>) -> Option<Saying<'a>> {
-    let (position, due_wall_ms, delay_ms) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
+    let (position, due_ms, delay_ms) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
     let retain = cursor.bool()?;
     let (names, message) = record::read_keys(cursor.0)?;
     let [vhost, session] = names.try_into().ok()?;
-    let will = Parked { position, due_wall_ms, delay_ms, retain, vhost, session };
+    let will = Parked { position, due_ms, delay_ms, retain, vhost, session };
     Some(Saying::Will { will, message })
 }
 
@@ -266,10 +266,10 @@ pub(crate) fn read(kind: u16, group: u16, payload: &[u8]) -> Option<Saying<'_>> 
         RESTS => Saying::Rests { queue: QueueUid(cursor.u64()?), below: cursor.u64()? },
         DEFINITION => return Some(Saying::Definition(cursor.0)),
         DELAYED => {
-            let (position, due_wall_ms) = (cursor.u64()?, cursor.u64()?);
+            let (position, due_ms) = (cursor.u64()?, cursor.u64()?);
             let exchange = ExchangeUid(cursor.u64()?);
             let (keys, message) = record::read_keys(cursor.0)?;
-            let delayed = Delayed { position, due_wall_ms, exchange, keys };
+            let delayed = Delayed { position, due_ms, exchange, keys };
             return Some(Saying::Delayed { delayed, message });
         }
         RECEIVED => {
@@ -369,7 +369,7 @@ mod tests {
         write_delayed((1 << 44, 99), ExchangeUid(5), &keys, &original, &mut out);
         let Some(Saying::Delayed { delayed, message }) = read(DELAYED, 0, &out) else { panic!() };
         let exchange = ExchangeUid(5);
-        assert_eq!(delayed, Delayed { position: 1 << 44, due_wall_ms: 99, exchange, keys });
+        assert_eq!(delayed, Delayed { position: 1 << 44, due_ms: 99, exchange, keys });
         assert_eq!(read_message(message, &mut |n| n.into()), Some(original));
         for cut in 0..out.len() {
             let message = match read(DELAYED, 0, &out[..cut]) {
@@ -385,8 +385,8 @@ mod tests {
     fn a_will_comes_back_with_its_session_and_never_when_cut() {
         let original = message("hello");
         let (vhost, session) = ("/".into(), "of a client".into());
-        let (position, due_wall_ms) = (1 << 44, PARKED);
-        let will = Parked { position, due_wall_ms, delay_ms: 9, retain: true, vhost, session };
+        let (position, due_ms) = (1 << 44, PARKED);
+        let will = Parked { position, due_ms, delay_ms: 9, retain: true, vhost, session };
         let mut out = Vec::new();
         write_will(&will, &original, &mut out);
         let Some(Saying::Will { will: back, message }) = read(WILL, 0, &out) else { panic!() };

@@ -37,6 +37,7 @@ mod restore;
 pub(crate) mod shelf;
 mod space;
 mod spill;
+mod stall;
 mod unread;
 pub(crate) mod waits;
 
@@ -63,10 +64,6 @@ use crate::ids::{ChannelRef, QueueId, ShardId};
 /// Records that nobody waits for are written after this, milliseconds, or when there are many, and
 /// those of queues that promise it are durable after it.
 const LAZY_MS: u64 = 50;
-
-/// A commit that takes longer than this is taken for a failure: a disk that hangs must not hold
-/// the node's clients for ever (reliability.md 2.6), milliseconds.
-const STALL_MS: u64 = 30_000;
 
 /// Octets of such records that make a commit of their own.
 const LAZY_BYTES: usize = 256 * 1024;
@@ -119,8 +116,8 @@ pub(crate) struct Storage {
     /// When what nobody waits for is durable at the latest, and when it is written.
     due_ms: Option<u64>,
     write_ms: Option<u64>,
-    /// When the commit under way was first seen.
-    began_ms: Option<u64>,
+    /// How long the commit under way takes.
+    stall: stall::Stall,
     /// When the log was last busy, for the mark of an idle log.
     busy_ms: u64,
     marked: bool,
@@ -166,7 +163,7 @@ impl Storage {
             failed: None,
             due_ms: None,
             write_ms: None,
-            began_ms: None,
+            stall: stall::Stall::default(),
             busy_ms: 0,
             marked: true,
             timer_ms: None,
@@ -374,7 +371,7 @@ impl Broker {
                 }
                 drop(shelf);
                 storage.busy_ms = now.mono_ms;
-                storage.began_ms = None;
+                storage.stall.end();
                 match result {
                     Ok(()) => self.serve_waits(),
                     Err(error) => self.fail_storage(error),
@@ -489,6 +486,17 @@ impl Broker {
             log.flush(false, &mut shelf.jobs);
             shelf.hurry = log.has_waiting();
         }
+        if let Some(within) = shelf.sync_within_ms.take() {
+            let due = now.mono_ms.saturating_add(within);
+            storage.due_ms = Some(storage.due_ms.map_or(due, |set| set.min(due)));
+        }
+        if storage.due_ms.is_some_and(|due| now.mono_ms >= due) {
+            if log.last() > log.durable() {
+                log.flush(true, &mut shelf.jobs);
+            }
+            // The commit under way may be one without a sync: looked at again when it is done.
+            storage.due_ms = (log.last() > log.durable()).then_some(now.mono_ms);
+        }
         let gathered = log.waiting_bytes();
         if gathered > 0 {
             let due = *storage.write_ms.get_or_insert(now.mono_ms + LAZY_MS);
@@ -498,15 +506,6 @@ impl Broker {
             }
         } else {
             storage.write_ms = None;
-        }
-        if let Some(within) = shelf.sync_within_ms.take() {
-            let due = now.mono_ms.saturating_add(within);
-            storage.due_ms = Some(storage.due_ms.map_or(due, |set| set.min(due)));
-        }
-        if storage.due_ms.is_some_and(|due| now.mono_ms >= due) {
-            log.flush(true, &mut shelf.jobs);
-            // A commit may be under way: again when it is done.
-            storage.due_ms = (log.has_waiting() || log.needs_sync()).then_some(now.mono_ms);
         }
         let idle = !log.has_waiting() && !log.is_busy();
         if idle && !storage.marked && now.mono_ms >= storage.busy_ms + IDLE_MS {
@@ -533,20 +532,6 @@ impl Broker {
         {
             storage.timer_ms = Some(deadline);
             self.timers.insert(deadline, Alarm::Storage);
-        }
-    }
-
-    /// A disk that does not answer has failed.
-    fn watch_commit(&mut self, now: Now) {
-        let Some(storage) = &mut self.storage else { return };
-        if !storage.shelf.borrow().log.is_busy() {
-            storage.began_ms = None;
-            return;
-        }
-        let began = *storage.began_ms.get_or_insert(now.mono_ms);
-        if now.mono_ms.saturating_sub(began) > STALL_MS {
-            let cause = std::io::Error::from(std::io::ErrorKind::TimedOut);
-            self.fail_storage(DiskError::new("write", "the log within 30 s", cause));
         }
     }
 

@@ -112,6 +112,7 @@ impl Broker {
         let mut found: HashMap<QueueUid, Restored> = HashMap::new();
         let mut earlier = Vec::new();
         let Some(mut storage) = self.storage.take() else { return };
+        storage.shelf.borrow_mut().began_ms = now.mono_ms;
         let restored = {
             let placement = self.placement;
             let rules: HashMap<QueueUid, (bool, Option<Durability>)> =

@@ -13,7 +13,7 @@ use ringmq_shards::log::ids::BOOT_SHIFT;
 use ringmq_shards::log::planted::{Bug, is_planted};
 
 use crate::broker::queue::restore::Remaining;
-use crate::broker::queue::store::{Kept, Position};
+use crate::broker::queue::store::Position;
 
 /// How much later than all that is known the count of positions goes on after each start that finds
 /// it inexact: more than consumers can have been shown since the log was synced last (arbitrary).
@@ -81,11 +81,15 @@ impl DurableStore {
         }
         let mut last = None;
         for (at, found) in remains.messages {
-            let message = self.shelf.borrow_mut().found_message(&found);
+            let mut shelf = self.shelf.borrow_mut();
+            let message = shelf.found_message(&found);
             let Some(message) = message else {
                 restored.unreadable += 1;
                 continue;
             };
+            let kept = shelf.of_earlier(message, found.arrived_ms);
+            drop(shelf);
+            let message = &kept.message;
             let traits = message.traits();
             restored.push(Remaining {
                 from: Position::new(at),
@@ -94,7 +98,7 @@ impl DurableStore {
                 body_bytes: message.body().len() as u64,
                 may_expire: traits.expiration_ms.is_some(),
             });
-            self.hot.push(at, Kept { message, arrived_ms: found.arrived_ms });
+            self.hot.push(at, kept);
             last = Some(at);
         }
         if let Some(last) = last {

@@ -13,6 +13,7 @@ use ringmq_shards::log::{Job, Log, LogFile, Lsn, QueueUid, SegmentId};
 use super::entry::{self, Place, SettledRun};
 use super::origin::{Origin, write_origin};
 use super::recovery::Found;
+use crate::broker::queue::store::Kept;
 use crate::message::Message;
 
 /// Sizes an operator chooses.
@@ -34,6 +35,8 @@ pub(crate) struct Shelf {
     pub(super) log: Log,
     pub(super) sizes: Sizes,
     pub(super) boot: u32,
+    /// When this process took what earlier ones have left, monotonic milliseconds.
+    pub(super) began_ms: u64,
     /// Settled since the last flush; written after everything else of the turn, so that a dead
     /// letter is in the log before the settlement of what it was.
     settled: Vec<SettledRun>,
@@ -76,6 +79,7 @@ impl Shelf {
             log,
             sizes,
             boot,
+            began_ms: u64::MAX,
             settled: Vec::new(),
             last_body: None,
             origin: None,
@@ -201,6 +205,20 @@ impl Shelf {
         self.settled = runs;
     }
 
+    /// A message of an earlier process, which had come before this one began. If the wall clock went
+    /// back in between it says otherwise, and would live longer than it may (abuse row 116).
+    pub(super) fn of_earlier(&self, message: Message, arrived_ms: u64) -> Kept {
+        Kept { message: self.received_before(message), arrived_ms: arrived_ms.min(self.began_ms) }
+    }
+
+    fn received_before(&self, message: Message) -> Message {
+        let began_ms = self.began_ms;
+        if message.received_ms() <= began_ms {
+            return message;
+        }
+        message.with(|inner| inner.received_ms = began_ms)
+    }
+
     /// Makes a message of a segment's entry.
     pub(super) fn read_message(&mut self, octets: &[u8]) -> Option<Message> {
         let last = &mut self.last_name;
@@ -223,6 +241,7 @@ impl Shelf {
             return Some(message.clone());
         }
         let message = self.read_message(&found.octets)?;
+        let message = self.received_before(message);
         self.shared.insert(place, message.clone());
         Some(message)
     }

@@ -20,7 +20,7 @@ use crate::value::{Table, Value};
 const LASTS: &str = "x-lasts";
 /// What stands there for a session that lasts for ever.
 const FOREVER: &str = "forever";
-/// When its client left, milliseconds since 1970-01-01 UTC; missing: it is there.
+/// When its client left, milliseconds of `Now::mono_ms`; missing: it is there.
 const LEFT_AT: &str = "x-left-at";
 /// The session is over, and what is left of it goes to others: see `broker::subscriber::leave`.
 pub(in crate::broker) const LEAVING: &str = "x-leaving";
@@ -52,7 +52,7 @@ impl Session {
         if !self.user.is_empty() {
             table.set(USER, Value::text(&self.user));
         }
-        if let Some(at) = self.left_wall_ms {
+        if let Some(at) = self.away_ms {
             table.set(LEFT_AT, number(at));
         }
         if let Some(max) = self.limits.offline_max {
@@ -75,7 +75,7 @@ impl Session {
             Some(_) | None => Lasts::Ms(natural(LASTS).unwrap_or(0)),
         };
         self.user = table.get(USER).and_then(Value::as_text).unwrap_or_default().into();
-        self.left_wall_ms = natural(LEFT_AT);
+        self.away_ms = natural(LEFT_AT);
         self.limits.offline_max = natural(OFFLINE_MAX);
         self.limits.drop_oldest = table.get(DROP_OLDEST).and_then(Value::as_bool).unwrap_or(false);
     }
@@ -96,13 +96,13 @@ impl Broker {
     /// Sets the end of a session whose client is away.
     pub(super) fn await_client(&mut self, id: SessionId, now: Now) {
         let Some(session) = self.sessions.get_mut(id) else { return };
-        let Some(left) = session.left_wall_ms else { return };
+        let Some(left) = session.away_ms else { return };
         let lasts_ms = match session.lasts {
             Lasts::Connection => 0,
             Lasts::Ms(ms) => ms,
             Lasts::Forever => return,
         };
-        let left_ms = left.saturating_add(lasts_ms).saturating_sub(now.wall_ms);
+        let left_ms = left.saturating_add(lasts_ms).saturating_sub(now.mono_ms);
         let ends = now.mono_ms.saturating_add(left_ms);
         session.ends_ms = Some(ends);
         if session.timer_ms.is_none_or(|set| ends < set) {

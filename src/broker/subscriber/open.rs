@@ -147,7 +147,7 @@ impl Broker {
             session.window = open.window;
             session.limits = open.limits;
             session.lasts = lasts(open.lasts);
-            session.left_wall_ms = None;
+            session.away_ms = None;
             session.ends_ms = None;
         }
         if let Some(entry) = self.connections.get_mut(connection) {
@@ -336,7 +336,7 @@ impl Broker {
                 }
             }
             Lasts::Ms(_) | Lasts::Forever => {
-                session.left_wall_ms = Some(now.wall_ms);
+                session.away_ms = Some(now.mono_ms);
                 self.keep_session(id);
                 self.await_client(id, now);
                 self.tell_away(id, true);

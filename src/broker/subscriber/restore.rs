@@ -39,9 +39,10 @@ impl Broker {
             session.read_arguments(entry.queue.arguments());
             #[cfg(test)]
             if is_planted(Bug::LetSessionsLiveOn) {
-                session.left_wall_ms = None;
+                session.away_ms = None;
             }
-            session.left_wall_ms.get_or_insert(now.wall_ms);
+            // Nobody left in the future: the wall clock went back since (abuse row 116).
+            session.away_ms = Some(session.away_ms.map_or(now.mono_ms, |at| at.min(now.mono_ms)));
             session.queue = Some(queue);
             let (subscriptions, twice) = self.restored_subscriptions(queue, session.vhost);
             session.subscriptions = subscriptions;

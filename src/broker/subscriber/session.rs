@@ -262,8 +262,8 @@ pub(super) struct Session {
     /// Messages that had waited when its client came and may still wait, where they do not count.
     pub(super) waited: u64,
     pub(super) lasts: Lasts,
-    /// When its client left, milliseconds since 1970-01-01 UTC.
-    pub(super) left_wall_ms: Option<u64>,
+    /// When its client left, milliseconds of `Now::mono_ms`.
+    pub(super) away_ms: Option<u64>,
     /// When it ends if its client does not come back, monotonic milliseconds.
     pub(super) ends_ms: Option<u64>,
     /// The earliest deadline a timer stands for.
@@ -295,7 +295,7 @@ impl Session {
             },
             waited: 0,
             lasts: Lasts::Connection,
-            left_wall_ms: None,
+            away_ms: None,
             ends_ms: None,
             timer_ms: None,
             subscriptions: Subscriptions::default(),

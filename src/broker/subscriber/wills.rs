@@ -149,7 +149,7 @@ impl Broker {
         let (_, name) = self.filters_of(vhost)?;
         let body = will.body.clone();
         let message =
-            Message::new(name, will.topic, will.traits, will.properties, body, now.wall_ms)?;
+            Message::new(name, will.topic, will.traits, will.properties, body, now.mono_ms)?;
         Some(Box::new(Words { message, delay_ms: will.delay_ms, retain: will.retain }))
     }
 
@@ -195,7 +195,7 @@ impl Broker {
         let connection = Some(connection);
         let will = KeptWill { vhost, session, delay_ms, retain, connection, published: false };
         let will = Some(Box::new(will));
-        Some(Waiting { due_wall_ms: PARKED, exchange, keys: None, message, logged: None, will })
+        Some(Waiting { due_ms: PARKED, exchange, keys: None, message, logged: None, will })
     }
 
     /// The exchange of filters of a virtual host, and its name.
@@ -224,7 +224,7 @@ impl Broker {
         if delay_ms == 0 {
             return self.publish_waiting(number, now);
         }
-        waiting.due_wall_ms = now.wall_ms.saturating_add(delay_ms).min(PARKED - 1);
+        waiting.due_ms = now.mono_ms.saturating_add(delay_ms).min(PARKED - 1);
         self.carry_delayed(number);
         self.await_due(number, now);
     }
@@ -264,7 +264,7 @@ impl Broker {
         now: Now,
     ) {
         // Times of messages count from here, not from when the will was made.
-        let message = message.with(|inner| inner.received_ms = now.wall_ms);
+        let message = message.with(|inner| inner.received_ms = now.mono_ms);
         self.publish_internal(exchange, &message, None, wanted, now);
         if retain && is_topic(message.routing_key()) {
             // As for queues of this shard: it stands in the log before the settlement of the will.

@@ -293,6 +293,7 @@ impl Cluster {
         let shards = self.brokers.len();
         let (broker, lanes) = (&mut self.brokers[shard], &mut self.lanes);
         broker.end_turn(self.now);
+        self.touched[shard] |= broker.has_more();
         if let Some(machine) = &mut self.machine {
             broker.flush_storage(self.now);
             broker.collect_jobs(|job| machine.begin(shard, job));

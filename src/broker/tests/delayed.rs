@@ -33,7 +33,7 @@ impl Drop for Told {
 /// A message as its publisher knows it.
 #[derive(Debug)]
 struct Sent {
-    due_wall_ms: u64,
+    due_ms: u64,
     confirmed: bool,
     came: bool,
 }
@@ -119,7 +119,7 @@ impl History {
     fn publish(&mut self, c: &mut Cluster, client: Client) {
         let id = self.sent.len() as u64 + 1;
         let delay_ms = 1 + self.rng.below(600) as u64;
-        let due_wall_ms = c.now.wall_ms + delay_ms;
+        let due_ms = c.now.wall_ms + delay_ms;
         let filling = "x".repeat(self.rng.below(1_500));
         let body = format!("{id} {filling}");
         let block = format!("x-delay={delay_ms}");
@@ -132,7 +132,7 @@ impl History {
             Published::Pending => false,
             other => panic!("{other:?}"),
         };
-        self.sent.insert(id, Sent { due_wall_ms, confirmed, came: false });
+        self.sent.insert(id, Sent { due_ms, confirmed, came: false });
         self.asked.insert(id, id);
     }
 
@@ -183,7 +183,7 @@ impl History {
         for queue in QUEUES {
             for body in c.drain(client, queue) {
                 let sent = self.sent.get_mut(&number_of(&body)).expect("it was never sent");
-                assert!(sent.due_wall_ms <= c.now.wall_ms, "{body} comes early");
+                assert!(sent.due_ms <= c.now.wall_ms, "{body} comes early");
                 sent.came = true;
                 count += 1;
             }

@@ -223,7 +223,7 @@ fn what_has_expired_is_not_seen_and_goes() {
         }
         c.pass(4_999);
         assert_eq!(c.read(client, "t/#").len(), 100);
-        c.now.wall_ms += 1;
+        c.now.mono_ms += 1;
         assert_eq!(c.read(client, "t/0"), Found::new());
         assert_eq!(c.read(client, "t/+").len(), 50);
         for n in 0..20 {

@@ -43,9 +43,15 @@ impl SessionWorld {
             self.hear_all(c);
         }
         self.oracle.durable();
+        // One that a crash has doubled may still wait for the mourner, behind what it has not settled.
+        let of_mourner = format!("session-s{MOURNER}");
+        let waits = c.brokers.iter().any(|broker| {
+            let queue = broker.vhosts[0].queues.get(&*of_mourner);
+            queue.and_then(|id| broker.queues.get(*id)).is_some_and(|e| e.queue.ready() > 0)
+        });
         for (id, left) in &mut self.wills {
             match left.state {
-                _ if left.came => left.over = true,
+                _ if left.came => left.over |= !waits,
                 WillState::Parked => left.owed = true,
                 WillState::Left => {
                     left.owed = true;

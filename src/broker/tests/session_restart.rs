@@ -54,9 +54,9 @@ impl Nodes {
         }
         self.was_clean = in_order;
         self.now = c.now;
+        // The clock of the next process begins at the wall clock's time.
         self.now.wall_ms += pause_ms;
-        // Another process has another clock.
-        self.now.mono_ms = 5;
+        self.now.mono_ms += pause_ms;
     }
 }
 

@@ -146,7 +146,7 @@ fn a_will_becomes_the_retained_message_of_its_topic_if_it_says_so() {
         c.set_will(client, Some(&Will { retain, ..will("last words", 50) }));
         c.drop_connection(client);
         c.pass(50);
-        let made_at = c.now.wall_ms;
+        let made_at = c.now.mono_ms;
         c.pass(10);
         let client = c.connect(0);
         let from = RetainedCursor::default();

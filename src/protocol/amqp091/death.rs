@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use crate::message::{Body, ProtocolTag, Traits};
 
-    const NOW: Now = Now { mono_ms: 0, wall_ms: 2 };
+    const NOW: Now = Now { mono_ms: 2, wall_ms: 2 };
 
     fn message(block: &[u8], protocol: ProtocolTag) -> Message {
         let traits = Traits { protocol, persistent: true, priority: None, expiration_ms: Some(5) };

@@ -54,7 +54,7 @@ impl Translated {
     pub(super) fn of(message: &Message, crossing: Crossing, now: Now) -> Self {
         let mut neutral = neutral_properties(message);
         if crossing.shows_origin {
-            neutral.origin.timestamp_s = Some(message.received_ms() / 1000);
+            neutral.origin.timestamp_s = Some(now.wall_of(message.received_ms()) / 1000);
         } else {
             neutral.origin = Origin::default();
         }
@@ -66,7 +66,7 @@ impl Translated {
         }
         let reply_to =
             neutral.response_topic.as_deref().map(|topic| key_of_answers(topic, crossing.dots));
-        let waited_ms = now.wall_ms.saturating_sub(message.received_ms());
+        let waited_ms = now.mono_ms.saturating_sub(message.received_ms());
         let left_ms = message.traits().expiration_ms.map(|ms| ms.saturating_sub(waited_ms));
         Self {
             headers,

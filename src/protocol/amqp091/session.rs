@@ -237,7 +237,8 @@ impl Amqp {
 
     fn on_running_tick(&mut self, cx: &mut Context<'_>) {
         let now_ms = cx.now.mono_ms;
-        let is_read = self.halted().is_none() && !is_full(cx);
+        let is_late = cx.broker.has_stood_still(cx.now);
+        let is_read = self.halted().is_none() && !is_full(cx) && !is_late;
         if !is_read {
             self.live.heard(now_ms);
         }

@@ -31,9 +31,9 @@ pub(super) struct Plan {
 
 /// Seconds that are left of a message's life, rounded up; `None` in `Some`: it has no end.
 /// `None`: it is over.
-pub(super) fn rest_of_life(message: &Message, wall_ms: u64) -> Option<Option<u32>> {
+pub(super) fn rest_of_life(message: &Message, now_ms: u64) -> Option<Option<u32>> {
     let Some(life_ms) = message.traits().expiration_ms else { return Some(None) };
-    let left_ms = message.received_ms().saturating_add(life_ms).saturating_sub(wall_ms);
+    let left_ms = message.received_ms().saturating_add(life_ms).saturating_sub(now_ms);
     if left_ms == 0 {
         return None;
     }
@@ -166,7 +166,7 @@ impl Mqtt {
         }
         let block = Block::of(message);
         let wanted = self.wanted(message);
-        let expiry_s = match rest_of_life(message, cx.now.wall_ms) {
+        let expiry_s = match rest_of_life(message, cx.now.mono_ms) {
             Some(rest) => rest,
             // It was sent before, so it is finished (4.3.3-7, H-18).
             None if redelivered => Some(1),

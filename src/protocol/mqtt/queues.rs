@@ -291,7 +291,7 @@ impl Mqtt {
         };
         let id = stage.and_then(|_| self.free_id());
         // One that is over is for the queue to drop: it was not yet when it left.
-        let expiry_s = rest_of_life(&message, cx.now.wall_ms).unwrap_or(Some(1));
+        let expiry_s = rest_of_life(&message, cx.now.mono_ms).unwrap_or(Some(1));
         let plan = Plan { assurance, retain: false, expiry_s };
         let is_sent = self.put_publish(&message, plan, id, false, cx);
         match (stage, id) {

@@ -254,7 +254,7 @@ impl Mqtt {
             cx.broker.replay(self.link.id(), message, cx.now);
             return;
         }
-        let Some(expiry_s) = rest_of_life(message, cx.now.wall_ms) else { return };
+        let Some(expiry_s) = rest_of_life(message, cx.now.mono_ms) else { return };
         self.numbers.clear();
         self.numbers.extend((number != 0).then_some(number));
         let plan = Plan { assurance, retain: true, expiry_s };

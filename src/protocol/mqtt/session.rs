@@ -301,7 +301,7 @@ impl Mqtt {
 
     fn on_open_tick(&mut self, cx: &mut Context<'_>) {
         let now_ms = cx.now.mono_ms;
-        if self.halted().is_some() || is_full(cx) {
+        if self.halted().is_some() || is_full(cx) || cx.broker.has_stood_still(cx.now) {
             // Silence means something only where somebody listens.
             self.live.heard(now_ms);
         }

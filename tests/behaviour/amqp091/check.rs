@@ -395,3 +395,64 @@ fn flip(file: &Path, offset: u64) {
     file.read_exact_at(&mut octet, offset).unwrap();
     file.write_all_at(&[octet[0] ^ 1], offset).unwrap();
 }
+
+/// The highest file of this kind that the control thread has written.
+fn newest_control(data: &Path, kind: &str) -> PathBuf {
+    let number = |path: &PathBuf| {
+        let name = path.file_name()?.to_str()?;
+        name.strip_prefix(kind)?.strip_prefix('.')?.parse::<u64>().ok()
+    };
+    let all = fs::read_dir(data.join("control")).unwrap();
+    all.map(|entry| entry.unwrap().path()).max_by_key(|path| number(path)).unwrap()
+}
+
+/// What the control thread keeps is counted and verified, and only read.
+#[test]
+fn users_vhosts_and_permissions_are_counted_and_their_files_verified() {
+    let mut broker = start(1);
+    let admin = crate::http::Asker::guest(broker.http_addr());
+    admin.make_user("bob", "");
+    assert_eq!(admin.put("/api/vhosts/shop", ""), 201);
+    let all = r#"{"configure":".*","write":".*","read":".*"}"#;
+    assert_eq!(admin.put("/api/permissions/shop/bob", all), 201);
+    end(&mut broker, "KILL");
+    let data = broker.data_directory();
+    let before = contents(&data);
+    let (code, found) = check_json(&broker);
+    assert_eq!(code, SOUND, "{found:#}");
+    let counted = |found: &Value| {
+        ["users", "vhosts", "permissions"].map(|what| count(&found["control"], what))
+    };
+    // Who makes a virtual host may do everything in it.
+    assert_eq!(counted(&found), [2, 2, 4], "{found:#}");
+    assert_eq!(contents(&data), before, "a check changes nothing");
+    let text = String::from_utf8(check(&data, &[]).stdout).unwrap();
+    assert!(text.contains("control: 2 users, 2 vhosts, 4 permissions"), "{text}");
+
+    // The last write was cut: nobody was told that it was done.
+    let journal = newest_control(&data, "journal");
+    let whole = fs::read(&journal).unwrap();
+    fs::write(&journal, &whole[..whole.len() - 3]).unwrap();
+    let (code, found) = check_json(&broker);
+    assert_eq!(code, SOUND, "{found:#}");
+    assert_eq!(counted(&found), [2, 2, 3]);
+    let told = found["findings"].to_string();
+    assert!(told.contains("no whole record"), "{told}");
+
+    // One bit of a record before is wrong.
+    let mut wrong = whole.clone();
+    wrong[40] ^= 1;
+    fs::write(&journal, &wrong).unwrap();
+    let (code, found) = check_json(&broker);
+    assert_eq!(code, DAMAGED, "{found:#}");
+    assert!(found["findings"].to_string().contains("are damaged"), "{found:#}");
+    fs::write(&journal, &whole).unwrap();
+
+    // So is the snapshot, and there is none before.
+    let snapshot = newest_control(&data, "snapshot");
+    fs::write(&snapshot, b"RMQctl1\nnonsense").unwrap();
+    let (code, found) = check_json(&broker);
+    assert_eq!(code, DAMAGED, "{found:#}");
+    assert!(found["findings"].to_string().contains("it is not whole"), "{found:#}");
+    assert!(!data.join("quarantine").exists(), "a check puts nothing aside");
+}

@@ -13,6 +13,7 @@ mod durability_delayed;
 mod durability_marks;
 mod durability_settings;
 mod first_steps;
+mod host;
 mod hostile_content;
 mod hostile_frames;
 mod hostile_handshake;

@@ -6,6 +6,7 @@ mod deny;
 mod flow;
 mod greetings;
 mod ground;
+mod host;
 mod hostile_packets;
 mod hostile_sessions;
 mod hostile_topics;

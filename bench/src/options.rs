@@ -7,8 +7,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::scenario;
 
 pub(crate) mod mqtt;
+pub(crate) mod transport;
 
 use mqtt::MqttOptions;
+use transport::TransportOptions;
 
 /// Load generator for brokers; every message is verified.
 #[derive(Debug, Parser)]
@@ -78,6 +80,9 @@ pub(crate) struct LoadOptions {
     /// Where the broker is.
     #[arg(long, default_value = "amqp://guest:guest@127.0.0.1:5672/")]
     pub(crate) uri: String,
+    /// What is between this and the broker.
+    #[command(flatten)]
+    pub(crate) transport: TransportOptions,
     /// Publishing connections.
     #[arg(short = 'x', long, default_value_t = 1)]
     pub(crate) publishers: u16,
@@ -110,11 +115,11 @@ pub(crate) struct LoadOptions {
     /// Prefetch count of each consumer; 0 is no limit.
     #[arg(short = 'P', long, default_value_t = 0)]
     pub(crate) prefetch: u16,
-    /// Seconds of the measured window.
+    /// Seconds of the measured window; scenario connections: to hold them.
     #[arg(short = 'z', long)]
     pub(crate) time: Option<u64>,
     /// Messages to publish in all; the window lasts until all have come. Scenario backlog:
-    /// 1000000 by default.
+    /// 1000000 by default; scenario churn: connections.
     #[arg(short = 'C', long)]
     pub(crate) pmessages: Option<u64>,
     /// End the window after so many deliveries. With --drain-only: messages that must be there.
@@ -132,9 +137,12 @@ pub(crate) struct LoadOptions {
     /// Number of queues: publisher and consumer i use queue i modulo this.
     #[arg(long, default_value_t = 1)]
     pub(crate) queues: u16,
-    /// Scenario queues: how many to declare.
+    /// Scenario queues: how many to declare; scenario connections: how many to open.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) count: u32,
+    /// Scenario connections: seconds within which each side must say something; 0 for never.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) heartbeat: u16,
     /// Type of the queues, such as classic or quorum.
     #[arg(long)]
     pub(crate) queue_type: Option<String>,
@@ -211,7 +219,27 @@ mod tests {
         let options = Options::try_parse_from(line.split_whitespace()).unwrap();
         let Command::Mqtt { load, .. } = options.command else { panic!("another command") };
         assert_eq!((load.version, load.qos, load.in_flight), (mqtt::Version::V5, Some(2), Some(5)));
-        assert_eq!((load.others, load.from.len()), (vec![0, 5], 2));
+        assert_eq!((load.others, load.transport.from.len()), (vec![0, 5], 2));
+    }
+
+    #[test]
+    fn what_connections_go_through_is_told_in_the_same_words_of_both_protocols() {
+        for protocol in ["amqp", "mqtt"] {
+            let line = format!(
+                "ringmqperf {protocol} churn --tls --ca a --cert b --cert-key c --tls-version 1.2 \
+                 --resume --ws --from 127.0.0.2 --connecting 5 --connect-rate 6"
+            );
+            let transport = match Options::try_parse_from(line.split_whitespace()).unwrap().command
+            {
+                Command::Amqp { load, .. } => load.transport,
+                Command::Mqtt { load, .. } => load.transport,
+                Command::Compare { .. } => panic!("another command"),
+            };
+            assert!(transport.tls && transport.resume && transport.ws, "{protocol}");
+            assert_eq!((transport.connecting, transport.connect_rate), (5, Some(6)), "{protocol}");
+        }
+        let line = "ringmqperf mqtt churn --insecure --ca a";
+        assert!(Options::try_parse_from(line.split_whitespace()).is_err());
     }
 
     #[test]

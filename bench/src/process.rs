@@ -51,6 +51,14 @@ impl Usage {
     }
 }
 
+/// Files that a process has open, sockets among them.
+///
+/// # Errors
+/// Those of /proc: most likely it is somebody else's process.
+pub(crate) fn files(pid: u32) -> io::Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+}
+
 #[expect(clippy::cast_precision_loss, reason = "exact below 2^53 ticks")]
 fn seconds(ticks: u64) -> f64 {
     ticks as f64 / rustix::param::clock_ticks_per_second() as f64

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
+use crate::client::broker::Broker;
+use crate::client::tls::Handshakes;
 use crate::clock::SECOND_NS;
 use crate::director::Moment;
 use crate::histogram::Summary;
@@ -30,12 +32,19 @@ pub(crate) struct Subject<'a> {
     pub(crate) scenario: &'a str,
     /// The settings.
     pub(crate) settings: Value,
+    /// How it was reached.
+    pub(crate) broker: &'a Broker,
 }
 
 impl<'a> Subject<'a> {
     /// A run by AMQP 0-9-1.
-    pub(crate) fn of(scenario: &'a str, options: &LoadOptions, plan: &Plan) -> Self {
-        Self { protocol: "amqp091", scenario, settings: settings(options, plan) }
+    pub(crate) fn of(
+        scenario: &'a str,
+        options: &LoadOptions,
+        plan: &Plan,
+        broker: &'a Broker,
+    ) -> Self {
+        Self { protocol: "amqp091", scenario, settings: settings(options, plan), broker }
     }
 }
 
@@ -99,6 +108,10 @@ pub(crate) fn report(
         "cpu": machine::processor(),
         "cpus": machine::processors(),
         "command": std::env::args().map(|word| without_password(&word)).collect::<Vec<_>>(),
+        "transport": subject.broker.wrapping(),
+        "tls_handshakes": subject.broker.handshakes().map(|Handshakes { full, resumed }| {
+            json!({ "full": full, "resumed": resumed })
+        }),
         "settings": subject.settings,
         "results": results,
         "faults": counts,
@@ -241,7 +254,7 @@ fn put_results(text: &mut String, results: &Value) {
         ("deleted", "deleted_per_second", "deleted"),
         ("connected", "connected_per_second", "connected"),
         ("subscribed", "subscribed_per_second", "subscribed"),
-        ("answers to PINGREQ", "pinged_per_second", "pinged"),
+        ("signs of life", "pinged_per_second", "pinged"),
         ("disconnected", "disconnected_per_second", "disconnected"),
         ("cycles", "cycles_per_second", "cycles"),
     ] {
@@ -274,6 +287,8 @@ fn put_results(text: &mut String, results: &Value) {
     for (title, name) in [
         ("broker octets each, resident", "broker_bytes_each"),
         ("broker octets each, anonymous", "broker_anonymous_bytes_each"),
+        ("broker anonymous MiB", "broker_anonymous_mib"),
+        ("broker files", "broker_files"),
     ] {
         if let Some(value) = results.get(name) {
             line(text, format_args!("{title:<36}{:>14}", plain(value)));
@@ -284,6 +299,11 @@ fn put_results(text: &mut String, results: &Value) {
 }
 
 fn put_verdict(text: &mut String, report: &Value) {
+    if let Some(made) = report.get("tls_handshakes").and_then(Value::as_object) {
+        let count = |name: &str| made.get(name).map_or_else(String::new, plain);
+        let (full, resumed) = (count("full"), count("resumed"));
+        line(text, format_args!("handshakes of TLS: {full} full, {resumed} resumed"));
+    }
     if let Some(failure) = report.get("failure").and_then(Value::as_str) {
         line(text, format_args!("FAILED: {failure}"));
     }

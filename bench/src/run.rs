@@ -11,8 +11,8 @@ use crate::client::amqp091::consumer::Consumer;
 use crate::client::amqp091::link::Link;
 use crate::client::amqp091::producer::Producer;
 use crate::client::amqp091::setup;
+use crate::client::broker::Broker;
 use crate::client::tally::{Dispatch, Receipts};
-use crate::client::uri::{AMQP, Uri};
 use crate::clock::Clock;
 use crate::director::{Director, Moment};
 use crate::error::PerfError;
@@ -25,8 +25,8 @@ use crate::worker::{Follow, Habits, Shared, Worker};
 /// How a run is made, apart from what it does.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Manner<'a> {
-    /// Address of the broker.
-    pub(crate) uri: &'a str,
+    /// The broker.
+    pub(crate) broker: &'a Broker,
     /// Whether producers have a thread of their own.
     pub(crate) has_two_threads: bool,
     /// Processors: the first thread's, the second thread's.
@@ -39,9 +39,9 @@ pub(crate) struct Manner<'a> {
 
 impl<'a> Manner<'a> {
     /// What the options say.
-    pub(crate) fn of(options: &'a LoadOptions) -> Self {
+    pub(crate) fn of(options: &'a LoadOptions, broker: &'a Broker) -> Self {
         Self {
-            uri: &options.uri,
+            broker,
             has_two_threads: options.threads == 2,
             pin: &options.pin,
             broker_pid: options.broker_pid,
@@ -76,18 +76,17 @@ pub(crate) struct Outcome {
 /// # Errors
 /// What stood in the way before the load began; later failures are part of the outcome.
 pub(crate) fn run(plan: &Plan, manner: Manner<'_>) -> Result<Outcome, PerfError> {
-    let uri = Uri::parse(manner.uri, AMQP)?;
-    let mut control = Link::open(&uri, "ringmqperf control")?;
+    let mut control = Link::open(manner.broker, "ringmqperf control")?;
     let outcome = match &plan.stock {
         None => {
             setup::declare(&mut control, plan)?;
-            load(&uri, plan, manner)
+            load(plan, manner)
         }
         Some(stock) => {
             let waiting = setup::find(&mut control, plan)?;
             let deliveries = Some(stock.deliveries.unwrap_or(waiting));
             let told = Stock { deliveries, ..stock.clone() };
-            load(&uri, &Plan { stock: Some(told), ..plan.clone() }, manner)
+            load(&Plan { stock: Some(told), ..plan.clone() }, manner)
         }
     };
     if let Ok(Outcome { failure: Some(_), .. }) = &outcome {
@@ -99,7 +98,7 @@ pub(crate) fn run(plan: &Plan, manner: Manner<'_>) -> Result<Outcome, PerfError>
     outcome
 }
 
-fn load(uri: &Uri, plan: &Plan, manner: Manner<'_>) -> Result<Outcome, PerfError> {
+fn load(plan: &Plan, manner: Manner<'_>) -> Result<Outcome, PerfError> {
     let clock = Clock::start();
     let shared = Shared::new();
     let mut director = Director::new(&plan.course(), manner.broker_pid, manner.is_quiet);
@@ -107,7 +106,7 @@ fn load(uri: &Uri, plan: &Plan, manner: Manner<'_>) -> Result<Outcome, PerfError
         // What is in the queues comes as soon as the first consumer is there.
         director.begin(clock.now_ns(), &shared);
     }
-    let links = Links::open(uri, plan)?;
+    let links = Links::open(manner.broker, plan)?;
     let start_ns = clock.now_ns();
     pin(manner.pin.first())?;
     let mut first = worker(plan, &shared, clock, true)?;
@@ -202,10 +201,10 @@ struct Links {
 }
 
 impl Links {
-    fn open(uri: &Uri, plan: &Plan) -> Result<Self, ClientError> {
+    fn open(broker: &Broker, plan: &Plan) -> Result<Self, ClientError> {
         let topology = plan.topology;
-        let consumer = |index| setup::consume(uri, plan, index);
-        let producer = |index| setup::produce(uri, plan, index);
+        let consumer = |index| setup::consume(broker, plan, index);
+        let producer = |index| setup::produce(broker, plan, index);
         Ok(Self {
             consumers: (0..topology.consumers).map(consumer).collect::<Result<_, _>>()?,
             producers: (0..plan.publishing()).map(producer).collect::<Result<_, _>>()?,

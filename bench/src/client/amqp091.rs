@@ -6,6 +6,7 @@
 //! earlier delivery (`shape`) and calls the codec when they differ.
 
 pub(crate) mod batch;
+pub(crate) mod caller;
 pub(crate) mod consumer;
 pub(crate) mod link;
 pub(crate) mod many;

@@ -1,4 +1,4 @@
-//! Why a connection to a broker is of no use any more. Imports the codec's errors.
+//! Why a connection to a broker is of no use any more. Imports the errors of the codec and of rustls.
 
 use std::io;
 
@@ -36,6 +36,9 @@ pub(crate) enum ClientError {
     /// The broker sent wrong octets elsewhere.
     #[error("{0}")]
     Wire(#[from] WireError),
+    /// TLS failed.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
     /// The broker refuses and gives a code of MQTT.
     #[error("the broker refuses {what}: code {code:#04x}")]
     Refused {

@@ -7,7 +7,6 @@
 
 pub(crate) mod batch;
 pub(crate) mod connection;
-pub(crate) mod fleet;
 pub(crate) mod inbox;
 pub(crate) mod packet;
 pub(crate) mod sender;

@@ -1,4 +1,5 @@
-//! A socket that does not block, with what epoll has said about it. Imports std, rustix.
+//! A socket that does not block, with what epoll has said about it, and what is between it and the
+//! protocol. Imports `layers`, rustix.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -7,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::event::epoll::EventFlags;
 
 use super::error::ClientError;
+use super::layers::Layers;
 
 /// Edge-triggered: a flag stays until a call would have blocked.
 #[derive(Debug)]
@@ -20,17 +22,16 @@ pub(crate) struct Socket {
     pub(crate) is_writable: bool,
     /// The front of a frame whose end has not come; small against a read buffer.
     leftover: Vec<u8>,
+    /// TLS and WebSocket, if there are any.
+    layers: Option<Box<Layers>>,
 }
 
 impl Socket {
-    /// Takes over a connection that has been set up.
-    ///
-    /// # Errors
-    /// The system's.
-    pub(crate) fn new(stream: TcpStream, leftover: Vec<u8>) -> Result<Self, ClientError> {
-        stream.set_nonblocking(true)?;
-        // What came with the last answer of the setup must be looked at, too.
-        Ok(Self { stream, is_readable: true, is_ending: false, is_writable: true, leftover })
+    /// A connection that is on its way: nothing can be read or written before epoll says so.
+    pub(crate) const fn new(stream: TcpStream, layers: Option<Box<Layers>>) -> Self {
+        let leftover = Vec::new();
+        let (is_readable, is_ending, is_writable) = (false, false, false);
+        Self { stream, is_readable, is_ending, is_writable, leftover, layers }
     }
 
     /// Takes what epoll says.
@@ -39,6 +40,25 @@ impl Socket {
         self.is_ending |= is_ending;
         self.is_readable |= flags.contains(EventFlags::IN) || is_ending;
         self.is_writable |= flags.contains(EventFlags::OUT) || is_ending;
+        if let Some(layers) = &mut self.layers
+            && layers.has_unwritten()
+            && self.is_writable
+        {
+            // The protocol has written it and will not come back for it. An error comes again.
+            let is_written = layers.flush(&self.stream).is_ok();
+            self.is_readable |= !is_written;
+            self.is_writable = !layers.has_unwritten();
+        }
+    }
+
+    /// Whether room in the socket is what is waited for, not the other side.
+    pub(crate) fn awaits_room(&self) -> bool {
+        !self.is_writable && self.layers.as_ref().is_none_or(|layers| layers.awaits_room())
+    }
+
+    /// Whether something that was written waits for room.
+    pub(crate) fn has_unwritten(&self) -> bool {
+        self.layers.as_ref().is_some_and(|layers| layers.has_unwritten())
     }
 
     /// Reads once, `bytes_max` at most, behind the octets left over from the last time, and
@@ -58,6 +78,16 @@ impl Socket {
         front.copy_from_slice(&self.leftover);
         let room_bytes = room.len().min(bytes_max);
         let room = room.get_mut(..room_bytes).unwrap_or_default();
+        if let Some(layers) = &mut self.layers {
+            let was_open = layers.is_open();
+            let taken = layers.read(&self.stream, room)?;
+            layers.flush(&self.stream)?;
+            self.is_readable = taken.is_readable || self.is_ending;
+            // Now the protocol may begin.
+            self.is_writable |= layers.is_open() && !was_open;
+            self.is_writable &= !layers.has_unwritten();
+            return Ok(scratch.get(..start.saturating_add(taken.inside)).unwrap_or_default());
+        }
         let count = match (&self.stream).read(room) {
             Ok(0) => return Err(ClientError::Ended),
             Ok(count) => count,
@@ -82,6 +112,11 @@ impl Socket {
     /// # Errors
     /// The system's.
     pub(crate) fn write(&mut self, octets: &[u8]) -> Result<usize, ClientError> {
+        if let Some(layers) = &mut self.layers {
+            let count = layers.write(&self.stream, octets)?;
+            self.is_writable = layers.is_open() && !layers.has_unwritten();
+            return Ok(count);
+        }
         match (&self.stream).write(octets) {
             Ok(count) => {
                 self.is_writable = count == octets.len();

@@ -1,9 +1,8 @@
 //! The command line of loads by MQTT. Imports clap.
 
-use std::net::IpAddr;
-
 use clap::{Args, ValueEnum};
 
+use super::transport::TransportOptions;
 use crate::client::mqtt;
 
 /// Versions of the protocol, by their level in CONNECT.
@@ -38,6 +37,9 @@ pub(crate) struct MqttOptions {
     /// Where the broker is.
     #[arg(long, default_value = "mqtt://127.0.0.1:1883")]
     pub(crate) uri: String,
+    /// What is between this and the broker.
+    #[command(flatten)]
+    pub(crate) transport: TransportOptions,
     /// MQTT 3.1 (3), 3.1.1 (4) or 5.0 (5).
     #[arg(short = 'V', long = "mqtt-version", value_enum, default_value = "4")]
     pub(crate) version: Version,
@@ -94,13 +96,6 @@ pub(crate) struct MqttOptions {
     /// Scenarios connections and retained: how many; 10000 and 100000 by default.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) count: Option<u32>,
-    /// Connections that wait for the broker's answer at the same time; scenario churn: that are
-    /// there at the same time.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) connecting: u16,
-    /// Connections opened per second.
-    #[arg(long)]
-    pub(crate) connect_rate: Option<u64>,
     /// Scenario connections: keep alive in seconds; PINGREQ after three quarters of it.
     #[arg(long, default_value_t = 10)]
     pub(crate) keep_alive: u16,
@@ -119,9 +114,6 @@ pub(crate) struct MqttOptions {
     /// Scenario churn: connect and disconnect, nothing in between.
     #[arg(long)]
     pub(crate) only_connect: bool,
-    /// Local addresses to connect from, in turn: each has 28000 ports.
-    #[arg(long, value_delimiter = ',')]
-    pub(crate) from: Vec<IpAddr>,
     /// Processor for the thread.
     #[arg(long)]
     pub(crate) pin: Option<usize>,

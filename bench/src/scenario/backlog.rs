@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 use super::Scenario;
 use super::throughput::random_token;
+use crate::client::broker::Broker;
+use crate::client::uri::AMQP;
 use crate::error::PerfError;
 use crate::options::LoadOptions;
 use crate::plan::{Plan, Stock};
@@ -27,10 +29,11 @@ const CONFIRM_WINDOW: u32 = 1000;
 fn measure(options: &LoadOptions) -> Result<Value, PerfError> {
     check(options)?;
     let plan = plan(options, random_token())?;
+    let broker = Broker::new(&options.uri, AMQP, &options.transport)?;
     let mut course = Course::default();
     let mut stock = Stock { published: None, deliveries: options.cmessages };
     if !options.drain_only {
-        let outcome = run(&fill_of(&plan), Manner::of(options))?;
+        let outcome = run(&fill_of(&plan), Manner::of(options, &broker))?;
         let published: u64 = outcome.published.iter().sum();
         let copies = u64::try_from(plan.topology.copies()).unwrap_or(1);
         stock.deliveries = Some(published.saturating_mul(copies));
@@ -39,14 +42,14 @@ fn measure(options: &LoadOptions) -> Result<Value, PerfError> {
     }
     let expected = stock.deliveries;
     if !options.fill_only && course.failure.is_none() {
-        match run(&drain_of(&plan, stock), Manner::of(options)) {
+        match run(&drain_of(&plan, stock), Manner::of(options, &broker)) {
             Ok(outcome) => course.add("drain", report::drain_results(&outcome), outcome),
             Err(error) if options.drain_only => return Err(error),
             // The numbers of the fill are worth more than a short message.
             Err(error) => course.failure = Some(error.to_string()),
         }
     }
-    let subject = Subject::of("backlog", options, &plan);
+    let subject = Subject::of("backlog", options, &plan, &broker);
     let Course { results, faults, failure } = course;
     let mut report = report::report(&subject, &results.into(), &faults, failure.as_deref());
     if options.fill_only

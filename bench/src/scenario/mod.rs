@@ -1,5 +1,6 @@
 //! Kinds of load, one file each. To add one: a file, its `mod` line, its line in [`SCENARIOS`].
-//! Those of MQTT have a table of their own in [`mqtt`].
+//! Those of MQTT have a table of their own in [`mqtt`]; those in parts share `phases` (their
+//! reports), those of many connections `crowd`.
 
 use clap::builder::PossibleValuesParser;
 use serde_json::Value;
@@ -8,8 +9,12 @@ use crate::error::PerfError;
 use crate::options::LoadOptions;
 
 mod backlog;
+mod churn;
+mod connections;
+mod crowd;
 mod latency;
 pub(crate) mod mqtt;
+mod phases;
 mod queues;
 pub(crate) mod throughput;
 
@@ -25,8 +30,14 @@ pub(crate) struct Scenario {
 }
 
 /// All of them.
-pub(crate) const SCENARIOS: &[Scenario] =
-    &[throughput::SCENARIO, latency::SCENARIO, backlog::SCENARIO, queues::SCENARIO];
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    throughput::SCENARIO,
+    latency::SCENARIO,
+    backlog::SCENARIO,
+    queues::SCENARIO,
+    connections::SCENARIO,
+    churn::SCENARIO,
+];
 
 /// For the command line.
 pub(crate) fn names() -> PossibleValuesParser {

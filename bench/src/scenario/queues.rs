@@ -7,7 +7,8 @@ use super::Scenario;
 use super::throughput::random_token;
 use crate::client::ClientError;
 use crate::client::amqp091::many::{Many, Settled};
-use crate::client::uri::{AMQP, Uri};
+use crate::client::broker::Broker;
+use crate::client::uri::AMQP;
 use crate::clock::Clock;
 use crate::director::Moment;
 use crate::error::PerfError;
@@ -38,9 +39,9 @@ fn measure(options: &LoadOptions) -> Result<Value, PerfError> {
     let plan = Plan::new(&told, run)?;
     let base = plan.queue_of(0).to_owned();
     let names: Vec<String> = (0..options.count).map(|index| format!("{base}-{index}")).collect();
-    let uri = Uri::parse(&options.uri, AMQP)?;
+    let broker = Broker::new(&options.uri, AMQP, &options.transport)?;
     let mut passes = Passes {
-        many: Many::open(&uri, options.confirm.unwrap_or(GROUP))?,
+        many: Many::open(&broker, options.confirm.unwrap_or(GROUP))?,
         names,
         clock: Clock::start(),
         broker_pid: options.broker_pid,
@@ -49,7 +50,7 @@ fn measure(options: &LoadOptions) -> Result<Value, PerfError> {
     };
     let result = passes.make(options, &plan);
     let failure = result.err().map(|error| error.to_string());
-    let subject = Subject::of("queues", options, &plan);
+    let subject = Subject::of("queues", options, &plan, &broker);
     let Passes { many, results, faults, .. } = passes;
     if failure.is_none() {
         many.close()?;

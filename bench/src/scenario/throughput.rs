@@ -6,6 +6,8 @@ use std::hash::BuildHasher;
 use serde_json::Value;
 
 use super::Scenario;
+use crate::client::broker::Broker;
+use crate::client::uri::AMQP;
 use crate::error::PerfError;
 use crate::options::LoadOptions;
 use crate::plan::Plan;
@@ -29,8 +31,9 @@ pub(super) fn measure(scenario: &str, options: &LoadOptions) -> Result<Value, Pe
         return Err(PerfError::Settings(rule.to_owned()));
     }
     let plan = Plan::new(options, random_token())?;
-    let outcome = run(&plan, Manner::of(options))?;
-    Ok(to_json(&Subject::of(scenario, options, &plan), &outcome))
+    let broker = Broker::new(&options.uri, AMQP, &options.transport)?;
+    let outcome = run(&plan, Manner::of(options, &broker))?;
+    Ok(to_json(&Subject::of(scenario, options, &plan, &broker), &outcome))
 }
 
 /// Tells messages and queues of this run from those of others.

@@ -103,6 +103,8 @@ pub const PROTOCOL: Protocol = Protocol {
         topic: foreign::topic,
         neutral: foreign::neutral,
     },
+    // Nothing that is published here names its publisher.
+    may_be_shown: |_, _, _| true,
 };
 
 /// Any header of AMQP is ours: who speaks another version of it is answered with the one we speak

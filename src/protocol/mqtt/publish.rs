@@ -121,7 +121,9 @@ impl Mqtt {
             // V-040.
             return Err(TOO_DEEP);
         }
-        if self.waits_for_subscribers(topic, cx) {
+        // What is retained is there for a subscriber that comes a moment later, and must not be lost
+        // with its connection if its client closes that at once and comes again.
+        if !publish.retain && self.waits_for_subscribers(topic, cx) {
             return Ok(Flow::Hold);
         }
         if publish.promise != Promise::AtMostOnce
@@ -304,6 +306,7 @@ impl Mqtt {
             will: false,
             publisher: self.link.publisher,
             user: cx.broker.shown_user(self.link.id()),
+            source: if retain { self.link.source() } else { None },
             forwarded: properties.forwarded(&mut scratch),
         };
         let is_surer = assurance > Assurance::AtMostOnce;

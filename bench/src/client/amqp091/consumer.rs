@@ -79,10 +79,9 @@ impl Consumer {
             .consume_rate
             .map(|rate| Pace::new(start_ns, rate, wide(plan.topology.consumers), wide(index)));
         let frame_bytes_max = link.frame_bytes_max();
-        let (stream, leftover) = link.into_parts();
         Ok(Self {
             frame_bytes_max,
-            socket: Socket::new(stream, leftover)?,
+            socket: link.into_socket(),
             index,
             shape: None,
             assembly: Assembly::Idle,

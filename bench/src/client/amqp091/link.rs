@@ -1,9 +1,9 @@
-//! A connection with one channel while it is set up: blocking calls, one at a time. Imports the
-//! codec, `uri`.
+//! A connection with one channel while it is set up: calls that wait, one at a time. Imports the
+//! codec, `broker`, rustix.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::time::Duration;
+use rustix::event::epoll::EventFlags;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::Timespec;
 
 use ringmq::protocol::amqp091::wire::frame::{self, Frame};
 use ringmq::protocol::amqp091::wire::method::{Connection, Encode, Method, channel, connection};
@@ -12,19 +12,21 @@ use ringmq::protocol::amqp091::wire::{field_value::FieldRef, table_buffer::Table
 use ringmq::protocol::octets::Decoded;
 
 use super::CHANNEL;
+use crate::client::broker::Broker;
 use crate::client::error::ClientError;
-use crate::client::uri::Uri;
+use crate::client::socket::Socket;
 
 /// How long one answer may take.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
 /// What most brokers offer as frame_max, and the most we take.
 pub(crate) const FRAME_BYTES_MAX: u32 = 131_072;
-const READ_BYTES: usize = 16 * 1024;
+/// Octets read at once; more than a record of TLS.
+const READ_BYTES: usize = 64 * 1024;
 
 /// An open connection with channel 1.
 #[derive(Debug)]
 pub(crate) struct Link {
-    stream: TcpStream,
+    socket: Socket,
     /// Received and not yet looked at.
     input: Vec<u8>,
     frame_bytes_max: u32,
@@ -35,13 +37,11 @@ impl Link {
     ///
     /// # Errors
     /// Whatever stands in the way.
-    pub(crate) fn open(uri: &Uri, name: &str) -> Result<Self, ClientError> {
-        let stream = TcpStream::connect((uri.host.as_str(), uri.port))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-        stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
-        let mut link = Self { stream, input: Vec::new(), frame_bytes_max: FRAME_BYTES_MAX };
-        link.stream.write_all(&PROTOCOL_HEADER)?;
+    pub(crate) fn open(broker: &Broker, name: &str) -> Result<Self, ClientError> {
+        let uri = &broker.uri;
+        let socket = broker.dial(0)?;
+        let mut link = Self { socket, input: Vec::new(), frame_bytes_max: FRAME_BYTES_MAX };
+        link.write(&PROTOCOL_HEADER)?;
         link.receive((10, 10))?;
         let properties = client_properties(name)?;
         let response = format!("\0{}\0{}", uri.user, uri.password);
@@ -119,9 +119,12 @@ impl Link {
         self.receive((10, 51)).map(drop)
     }
 
-    /// The socket, and what it has given and nobody has looked at.
-    pub(crate) fn into_parts(self) -> (TcpStream, Vec<u8>) {
-        (self.stream, self.input)
+    /// The socket, which knows what it has given and nobody has looked at.
+    pub(crate) fn into_socket(mut self) -> Socket {
+        self.socket.keep(&self.input);
+        // What came with the last answer of the setup must be looked at, too.
+        self.socket.is_readable = true;
+        self.socket
     }
 
     fn send(&mut self, channel: u16, method: &impl Encode) -> Result<(), ClientError> {
@@ -135,7 +138,48 @@ impl Link {
     /// # Errors
     /// The system's.
     pub(crate) fn write(&mut self, frames: &[u8]) -> Result<(), ClientError> {
-        Ok(self.stream.write_all(frames)?)
+        let mut rest = frames;
+        loop {
+            if self.socket.is_writable {
+                let count = self.socket.write(rest)?;
+                rest = rest.get(count..).unwrap_or_default();
+            }
+            if rest.is_empty() && !self.socket.has_unwritten() {
+                return Ok(());
+            }
+            if !self.socket.is_writable {
+                self.pump()?;
+            }
+        }
+    }
+
+    /// Waits until the socket has something to say, and takes what it brings.
+    fn pump(&mut self) -> Result<(), ClientError> {
+        if !self.socket.is_readable {
+            let room = if self.socket.awaits_room() { PollFlags::OUT } else { PollFlags::empty() };
+            let mut places = [PollFd::new(&self.socket, PollFlags::IN | room)];
+            let count = match poll(&mut places, Some(&ANSWER_TIMEOUT)) {
+                Err(rustix::io::Errno::INTR) => return Ok(()),
+                result => result.map_err(|error| ClientError::Io(error.into()))?,
+            };
+            if count == 0 {
+                return Err(ClientError::Silence("setting up a connection"));
+            }
+            let said = places.map(|place| place.revents());
+            let events = [
+                (PollFlags::IN, EventFlags::IN),
+                (PollFlags::OUT, EventFlags::OUT),
+                (PollFlags::HUP, EventFlags::HUP),
+                (PollFlags::ERR, EventFlags::ERR),
+            ];
+            let events = events.iter().filter(|(flag, _)| said.iter().any(|f| f.contains(*flag)));
+            self.socket.on_event(events.map(|(_, event)| *event).collect());
+        }
+        if self.socket.is_readable {
+            let mut scratch = vec![0; READ_BYTES];
+            self.input.extend_from_slice(self.socket.read(&mut scratch, READ_BYTES)?);
+        }
+        Ok(())
     }
 
     /// The payload of the next method, which must have these ids.
@@ -179,17 +223,16 @@ impl Link {
                     None => continue,
                 }
             }
-            let mut octets = [0; READ_BYTES];
-            let count = self.stream.read(&mut octets)?;
-            match octets.get(..count) {
-                Some(octets) if count > 0 => self.input.extend_from_slice(octets),
-                Some(_) | None => return Err(ClientError::Ended),
-            }
+            self.pump()?;
         }
     }
 }
 
-fn client_properties(name: &str) -> Result<TableBuffer, ClientError> {
+/// What the broker is told of this client.
+///
+/// # Errors
+/// A name that is no field of a table.
+pub(super) fn client_properties(name: &str) -> Result<TableBuffer, ClientError> {
     let mut capabilities = TableBuffer::new();
     for capability in ["publisher_confirms", "basic.nack", "connection.blocked"] {
         capabilities.set_field(capability, FieldRef::Bool(true))?;

@@ -8,9 +8,9 @@ use ringmq::protocol::amqp091::wire::properties::Properties;
 use super::CHANNEL;
 use super::link::Link;
 use super::setup;
+use crate::client::broker::Broker;
 use crate::client::confirms::Confirms;
 use crate::client::error::ClientError;
-use crate::client::uri::Uri;
 use crate::plan::Plan;
 
 /// A connection in confirm mode.
@@ -37,8 +37,8 @@ impl Many {
     ///
     /// # Errors
     /// Whatever stands in the way.
-    pub(crate) fn open(uri: &Uri, group: u32) -> Result<Self, ClientError> {
-        let mut link = Link::open(uri, "ringmqperf queues")?;
+    pub(crate) fn open(broker: &Broker, group: u32) -> Result<Self, ClientError> {
+        let mut link = Link::open(broker, "ringmqperf queues")?;
         link.call(&confirm::Select { no_wait: false }, (85, 11))?;
         let confirms = Confirms::new(group);
         Ok(Self { link, confirms, group: usize::try_from(group).unwrap_or(1).max(1) })

@@ -67,10 +67,9 @@ impl Producer {
         let pace = plan
             .rate
             .map(|rate| Pace::new(start_ns, rate, wide(plan.topology.producers), wide(index)));
-        let (stream, leftover) = link.into_parts();
         Ok(Self {
             batch: Batch::new(&template),
-            socket: Socket::new(stream, leftover)?,
+            socket: link.into_socket(),
             index,
             frame_bytes_max,
             filled: 0,

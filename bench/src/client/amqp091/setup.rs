@@ -7,8 +7,8 @@ use ringmq::protocol::amqp091::wire::method::{Method, Queue, basic, confirm, exc
 use ringmq::protocol::amqp091::wire::table_buffer::TableBuffer;
 
 use super::link::Link;
+use crate::client::broker::Broker;
 use crate::client::error::ClientError;
-use crate::client::uri::Uri;
 use crate::plan::Plan;
 
 /// Declares everything, and empties queues that were there before.
@@ -123,8 +123,8 @@ pub(crate) fn arguments(plan: &Plan) -> Result<TableBuffer, ClientError> {
 ///
 /// # Errors
 /// The broker's refusal.
-pub(crate) fn consume(uri: &Uri, plan: &Plan, index: usize) -> Result<Link, ClientError> {
-    let mut link = Link::open(uri, &format!("ringmqperf consumer {index}"))?;
+pub(crate) fn consume(broker: &Broker, plan: &Plan, index: usize) -> Result<Link, ClientError> {
+    let mut link = Link::open(broker, &format!("ringmqperf consumer {index}"))?;
     if plan.prefetch > 0 {
         let qos = basic::Qos { prefetch_size: 0, prefetch_count: plan.prefetch, global: false };
         link.call(&qos, (60, 11))?;
@@ -147,8 +147,8 @@ pub(crate) fn consume(uri: &Uri, plan: &Plan, index: usize) -> Result<Link, Clie
 ///
 /// # Errors
 /// The broker's refusal.
-pub(crate) fn produce(uri: &Uri, plan: &Plan, index: usize) -> Result<Link, ClientError> {
-    let mut link = Link::open(uri, &format!("ringmqperf producer {index}"))?;
+pub(crate) fn produce(broker: &Broker, plan: &Plan, index: usize) -> Result<Link, ClientError> {
+    let mut link = Link::open(broker, &format!("ringmqperf producer {index}"))?;
     if plan.confirm_window.is_some() {
         link.call(&confirm::Select { no_wait: false }, (85, 11))?;
     }

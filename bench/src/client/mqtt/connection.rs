@@ -1,16 +1,16 @@
 //! One connection: octets in and out, and what it has been asked to do. Imports `packet`,
-//! `sender`, `inbox`, `socket`.
+//! `sender`, `inbox`, `member`.
 
 use std::io;
 
 use super::Version;
 use super::inbox::Inbox;
-use super::packet::{self, Answer, Limits, Packet};
+use super::packet::{self, Answer, Connect, Limits, Packet};
 use super::sender::Sender;
 use crate::client::ClientError;
+use crate::client::broker::Broker;
+use crate::client::member::{Context, Load, Member, Seat, Wake};
 use crate::client::socket::Socket;
-use crate::client::tally::{Dispatch, Receipts};
-use crate::clock::Clock;
 
 /// Answers that wait to be written stop reading from here on: a broker that does not read would
 /// be owed ever more.
@@ -35,70 +35,6 @@ pub(crate) enum Stage {
     Closed,
 }
 
-/// When a connection may have something to do again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wake {
-    /// At once.
-    Now,
-    /// At this time, or when epoll says so.
-    At(u64),
-    /// When epoll says so.
-    OnEvent,
-    /// When subscribers have taken enough that more may be published, or when epoll says so.
-    OnRoom,
-}
-
-/// What has happened on all connections.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Counts {
-    /// Connections that became open, subscriptions included.
-    pub(crate) opened: u64,
-    /// Of these, those for which the broker had a session.
-    pub(crate) resumed: u64,
-    /// Filters that the broker granted.
-    pub(crate) subscribed: u64,
-    /// Answers to keep-alives.
-    pub(crate) pings: u64,
-    /// Connections that left.
-    pub(crate) left: u64,
-    /// Connections that failed.
-    pub(crate) failed: u64,
-}
-
-impl Counts {
-    /// Changes whenever something happens.
-    pub(crate) const fn progress(&self) -> u64 {
-        self.opened
-            .saturating_add(self.subscribed)
-            .saturating_add(self.pings)
-            .saturating_add(self.left)
-    }
-}
-
-/// What all connections count together.
-#[derive(Debug)]
-pub(crate) struct Load {
-    /// Publishing.
-    pub(crate) dispatch: Dispatch,
-    /// Receiving.
-    pub(crate) receipts: Receipts,
-    /// Everything else.
-    pub(crate) counts: Counts,
-}
-
-/// What a connection needs for a turn.
-#[derive(Debug)]
-pub(crate) struct Context<'a> {
-    /// What is spoken.
-    pub(crate) version: Version,
-    /// The time.
-    pub(crate) clock: Clock,
-    /// Room to read into.
-    pub(crate) scratch: &'a mut [u8],
-    /// The counters.
-    pub(crate) load: &'a mut Load,
-}
-
 /// What is to be done once connected.
 #[derive(Debug, Default)]
 pub(crate) struct Task {
@@ -116,19 +52,37 @@ pub(crate) struct Task {
     pub(crate) leaves_after: Option<u64>,
 }
 
+/// How a connection is to be opened.
+#[derive(Debug)]
+pub(crate) struct Spec {
+    /// Client identifier.
+    pub(crate) client_id: String,
+    /// Clean session, clean start.
+    pub(crate) is_clean: bool,
+    /// How long the session outlives the connection, in seconds (5.0).
+    pub(crate) expiry_s: u32,
+    /// Keep alive in seconds; 0 for none.
+    pub(crate) keep_alive_s: u16,
+    /// What is to be done then.
+    pub(crate) task: Task,
+}
+
+impl Spec {
+    /// A connection with a session that ends with it, and nothing to do.
+    pub(crate) fn idle(client_id: String) -> Self {
+        Self { client_id, is_clean: true, expiry_s: 0, keep_alive_s: 0, task: Task::default() }
+    }
+}
+
 /// One per connection; small, since there may be a hundred thousand.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// The socket.
-    pub(crate) socket: Socket,
+    /// Socket and timer.
+    pub(crate) seat: Seat,
+    /// What is spoken.
+    version: Version,
     /// How far it is.
     pub(crate) stage: Stage,
-    /// Whether it stands in the list of those with something to do.
-    pub(crate) is_queued: bool,
-    /// Whether it stands in the list of those that wait for room.
-    pub(crate) is_starved: bool,
-    /// When it is to be woken; `u64::MAX` for never.
-    pub(crate) timer_ns: u64,
     /// What it is to do.
     pub(crate) task: Task,
     /// Octets to be written.
@@ -139,53 +93,63 @@ pub(crate) struct Connection {
     is_ping_open: bool,
 }
 
-impl Connection {
-    /// A connection whose CONNECT is `connect`.
-    pub(crate) const fn new(socket: Socket, connect: Vec<u8>, task: Task) -> Self {
+impl Member for Connection {
+    type Spec = Spec;
+    type Manners = Version;
+
+    fn begin(socket: Socket, spec: Spec, version: Version, broker: &Broker) -> Self {
+        let mut out = Vec::new();
+        let connect = Connect {
+            version,
+            client_id: &spec.client_id,
+            login: (&broker.uri.user, &broker.uri.password),
+            is_clean: spec.is_clean,
+            expiry_s: spec.expiry_s,
+            keep_alive_s: spec.keep_alive_s,
+        };
+        packet::put_connect(&mut out, &connect);
         Self {
-            socket,
+            seat: Seat::new(socket),
+            version,
             stage: Stage::Connecting,
-            is_queued: false,
-            is_starved: false,
-            timer_ns: u64::MAX,
-            unanswered: task.subscribes_count,
-            task,
-            out: connect,
+            unanswered: spec.task.subscribes_count,
+            task: spec.task,
+            out,
             next_ping_ns: u64::MAX,
             is_ping_open: false,
         }
     }
 
-    /// Subscribes to more.
-    pub(crate) fn subscribe(&mut self, subscribe: &[u8]) {
-        self.out.extend_from_slice(subscribe);
-        self.unanswered = self.unanswered.saturating_add(1);
+    fn seat(&mut self) -> &mut Seat {
+        &mut self.seat
     }
 
-    /// Says good-bye.
-    pub(crate) fn leave(&mut self) {
+    fn leave(&mut self) {
         if self.stage != Stage::Closed {
             self.out.extend_from_slice(&packet::DISCONNECT);
             self.stage = Stage::Leaving;
         }
     }
 
-    /// Reads once, answers, publishes; tells when there may be more to do.
-    ///
-    /// # Errors
-    /// The connection is of no use any more.
-    pub(crate) fn turn(&mut self, context: &mut Context<'_>) -> Result<Wake, ClientError> {
+    fn is_closed(&self) -> bool {
+        self.stage == Stage::Closed
+    }
+
+    fn give_up(&mut self) {
+        self.stage = Stage::Closed;
+    }
+
+    fn turn(&mut self, context: &mut Context<'_>) -> Result<Wake, ClientError> {
         match self.stage {
             Stage::Closed => return Ok(Wake::OnEvent),
             Stage::Leaving => return self.leaving_turn(context),
             Stage::Connecting | Stage::Subscribing | Stage::Open => {}
         }
-        if self.socket.is_readable && self.out.len() < OUT_BYTES_MAX {
-            let input = self.socket.read(context.scratch, usize::MAX)?;
-            let (version, now_ns) = (context.version, context.clock.now_ns());
+        if self.seat.socket.is_readable && self.out.len() < OUT_BYTES_MAX {
+            let input = self.seat.socket.read(context.scratch, usize::MAX)?;
+            let (version, now_ns) = (self.version, context.clock.now_ns());
             let mut rest = input;
             while let Some((packet, behind)) = packet::split(rest, version)? {
-                // Fields, not `self`: the input borrows the socket's buffer no longer than here.
                 rest = behind;
                 let mut hands = Hands {
                     stage: &mut self.stage,
@@ -196,7 +160,7 @@ impl Connection {
                 };
                 hands.on_packet(&packet, now_ns, context.load)?;
             }
-            self.socket.keep(rest);
+            self.seat.socket.keep(rest);
         }
         self.keep_alive(context.clock.now_ns())?;
         let wake = self.write(context)?;
@@ -204,7 +168,7 @@ impl Connection {
             self.leave();
             return Ok(Wake::Now);
         }
-        if self.socket.is_readable && self.out.len() < OUT_BYTES_MAX {
+        if self.seat.socket.is_readable && self.out.len() < OUT_BYTES_MAX {
             return Ok(Wake::Now);
         }
         Ok(match wake {
@@ -212,22 +176,30 @@ impl Connection {
             Wake::OnEvent | Wake::Now | Wake::At(_) | Wake::OnRoom => wake,
         })
     }
+}
+
+impl Connection {
+    /// Subscribes to more.
+    pub(crate) fn subscribe(&mut self, subscribe: &[u8]) {
+        self.out.extend_from_slice(subscribe);
+        self.unanswered = self.unanswered.saturating_add(1);
+    }
 
     /// Writes what is left and waits for the end.
     fn leaving_turn(&mut self, context: &mut Context<'_>) -> Result<Wake, ClientError> {
-        if self.socket.is_writable && !self.out.is_empty() {
-            match self.socket.write(&self.out) {
+        if self.seat.socket.is_writable && !self.out.is_empty() {
+            match self.seat.socket.write(&self.out) {
                 Ok(count) => drop(self.out.drain(..count)),
                 Err(error) => return self.on_end(error, context),
             }
         }
-        if self.socket.is_readable {
-            match self.socket.read(context.scratch, usize::MAX) {
-                Ok(_) => self.socket.keep(&[]),
+        if self.seat.socket.is_readable {
+            match self.seat.socket.read(context.scratch, usize::MAX) {
+                Ok(_) => self.seat.socket.keep(&[]),
                 Err(error) => return self.on_end(error, context),
             }
         }
-        Ok(if self.socket.is_readable { Wake::Now } else { Wake::OnEvent })
+        Ok(if self.seat.socket.is_readable { Wake::Now } else { Wake::OnEvent })
     }
 
     /// The end of a connection that is leaving is what was asked for.
@@ -246,6 +218,7 @@ impl Connection {
             | ClientError::Frame(_)
             | ClientError::Method(_)
             | ClientError::Wire(_)
+            | ClientError::Tls(_)
             | ClientError::Refused { .. }
             | ClientError::Fault(_)
             | ClientError::Silence(_)
@@ -279,17 +252,17 @@ impl Connection {
 
     /// Writes what is stamped, then answers, then as many messages as may be sent.
     fn write(&mut self, context: &mut Context<'_>) -> Result<Wake, ClientError> {
-        if !self.socket.is_writable {
+        if !self.seat.socket.is_writable {
             return Ok(Wake::OnEvent);
         }
         if self.write_stamped()? {
             return Ok(Wake::OnEvent);
         }
         if !self.out.is_empty() {
-            let count = self.socket.write(&self.out)?;
+            let count = self.seat.socket.write(&self.out)?;
             if count < self.out.len() {
                 self.out.drain(..count);
-                return Ok(if self.socket.is_writable { Wake::Now } else { Wake::OnEvent });
+                return Ok(if self.seat.socket.is_writable { Wake::Now } else { Wake::OnEvent });
             }
             self.out.clear();
             if self.task.sender.is_none() && self.task.inbox.is_none() {
@@ -305,7 +278,7 @@ impl Connection {
             return Ok(wake);
         }
         self.write_stamped()?;
-        Ok(if self.socket.is_writable { Wake::Now } else { Wake::OnEvent })
+        Ok(if self.seat.socket.is_writable { Wake::Now } else { Wake::OnEvent })
     }
 
     /// Tells whether something is left.
@@ -315,7 +288,7 @@ impl Connection {
         if octets.is_empty() {
             return Ok(false);
         }
-        let count = self.socket.write(octets)?;
+        let count = self.seat.socket.write(octets)?;
         sender.on_written(count);
         Ok(!sender.unwritten().is_empty())
     }

@@ -2,10 +2,10 @@
 //! Imports `batch`, `packet`, `confirms`.
 
 use super::batch::{Batch, Marks, Template};
-use super::connection::Wake;
 use super::packet::{Answer, Limits, put_answer};
 use crate::client::ClientError;
 use crate::client::confirms::Confirms;
+use crate::client::member::Wake;
 use crate::client::tally::Dispatch;
 use crate::pace::Pace;
 

@@ -3,18 +3,19 @@
 use serde_json::{Value, json};
 
 use super::Scenario;
-use super::load::{Plan, fleet, reset};
-use super::phases::{Phases, moment, subject};
+use super::load::{Fleet, Plan, fleet, reset};
 use crate::client::ClientError;
 use crate::client::mqtt::batch::Template;
+use crate::client::mqtt::connection::Spec;
 use crate::client::mqtt::connection::Task;
-use crate::client::mqtt::fleet::{Fleet, Look, Spec};
 use crate::client::mqtt::sender::{Job, Sender};
 use crate::clock::SECOND_NS;
 use crate::director::Moment;
 use crate::error::PerfError;
 use crate::histogram::Latency;
 use crate::options::mqtt::MqttOptions;
+use crate::scenario::crowd;
+use crate::scenario::phases::{Phases, moment, subject};
 
 /// The entry of the table.
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -24,10 +25,9 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 const WINDOW_SECONDS: u64 = 5;
-const LOOK_NS: u64 = 100_000_000;
 
 fn measure(options: &MqttOptions) -> Result<Value, PerfError> {
-    let slots = options.connecting;
+    let slots = options.transport.connecting;
     let is_alone = [options.publishers, options.subscribers, options.topics] == [None; 3];
     if !is_alone || options.share || options.rate.is_some() {
         let rule = "-x, -y, --topics, --share, -r: it is --connecting in this scenario";
@@ -40,15 +40,14 @@ fn measure(options: &MqttOptions) -> Result<Value, PerfError> {
         plan: &plan,
         is_only_connecting: options.only_connect,
         cycles: vec![0; usize::from(slots)],
-        started_ns: vec![0; usize::from(slots)],
         cycles_total: 0,
         cycles_max: options.pmessages.unwrap_or(u64::MAX),
         delays: Latency::new(),
     };
     reset(&mut fleet, plan.topology);
-    let start = moment(&fleet, options);
+    let start = moment(&fleet, options.broker_pid);
     let result = churn.make(&mut fleet, options, &start);
-    let end = moment(&fleet, options);
+    let end = moment(&fleet, options.broker_pid);
     let finished: u64 = fleet.load.counts.left;
     phases.add("churn", ("cycles", finished), (&start, &end));
     phases.add_delays(churn.delays.summary());
@@ -62,7 +61,7 @@ fn measure(options: &MqttOptions) -> Result<Value, PerfError> {
     let settings = json!({ "slots": slots, "only_connect": options.only_connect, "qos": plan.qos });
     let verified =
         if options.only_connect { "every connection taken" } else { "everyone got the message" };
-    Ok(phases.report(&subject("churn", options, &settings), verified))
+    Ok(phases.report(&subject("churn", options, &settings, &fleet.harbour.broker), verified))
 }
 
 /// The state of a run.
@@ -72,8 +71,6 @@ struct Churn<'a> {
     is_only_connecting: bool,
     /// Connections begun, by slot.
     cycles: Vec<u64>,
-    /// When the last one of each slot was begun.
-    started_ns: Vec<u64>,
     cycles_total: u64,
     cycles_max: u64,
     delays: Latency,
@@ -93,30 +90,18 @@ impl Churn<'_> {
         };
         let window_ns = seconds.map_or(u64::MAX, |seconds| seconds.saturating_mul(SECOND_NS));
         let end_ns = start.time_ns.saturating_add(window_ns);
-        let mut running = 0_usize;
-        for slot in 0..self.cycles.len() {
-            if let Some(spec) = self.next(fleet, slot, start.time_ns) {
-                fleet.open(spec)?;
-                running += 1;
-            }
-        }
-        fleet.wait_for("connecting and disconnecting", |fleet, now_ns| {
-            for slot in std::mem::take(&mut fleet.closed) {
-                let started_ns = self.started_ns.get(slot).copied().unwrap_or(0);
-                self.delays.add(&(0..u64::MAX), started_ns, now_ns);
-                let spec = if now_ns < end_ns { self.next(fleet, slot, now_ns) } else { None };
-                match spec {
-                    Some(spec) => fleet.reopen(slot, spec)?,
-                    None => running = running.saturating_sub(1),
-                }
-            }
-            let again = Look::Again(now_ns.saturating_add(LOOK_NS));
-            Ok(if running == 0 { Look::Done } else { again })
-        })
+        let slots = self.cycles.len();
+        // Taken out so that it can be written while `self` makes the next connections.
+        let mut delays = std::mem::replace(&mut self.delays, Latency::new());
+        let result = crowd::turn_over(fleet, (slots, end_ns), &mut delays, |fleet, slot| {
+            self.next(fleet, slot)
+        });
+        self.delays = delays;
+        result
     }
 
     /// The next connection of a slot, unless there have been enough.
-    fn next(&mut self, fleet: &Fleet, slot: usize, now_ns: u64) -> Option<Spec> {
+    fn next(&mut self, fleet: &Fleet, slot: usize) -> Option<Spec> {
         if self.cycles_total >= self.cycles_max {
             return None;
         }
@@ -124,13 +109,12 @@ impl Churn<'_> {
         let cycle = self.cycles.get_mut(slot)?;
         let sequence = *cycle;
         *cycle += 1;
-        *self.started_ns.get_mut(slot)? = now_ns;
         let spec = Spec::idle(format!("rp{:04x}c{slot}", self.plan.topology.run));
         if self.is_only_connecting {
             return Some(Spec { task: Task { leaves_after: Some(0), ..Task::default() }, ..spec });
         }
         let template = Template {
-            version: fleet.version(),
+            version: fleet.harbour.manners,
             run: self.plan.topology.run,
             producer: u16::try_from(slot).unwrap_or(u16::MAX),
             topic: &self.plan.topic_of(slot),
@@ -142,7 +126,7 @@ impl Churn<'_> {
             batch_messages: 1,
         };
         let job = Job { template, window: 1, messages: 1, sequence, pace: None };
-        let mut task = self.plan.subscriber(fleet.version(), slot);
+        let mut task = self.plan.subscriber(fleet.harbour.manners, slot);
         task.sender = Some(Box::new(Sender::new(&job)));
         task.leaves_after = Some(1);
         Some(Spec { task, ..spec })

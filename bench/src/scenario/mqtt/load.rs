@@ -6,15 +6,17 @@ use std::sync::atomic::Ordering;
 use serde_json::{Value, json};
 
 use crate::client::ClientError;
+use crate::client::broker::Broker;
+use crate::client::fleet::{Harbour, Look, Ramp};
+use crate::client::member::Load;
 use crate::client::mqtt::Version;
 use crate::client::mqtt::batch::Template;
-use crate::client::mqtt::connection::{Load, Task};
-use crate::client::mqtt::fleet::{Fleet, Harbour, Look, Ramp, Spec};
+use crate::client::mqtt::connection::{Connection, Spec, Task};
 use crate::client::mqtt::inbox::Inbox;
 use crate::client::mqtt::packet::put_subscribe;
 use crate::client::mqtt::sender::{Job, Sender};
 use crate::client::tally::{Dispatch, Receipts};
-use crate::client::uri::{MQTT, Uri};
+use crate::client::uri::MQTT;
 use crate::clock::SECOND_NS;
 use crate::director::{Course, Director};
 use crate::error::PerfError;
@@ -201,7 +203,7 @@ impl Plan {
 
 /// How fast connections are opened.
 pub(super) fn ramp(options: &MqttOptions) -> Ramp {
-    Ramp { in_flight: options.connecting.into(), rate: options.connect_rate }
+    Ramp::of(&options.transport)
 }
 
 fn check(
@@ -219,7 +221,7 @@ fn check(
         (publishers >= topics, "--topics: more than publishers"),
         (is_multiple || options.share, "-y: not a multiple of the topics"),
         (subscribers == 0 || subscribers >= topics, "-y: fewer subscribers than topics"),
-        (options.rate != Some(0) && options.connect_rate != Some(0), "-r: at least 1"),
+        (options.rate != Some(0), "-r: at least 1"),
         (subscribers > 0 || options.backlog == 0, "--backlog: needs subscribers"),
         ((1..=60_000).contains(&topic_bytes), "-u: 1 to 60000 octets"),
     ];
@@ -229,15 +231,17 @@ fn check(
     }
 }
 
+/// Connections of MQTT.
+pub(super) type Fleet = crate::client::fleet::Fleet<Connection>;
+
 /// A fleet as the options say, on its processor.
 ///
 /// # Errors
 /// The system's; no such host.
 pub(super) fn fleet(options: &MqttOptions, topology: Topology) -> Result<Fleet, PerfError> {
     let harbour = Harbour {
-        version: options.version.spoken(),
-        uri: Uri::parse(&options.uri, MQTT)?,
-        from: options.from.clone(),
+        manners: options.version.spoken(),
+        broker: Broker::new(&options.uri, MQTT, &options.transport)?,
         silence_ns: options.drain_timeout.saturating_mul(SECOND_NS),
     };
     pin(options.pin.as_ref())?;
@@ -252,7 +256,7 @@ pub(super) fn fleet(options: &MqttOptions, topology: Topology) -> Result<Fleet, 
 /// That of a connection.
 pub(super) fn open_publishers(fleet: &mut Fleet, plan: &Plan) -> Result<usize, ClientError> {
     let first = fleet.connections.len();
-    let version = fleet.version();
+    let version = fleet.harbour.manners;
     let run = plan.topology.run;
     fleet.open_all(plan.topology.producers, plan.ramp, |index| Spec {
         task: Task { sender: Some(Box::new(plan.sender(version, index))), ..Task::default() },
@@ -290,7 +294,7 @@ pub(super) fn run(
 ) -> Result<Outcome, PerfError> {
     let first = fleet.connections.len();
     reset(fleet, plan.topology);
-    let version = fleet.version();
+    let version = fleet.harbour.manners;
     let run = plan.topology.run;
     fleet.open_all(plan.topology.consumers, plan.ramp, |index| Spec {
         task: plan.subscriber(version, index),

@@ -1,5 +1,5 @@
 //! Kinds of load by MQTT, one file each. To add one: a file, its `mod` line, its line in
-//! [`SCENARIOS`]. They share `load` (publishers and subscribers) and `phases` (their reports).
+//! [`SCENARIOS`]. They share `load` (publishers and subscribers).
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use serde_json::Value;
@@ -10,7 +10,6 @@ use crate::options::mqtt::MqttOptions;
 mod churn;
 mod connections;
 mod load;
-mod phases;
 mod retained;
 mod sessions;
 mod subscriptions;

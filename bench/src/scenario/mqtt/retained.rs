@@ -3,14 +3,15 @@
 use serde_json::{Value, json};
 
 use super::Scenario;
-use super::load::{self, Plan, fleet, reset};
-use super::phases::{Phases, moment, subject};
+use super::load::{self, Fleet, Plan, fleet, reset};
+use crate::client::fleet::Look;
+use crate::client::mqtt::connection::Spec;
 use crate::client::mqtt::connection::Task;
-use crate::client::mqtt::fleet::{Fleet, Look, Spec};
 use crate::client::mqtt::inbox::Inbox;
 use crate::client::mqtt::packet::put_subscribe;
 use crate::error::PerfError;
 use crate::options::mqtt::MqttOptions;
+use crate::scenario::phases::{Phases, moment, subject};
 use crate::verify::Topology;
 
 /// The entry of the table.
@@ -47,7 +48,7 @@ fn measure(options: &MqttOptions) -> Result<Value, PerfError> {
         members.insert("count".to_owned(), json!(count));
     }
     let verified = "nothing lost, repeated or changed, everything marked as retained";
-    Ok(phases.report(&subject("retained", options, &settings), verified))
+    Ok(phases.report(&subject("retained", options, &settings, &fleet.harbour.broker), verified))
 }
 
 fn make(
@@ -58,11 +59,11 @@ fn make(
 ) -> Result<(), PerfError> {
     let nobody = Topology { consumers: 0, ..plan.topology };
     let store = Plan { topology: nobody, ..plan.clone() };
-    let before = moment(fleet, options);
+    let before = moment(fleet, options.broker_pid);
     let outcome = load::run(fleet, &store, options)?;
     let published = outcome.published.clone();
     phases.add_outcome("store", outcome);
-    phases.add_memory(published.iter().sum(), (&before, &moment(fleet, options)));
+    phases.add_memory(published.iter().sum(), (&before, &moment(fleet, options.broker_pid)));
     if phases.failure.is_some() {
         return Ok(());
     }
@@ -93,11 +94,11 @@ fn arrive(
             ..Spec::idle(format!("rp{run:04x}r{index}"))
         }
     })?;
-    let start = moment(fleet, options);
+    let start = moment(fleet, options.broker_pid);
     fleet.load.receipts.window = start.time_ns..u64::MAX;
     let mut octets = Vec::new();
     let filters = [format!("{}/#", plan.base)];
-    put_subscribe(&mut octets, fleet.version(), 1, &filters, plan.subscribe_qos);
+    put_subscribe(&mut octets, fleet.harbour.manners, 1, &filters, plan.subscribe_qos);
     for number in first..fleet.connections.len() {
         if let Some(connection) = fleet.connections.get_mut(number) {
             connection.subscribe(&octets);
@@ -110,7 +111,7 @@ fn arrive(
         let is_over = fleet.load.receipts.count >= expected;
         Ok(if is_over { Look::Done } else { Look::Again(now_ns.saturating_add(LOOK_NS)) })
     });
-    let end = moment(fleet, options);
+    let end = moment(fleet, options.broker_pid);
     phases.add("arrive", ("received", fleet.load.receipts.count), (&start, &end));
     phases.fail(result.err());
     if phases.failure.is_none() {

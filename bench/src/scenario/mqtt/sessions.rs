@@ -4,15 +4,16 @@
 use serde_json::Value;
 
 use super::Scenario;
-use super::load::{Plan, begin, fleet, open_publishers, published, reset};
-use super::phases::{Phases, moment, subject};
+use super::load::{Fleet, Plan, begin, fleet, open_publishers, published, reset};
 use crate::client::ClientError;
+use crate::client::fleet::Look;
 use crate::client::mqtt::Version;
-use crate::client::mqtt::fleet::{Fleet, Look, Spec};
+use crate::client::mqtt::connection::Spec;
 use crate::clock::SECOND_NS;
 use crate::director::Moment;
 use crate::error::PerfError;
 use crate::options::mqtt::MqttOptions;
+use crate::scenario::phases::{Phases, moment, subject};
 
 /// The entry of the table.
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -47,7 +48,8 @@ fn measure(options: &MqttOptions) -> Result<Value, PerfError> {
     let mut phases = Phases::default();
     let result = make(&mut fleet, &mut phases, &plan, &told);
     phases.fail(result.err());
-    Ok(phases.report(&subject("sessions", options, &plan.settings()), VERIFIED))
+    Ok(phases
+        .report(&subject("sessions", options, &plan.settings(), &fleet.harbour.broker), VERIFIED))
 }
 
 const VERIFIED: &str = "nothing lost, repeated, reordered or changed, no session forgotten";
@@ -60,18 +62,18 @@ fn make(
 ) -> Result<(), ClientError> {
     let count = u64::try_from(plan.topology.consumers).unwrap_or(u64::MAX);
     reset(fleet, plan.topology);
-    let start = moment(fleet, options);
+    let start = moment(fleet, options.broker_pid);
     open_sessions(fleet, plan, false, true)?;
-    let connected = moment(fleet, options);
+    let connected = moment(fleet, options.broker_pid);
     phases.add("connect", ("connected", count), (&start, &connected));
     phases.add_memory(count, (&start, &connected));
     fleet.leave_all(0)?;
-    let left = moment(fleet, options);
+    let left = moment(fleet, options.broker_pid);
     phases.add("go", ("disconnected", count), (&connected, &left));
     let (published, mut faults) = gather(fleet, phases, plan, options)?;
     let resumed_before = fleet.load.counts.resumed;
     reset(fleet, plan.topology);
-    let start = moment(fleet, options);
+    let start = moment(fleet, options.broker_pid);
     fleet.load.receipts.window = 0..u64::MAX;
     open_sessions(fleet, plan, false, false)?;
     let end = drain(fleet, plan, options, &published);
@@ -80,7 +82,7 @@ fn make(
     phases.add("drain", ("received", fleet.load.receipts.count), (&start, &end));
     phases.fail(failure);
     // MQTT 3.1 does not say.
-    if resumed < count && fleet.version() != Version::V3 {
+    if resumed < count && fleet.harbour.manners != Version::V3 {
         faults.protocol += count.saturating_sub(resumed);
         faults.describe(|| format!("{} sessions forgotten", count.saturating_sub(resumed)));
     }
@@ -88,10 +90,10 @@ fn make(
     let load = reset(fleet, plan.topology);
     faults.add(load.receipts.verifier.finish(&published));
     phases.faults.add(faults);
-    let start = moment(fleet, options);
+    let start = moment(fleet, options.broker_pid);
     open_sessions(fleet, plan, true, false)?;
     fleet.leave_all(0)?;
-    phases.add("remove", ("connected", count), (&start, &moment(fleet, options)));
+    phases.add("remove", ("connected", count), (&start, &moment(fleet, options.broker_pid)));
     Ok(())
 }
 
@@ -104,7 +106,7 @@ fn open_sessions(
 ) -> Result<(), ClientError> {
     let run = plan.topology.run;
     let expiry_s = if is_clean { 0 } else { EXPIRY_S };
-    let version = fleet.version();
+    let version = fleet.harbour.manners;
     fleet.open_all(plan.topology.consumers, plan.ramp, |index| {
         let mut task = plan.subscriber(version, index);
         if !is_subscribing {
@@ -124,7 +126,7 @@ fn gather(
     options: &MqttOptions,
 ) -> Result<(Vec<u64>, crate::verify::Faults), ClientError> {
     let first = open_publishers(fleet, plan)?;
-    let start = moment(fleet, options);
+    let start = moment(fleet, options.broker_pid);
     fleet.load.dispatch.window = 0..u64::MAX;
     begin(fleet, plan, first);
     let messages = plan.messages.unwrap_or(0);
@@ -134,7 +136,7 @@ fn gather(
         let is_over = settled >= messages;
         Ok(if is_over { Look::Done } else { Look::Again(now_ns.saturating_add(LOOK_NS)) })
     })?;
-    let end = moment(fleet, options);
+    let end = moment(fleet, options.broker_pid);
     let (published, unconfirmed) = published(fleet, first);
     phases.add("gather", ("confirmed", fleet.load.dispatch.confirmed), (&start, &end));
     phases.add_delays(fleet.load.dispatch.latency.summary());
@@ -159,7 +161,7 @@ fn drain(
         let is_over = fleet.load.receipts.count >= expected;
         Ok(if is_over { Look::Done } else { Look::Again(now_ns.saturating_add(LOOK_NS)) })
     });
-    let end = moment(fleet, options);
+    let end = moment(fleet, options.broker_pid);
     let linger_ns = end.time_ns.saturating_add(LINGER_NS);
     let result = match result {
         // What is missing is counted as lost.

@@ -4,14 +4,15 @@
 use serde_json::{Value, json};
 
 use super::Scenario;
-use super::load::{self, Plan};
-use super::phases::{Phases, moment, subject};
+use super::load::{self, Fleet, Plan};
 use crate::client::ClientError;
-use crate::client::mqtt::fleet::{Fleet, Look, Spec};
+use crate::client::fleet::Look;
+use crate::client::mqtt::connection::Spec;
 use crate::client::mqtt::packet::put_subscribe;
 use crate::client::mqtt::topic;
 use crate::error::PerfError;
 use crate::options::mqtt::MqttOptions;
+use crate::scenario::phases::{Phases, moment, subject};
 
 /// The entry of the table.
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -51,7 +52,8 @@ fn measure(options: &MqttOptions) -> Result<Value, PerfError> {
         members.insert("wildcards".to_owned(), json!(options.wildcards));
     }
     let verified = "nothing lost, repeated, reordered or changed, every filter granted";
-    Ok(phases.report(&subject("subscriptions", options, &settings), verified))
+    Ok(phases
+        .report(&subject("subscriptions", options, &settings, &fleet.harbour.broker), verified))
 }
 
 fn make(
@@ -68,9 +70,9 @@ fn make(
     for &want in &options.others {
         let want = u64::from(want);
         if want > have {
-            let start = moment(fleet, options);
+            let start = moment(fleet, options.broker_pid);
             let result = subscribe(fleet, plan, options, have..want);
-            let end = moment(fleet, options);
+            let end = moment(fleet, options.broker_pid);
             let name = format!("subscribe to {want}");
             phases.add(&name, ("subscribed", want.saturating_sub(have)), (&start, &end));
             phases.add_memory(want.saturating_sub(have), (&start, &end));
@@ -83,10 +85,10 @@ fn make(
             return Ok(());
         }
     }
-    let start = moment(fleet, options);
+    let start = moment(fleet, options.broker_pid);
     let result = fleet.leave_all(0);
     let count = u64::from(options.others_connections);
-    phases.add("disconnect", ("disconnected", count), (&start, &moment(fleet, options)));
+    phases.add("disconnect", ("disconnected", count), (&start, &moment(fleet, options.broker_pid)));
     phases.fail(result.err());
     Ok(())
 }
@@ -113,7 +115,7 @@ fn subscribe(
             let turn = packets.checked_div(count).unwrap_or(0) % usize::from(u16::MAX);
             let packet_id = u16::try_from(turn.saturating_add(1)).unwrap_or(1);
             let mut octets = Vec::new();
-            let version = fleet.version();
+            let version = fleet.harbour.manners;
             put_subscribe(&mut octets, version, packet_id, &filters, plan.subscribe_qos);
             let number = packets.checked_rem(count).unwrap_or(0);
             if let Some(connection) = fleet.connections.get_mut(number) {

@@ -4,10 +4,10 @@ use serde_json::Value;
 
 use super::Scenario;
 use super::load::{self, Plan};
-use super::phases;
 use crate::error::PerfError;
 use crate::options::mqtt::MqttOptions;
 use crate::report;
+use crate::scenario::phases;
 
 /// As told.
 pub(super) const THROUGHPUT: Scenario = Scenario {
@@ -66,7 +66,7 @@ fn measure(
     let plan = Plan::new(options, (publishers, subscribers, 1))?;
     let mut fleet = load::fleet(options, plan.topology)?;
     let outcome = load::run(&mut fleet, &plan, options)?;
-    let subject = phases::subject(name, options, &plan.settings());
+    let subject = phases::subject(name, options, &plan.settings(), &fleet.harbour.broker);
     let failure = outcome.failure.as_ref().map(ToString::to_string);
     let results = phases::of_outcome(&outcome);
     Ok(report::report(&subject, &results, &outcome.faults, failure.as_deref()))

@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::client::mqtt::fleet::Fleet;
+use crate::client::broker::Broker;
+use crate::client::fleet::Fleet;
+use crate::client::member::Member;
 use crate::director::Moment;
 use crate::histogram::Summary;
 use crate::options::mqtt::MqttOptions;
@@ -12,18 +14,18 @@ use crate::verify::Faults;
 
 /// What has been measured up to now.
 #[derive(Debug, Default)]
-pub(super) struct Phases {
+pub(in crate::scenario) struct Phases {
     names: Vec<String>,
     results: Map<String, Value>,
     /// What was wrong.
-    pub(super) faults: Faults,
+    pub(in crate::scenario) faults: Faults,
     /// Why it ended early.
-    pub(super) failure: Option<String>,
+    pub(in crate::scenario) failure: Option<String>,
 }
 
 impl Phases {
     /// Adds what was done to so many things since `start`.
-    pub(super) fn add(
+    pub(in crate::scenario) fn add(
         &mut self,
         name: &str,
         (done, count): (&str, u64),
@@ -36,7 +38,7 @@ impl Phases {
 
     /// Adds to the last part how much the broker's memory grew for each of `count` things since
     /// `start`.
-    pub(super) fn add_memory(&mut self, count: u64, (start, end): (&Moment, &Moment)) {
+    pub(in crate::scenario) fn add_memory(&mut self, count: u64, (start, end): (&Moment, &Moment)) {
         let usage = start.broker.zip(end.broker);
         let members = self.names.last().and_then(|name| self.results.get_mut(name));
         let members = members.and_then(Value::as_object_mut);
@@ -51,15 +53,23 @@ impl Phases {
     }
 
     /// Adds to the last part how long each took.
-    pub(super) fn add_delays(&mut self, delays: Option<Summary>) {
+    pub(in crate::scenario) fn add_delays(&mut self, delays: Option<Summary>) {
         let members = self.names.last().and_then(|name| self.results.get_mut(name));
         if let Some((delays, members)) = delays.zip(members.and_then(Value::as_object_mut)) {
             members.insert("each_us".to_owned(), report::percentiles(delays));
         }
     }
 
+    /// Adds a number to the last part.
+    pub(in crate::scenario) fn add_number(&mut self, name: &str, number: impl Into<Value>) {
+        let members = self.names.last().and_then(|name| self.results.get_mut(name));
+        if let Some(members) = members.and_then(Value::as_object_mut) {
+            members.insert(name.to_owned(), number.into());
+        }
+    }
+
     /// Adds a load of publishers and subscribers.
-    pub(super) fn add_outcome(&mut self, name: &str, outcome: Outcome) {
+    pub(in crate::scenario) fn add_outcome(&mut self, name: &str, outcome: Outcome) {
         self.names.push(name.to_owned());
         self.results.insert(name.to_owned(), of_outcome(&outcome));
         self.faults.add(outcome.faults);
@@ -67,14 +77,14 @@ impl Phases {
     }
 
     /// Keeps the first failure.
-    pub(super) fn fail(&mut self, failure: Option<impl ToString>) {
+    pub(in crate::scenario) fn fail(&mut self, failure: Option<impl ToString>) {
         if let Some(failure) = failure {
             self.failure.get_or_insert_with(|| failure.to_string());
         }
     }
 
     /// The report; `verified` is what a run without a fault has shown.
-    pub(super) fn report(self, subject: &Subject<'_>, verified: &str) -> Value {
+    pub(in crate::scenario) fn report(self, subject: &Subject<'_>, verified: &str) -> Value {
         let Self { names, results, faults, failure } = self;
         let mut report = report::report(subject, &results.into(), &faults, failure.as_deref());
         if let Some(members) = report.as_object_mut() {
@@ -87,14 +97,19 @@ impl Phases {
 
 /// The numbers of a load: what the broker used is per message received or, if nobody receives,
 /// published.
-pub(super) fn of_outcome(outcome: &Outcome) -> Value {
+pub(in crate::scenario) fn of_outcome(outcome: &Outcome) -> Value {
     let received = outcome.end.received.saturating_sub(outcome.start.received);
     let published = outcome.end.published.saturating_sub(outcome.start.published);
     report::results(outcome, if received > 0 { received } else { published })
 }
 
 /// What a report is about.
-pub(super) fn subject<'a>(scenario: &'a str, options: &MqttOptions, more: &Value) -> Subject<'a> {
+pub(in crate::scenario) fn subject<'a>(
+    scenario: &'a str,
+    options: &MqttOptions,
+    more: &Value,
+    broker: &'a Broker,
+) -> Subject<'a> {
     let mut settings = json!({
         "version": options.version.spoken().level(),
         "qos": options.qos,
@@ -104,18 +119,17 @@ pub(super) fn subject<'a>(scenario: &'a str, options: &MqttOptions, more: &Value
         "rate": options.rate,
         "messages": options.pmessages,
         "backlog": options.backlog,
-        "connecting": options.connecting,
-        "connect_rate": options.connect_rate,
+        "connections": options.transport.settings(),
         "pin": options.pin,
         "spin": options.spin,
     });
     if let Some((members, more)) = settings.as_object_mut().zip(more.as_object()) {
         members.extend(more.clone());
     }
-    Subject { protocol: "mqtt", scenario, settings }
+    Subject { protocol: "mqtt", scenario, settings, broker }
 }
 
 /// Now.
-pub(super) fn moment(fleet: &Fleet, options: &MqttOptions) -> Moment {
-    fleet.moment(options.broker_pid)
+pub(in crate::scenario) fn moment<M: Member>(fleet: &Fleet<M>, broker_pid: Option<u32>) -> Moment {
+    fleet.moment(broker_pid)
 }

@@ -1,27 +1,23 @@
 //! All connections of a process and the loop that drives them: only those that have something to
-//! do get a turn. Imports `connection`, `uri`, rustix.
+//! do get a turn. Imports `member`, `broker`, rustix.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use rustix::process::{Resource, Rlimit};
 use rustix::time::Timespec;
 
-use super::Version;
-use super::connection::{Connection, Context, Load, Stage, Task, Wake};
-use super::packet::{self, Connect};
-use crate::client::ClientError;
-use crate::client::socket::Socket;
-use crate::client::tally::{Dispatch, Receipts};
-use crate::client::uri::Uri;
+use super::broker::Broker;
+use super::error::ClientError;
+use super::member::{Context, Counts, Load, Member, Wake};
+use super::tally::{Dispatch, Receipts};
 use crate::clock::{Clock, SECOND_NS};
 use crate::director::Moment;
 use crate::error::PerfError;
+use crate::options::transport::TransportOptions;
 use crate::pace::Pace;
 use crate::process::Usage;
 use crate::verify::Verifier;
@@ -43,28 +39,6 @@ pub(crate) enum Look {
     Again(u64),
 }
 
-/// How a connection is to be opened.
-#[derive(Debug)]
-pub(crate) struct Spec {
-    /// Client identifier.
-    pub(crate) client_id: String,
-    /// Clean session, clean start.
-    pub(crate) is_clean: bool,
-    /// How long the session outlives the connection, in seconds (5.0).
-    pub(crate) expiry_s: u32,
-    /// Keep alive in seconds; 0 for none.
-    pub(crate) keep_alive_s: u16,
-    /// What is to be done then.
-    pub(crate) task: Task,
-}
-
-impl Spec {
-    /// A connection with a session that ends with it, and nothing to do.
-    pub(crate) fn idle(client_id: String) -> Self {
-        Self { client_id, is_clean: true, expiry_s: 0, keep_alive_s: 0, task: Task::default() }
-    }
-}
-
 /// How fast connections are opened.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ramp {
@@ -74,27 +48,30 @@ pub(crate) struct Ramp {
     pub(crate) rate: Option<u64>,
 }
 
+impl Ramp {
+    /// What the options say.
+    pub(crate) fn of(options: &TransportOptions) -> Self {
+        Self { in_flight: options.connecting.into(), rate: options.connect_rate }
+    }
+}
+
 /// Where and how a fleet connects.
-#[derive(Debug)]
-pub(crate) struct Harbour {
-    /// What is spoken.
-    pub(crate) version: Version,
-    /// Address and login.
-    pub(crate) uri: Uri,
-    /// Local addresses to connect from, in turn; none for the system's choice.
-    pub(crate) from: Vec<IpAddr>,
+pub(crate) struct Harbour<M: Member> {
+    /// What all connections have in common.
+    pub(crate) manners: M::Manners,
+    /// Where to.
+    pub(crate) broker: Broker,
     /// Silence after which waiting ends.
     pub(crate) silence_ns: u64,
 }
 
 /// One per run, on one thread.
-#[derive(Debug)]
-pub(crate) struct Fleet {
-    harbour: Harbour,
-    address: SocketAddr,
+pub(crate) struct Fleet<M: Member> {
+    /// Where and how.
+    pub(crate) harbour: Harbour<M>,
     epoll: OwnedFd,
     /// All connections ever opened and not truncated, by number.
-    pub(crate) connections: Vec<Connection>,
+    pub(crate) connections: Vec<M>,
     /// Numbers of connections that have left since somebody has looked.
     pub(crate) closed: Vec<usize>,
     /// What they count together.
@@ -116,28 +93,22 @@ pub(crate) struct Fleet {
     opened_total: usize,
 }
 
-impl Fleet {
+impl<M: Member> Fleet<M> {
     /// No connection yet.
     ///
     /// # Errors
-    /// No such host; the system's.
-    pub(crate) fn new(harbour: Harbour, verifier: Verifier) -> Result<Self, PerfError> {
-        let place = (harbour.uri.host.as_str(), harbour.uri.port);
-        let address = place.to_socket_addrs().map_err(PerfError::system("looking up the host"))?;
-        let address = { address }
-            .next()
-            .ok_or_else(|| PerfError::Settings(format!("{}: no such host", harbour.uri.host)))?;
+    /// The system's.
+    pub(crate) fn new(harbour: Harbour<M>, verifier: Verifier) -> Result<Self, PerfError> {
         let epoll = epoll::create(CreateFlags::CLOEXEC);
         Ok(Self {
             harbour,
-            address,
             epoll: epoll.map_err(PerfError::system("creating an epoll instance"))?,
             connections: Vec::new(),
             closed: Vec::new(),
             load: Load {
                 dispatch: Dispatch::new(),
                 receipts: Receipts::new(verifier),
-                counts: super::connection::Counts::default(),
+                counts: Counts::default(),
             },
             clock: Clock::start(),
             is_tolerant: false,
@@ -161,11 +132,6 @@ impl Fleet {
         }
     }
 
-    /// What is spoken.
-    pub(crate) const fn version(&self) -> Version {
-        self.harbour.version
-    }
-
     /// Opens connections until so many more are open and subscribed.
     ///
     /// # Errors
@@ -174,7 +140,7 @@ impl Fleet {
         &mut self,
         count: usize,
         ramp: Ramp,
-        mut make: impl FnMut(usize) -> Spec,
+        mut make: impl FnMut(usize) -> M::Spec,
     ) -> Result<(), ClientError> {
         self.raise_files(count)?;
         let wide = u64::try_from(count).unwrap_or(u64::MAX);
@@ -205,10 +171,9 @@ impl Fleet {
     ///
     /// # Errors
     /// The system's.
-    pub(crate) fn open(&mut self, spec: Spec) -> Result<(), ClientError> {
+    pub(crate) fn open(&mut self, spec: M::Spec) -> Result<(), ClientError> {
         let number = self.connections.len();
-        let connection = self.dial(spec)?;
-        self.register(&connection, number)?;
+        let connection = self.dial(spec, number)?;
         self.connections.push(connection);
         Ok(())
     }
@@ -217,56 +182,23 @@ impl Fleet {
     ///
     /// # Errors
     /// The system's.
-    pub(crate) fn reopen(&mut self, number: usize, spec: Spec) -> Result<(), ClientError> {
-        let connection = self.dial(spec)?;
-        self.register(&connection, number)?;
+    pub(crate) fn reopen(&mut self, number: usize, spec: M::Spec) -> Result<(), ClientError> {
+        let connection = self.dial(spec, number)?;
         if let Some(place) = self.connections.get_mut(number) {
             *place = connection;
         }
         Ok(())
     }
 
-    fn register(&self, connection: &Connection, number: usize) -> Result<(), ClientError> {
+    fn dial(&mut self, spec: M::Spec, number: usize) -> Result<M, ClientError> {
+        let Harbour { manners, broker, .. } = &self.harbour;
+        let socket = broker.dial(self.opened_total)?;
+        self.opened_total = self.opened_total.wrapping_add(1);
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         let data = EventData::new_u64(u64::try_from(number).unwrap_or(u64::MAX));
-        epoll::add(&self.epoll, connection.socket.as_fd(), data, flags)
-            .map_err(|error| ClientError::Io(error.into()))
-    }
-
-    fn dial(&mut self, spec: Spec) -> Result<Connection, ClientError> {
-        let stream = self.connect().map_err(|error| ClientError::Io(error.into()))?;
-        let mut octets = Vec::new();
-        let connect = Connect {
-            version: self.harbour.version,
-            client_id: &spec.client_id,
-            login: (&self.harbour.uri.user, &self.harbour.uri.password),
-            is_clean: spec.is_clean,
-            expiry_s: spec.expiry_s,
-            keep_alive_s: spec.keep_alive_s,
-        };
-        packet::put_connect(&mut octets, &connect);
-        let mut socket = Socket::new(stream, Vec::new())?;
-        // Not before epoll says so: the connection is still on its way.
-        (socket.is_readable, socket.is_writable) = (false, false);
-        self.opened_total = self.opened_total.wrapping_add(1);
-        Ok(Connection::new(socket, octets, spec.task))
-    }
-
-    fn connect(&self) -> rustix::io::Result<TcpStream> {
-        let family =
-            if self.address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let socket =
-            rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
-        sockopt::set_tcp_nodelay(&socket, true)?;
-        let turn = self.opened_total.checked_rem(self.harbour.from.len());
-        if let Some(from) = turn.and_then(|turn| self.harbour.from.get(turn)) {
-            rustix::net::bind(&socket, &SocketAddr::new(*from, 0))?;
-        }
-        match rustix::net::connect(&socket, &self.address) {
-            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(TcpStream::from(socket)),
-            Err(error) => Err(error),
-        }
+        epoll::add(&self.epoll, socket.as_fd(), data, flags)
+            .map_err(|error| ClientError::Io(error.into()))?;
+        Ok(M::begin(socket, spec, *manners, broker))
     }
 
     /// Each connection is a file, and the usual limit is 1024.
@@ -287,9 +219,8 @@ impl Fleet {
     /// Gives a connection a turn.
     pub(crate) fn queue(&mut self, number: usize) {
         if let Some(connection) = self.connections.get_mut(number)
-            && !connection.is_queued
+            && !std::mem::replace(&mut connection.seat().is_queued, true)
         {
-            connection.is_queued = true;
             self.ready.push(number);
         }
     }
@@ -308,7 +239,7 @@ impl Fleet {
         }
         let result = self.wait_for("disconnecting", |fleet, now_ns| {
             let left = fleet.connections.get(first..).unwrap_or_default();
-            let is_over = left.iter().rev().all(|left| left.stage == Stage::Closed);
+            let is_over = left.iter().rev().all(Member::is_closed);
             Ok(if is_over { Look::Done } else { Look::Again(now_ns.saturating_add(LOOK_NS)) })
         });
         self.connections.truncate(first);
@@ -371,16 +302,16 @@ impl Fleet {
         {
             self.timers.pop();
             if let Some(connection) = self.connections.get_mut(number)
-                && connection.timer_ns == time_ns
+                && connection.seat().timer_ns == time_ns
             {
-                connection.timer_ns = u64::MAX;
+                connection.seat().timer_ns = u64::MAX;
                 self.queue(number);
             }
         }
         if self.load.dispatch.room > 0 {
             while let Some(number) = self.starved.pop_front() {
                 if let Some(connection) = self.connections.get_mut(number) {
-                    connection.is_starved = false;
+                    connection.seat().is_starved = false;
                 }
                 self.queue(number);
             }
@@ -395,37 +326,32 @@ impl Fleet {
     }
 
     fn connection_turn(&mut self, number: usize) -> Result<(), ClientError> {
-        let mut context = Context {
-            version: self.harbour.version,
-            clock: self.clock,
-            scratch: &mut self.scratch,
-            load: &mut self.load,
-        };
+        let mut context =
+            Context { clock: self.clock, scratch: &mut self.scratch, load: &mut self.load };
         let Some(connection) = self.connections.get_mut(number) else { return Ok(()) };
-        connection.is_queued = false;
-        let was_closed = connection.stage == Stage::Closed;
+        connection.seat().is_queued = false;
+        let was_closed = connection.is_closed();
         match connection.turn(&mut context) {
             Ok(Wake::Now) => self.queue(number),
-            Ok(Wake::At(time_ns)) if time_ns < connection.timer_ns => {
-                connection.timer_ns = time_ns;
+            Ok(Wake::At(time_ns)) if time_ns < connection.seat().timer_ns => {
+                connection.seat().timer_ns = time_ns;
                 self.timers.push(Reverse((time_ns, number)));
             }
             Ok(Wake::At(_) | Wake::OnEvent) => {}
-            Ok(Wake::OnRoom) if !connection.is_starved => {
-                connection.is_starved = true;
-                self.starved.push_back(number);
+            Ok(Wake::OnRoom) => {
+                if !std::mem::replace(&mut connection.seat().is_starved, true) {
+                    self.starved.push_back(number);
+                }
             }
-            Ok(Wake::OnRoom) => {}
             Err(error) if self.is_tolerant => {
-                connection.stage = Stage::Closed;
+                connection.give_up();
                 self.load.counts.failed = self.load.counts.failed.saturating_add(1);
                 self.failure.get_or_insert(error);
                 return Ok(());
             }
             Err(error) => return Err(error),
         }
-        let is_closed =
-            self.connections.get(number).is_some_and(|left| left.stage == Stage::Closed);
+        let is_closed = self.connections.get(number).is_some_and(Member::is_closed);
         if is_closed && !was_closed {
             self.closed.push(number);
         }
@@ -447,7 +373,7 @@ impl Fleet {
             let (flags, data) = (event.flags, event.data);
             let number = usize::try_from(data.u64()).unwrap_or(usize::MAX);
             let Some(connection) = self.connections.get_mut(number) else { continue };
-            connection.socket.on_event(flags);
+            connection.seat().socket.on_event(flags);
             self.queue(number);
         }
         Ok(())

@@ -247,13 +247,11 @@ impl Broker {
         let no_name: Rc<str> = Rc::from("");
         let mut seed = [0_u8; 8];
         let _ = getrandom::fill(&mut seed);
+        let stored = |to| Box::new(storage::Storage::new(setup.shard, to));
         let mut broker = Self {
             shard: setup.shard,
             placement: setup.placement,
-            storage: setup
-                .storage
-                .as_ref()
-                .map(|s| Box::new(storage::Storage::new(setup.shard, s))),
+            storage: setup.storage.as_ref().map(stored),
             durabilities: setup.durabilities,
             adopters: 0,
             keeps_earlier: false,

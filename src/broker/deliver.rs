@@ -150,9 +150,7 @@ impl Broker {
         self.retained_turn(now);
         loop {
             while let Some((queue, vhost, effect)) = self.effects.pop_front() {
-                if let Some(effect) = self.hold_dead((queue, vhost), effect) {
-                    self.carry_out((queue, vhost), effect, now);
-                }
+                self.carry_out((queue, vhost), effect, now);
             }
             while let Some((channel, consumer, tokens)) = self.unneeded.pop() {
                 self.unused(channel, consumer, tokens);

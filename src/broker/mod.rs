@@ -25,7 +25,6 @@ mod fetch;
 mod few_map;
 mod flow;
 mod footprint;
-mod held_dead;
 mod interest;
 pub(crate) mod mail;
 mod meeting;
@@ -222,7 +221,6 @@ pub struct Broker {
     dirty: Vec<QueueId>,
     effects: VecDeque<(QueueId, VhostId, Effect)>,
     effects_now: Vec<Effect>,
-    held_dead: held_dead::HeldDead,
     unneeded: Vec<deliver::UnneededHere>,
     ready: Vec<ConnectionId>,
     /// Lists of events without an owner.
@@ -307,7 +305,6 @@ impl Broker {
             dirty: Vec::new(),
             effects: VecDeque::new(),
             effects_now: Vec::new(),
-            held_dead: held_dead::HeldDead::default(),
             unneeded: Vec::new(),
             ready: Vec::new(),
             spare_events: Vec::new(),

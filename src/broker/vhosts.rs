@@ -179,7 +179,6 @@ impl Broker {
             self.drop_exchange(id, None);
         }
         self.forget_retained_of(vhost);
-        self.forget_dead_of(vhost);
         self.quotas.forget_vhost(vhost);
         if let Some(entry) = self.vhosts.get_mut(vhost.0 as usize) {
             // No virtual host has this name.

@@ -134,7 +134,6 @@ impl Broker {
             tracing::warn!(free, min, "disk space is short: publishing is refused");
         } else {
             tracing::info!(free, "disk space is there again: publishing goes on");
-            self.release_dead();
         }
         let alarm = self.alarm();
         self.tell_all(|| Event::Alarm(alarm));

@@ -25,7 +25,7 @@ mod sources;
 mod tls;
 mod value;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -89,6 +89,9 @@ pub struct Main {
     pub connection_rate_max: u32,
     /// 0 = any number.
     pub connection_rate_per_address_max: u32,
+    /// Open at a time; 0 = any number.
+    pub connections_per_address_max: u32,
+    pub track_auth_attempt_source: bool,
     pub max_queues: u32,
     pub max_exchanges: u32,
     pub max_bindings: u32,
@@ -161,8 +164,25 @@ pub struct Mgmt {
     pub bind: Vec<IpAddr>,
     /// `None` = off; 0 = a free one.
     pub port: Option<u16>,
+    /// `None` = no such listener; 0 = a free one.
+    pub tls_port: Option<u16>,
+    /// None = `bind`.
+    pub tls_bind: Vec<IpAddr>,
+    /// What the listener of `tls_port` has; `None` = there is no certificate, so there is none.
+    pub tls: Option<Arc<TlsListener>>,
+    /// Proxies may say whose connections they pass on.
+    pub tcp_proxy_protocol: bool,
     /// `None` = no such listener.
     pub unix_path: Option<PathBuf>,
+}
+
+impl Mgmt {
+    /// Where HTTP is spoken inside of TLS, as asked for.
+    pub fn secured(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        let bind = if self.tls_bind.is_empty() { &self.bind } else { &self.tls_bind };
+        let port = self.tls_port.filter(|_| self.tls.is_some());
+        bind.iter().filter_map(move |ip| Some(SocketAddr::new(*ip, port?)))
+    }
 }
 
 impl Default for Config {
@@ -216,6 +236,8 @@ impl Config {
                 max_connections: 0,
                 connection_rate_max: 0,
                 connection_rate_per_address_max: 0,
+                connections_per_address_max: 0,
+                track_auth_attempt_source: false,
                 max_queues: 0,
                 max_exchanges: 0,
                 max_bindings: 0,
@@ -257,7 +279,15 @@ impl Config {
                 inherited: Vec::new(),
             },
             mqtt: Mqtt::blank(),
-            mgmt: Mgmt { bind: Vec::new(), port: None, unix_path: None },
+            mgmt: Mgmt {
+                bind: Vec::new(),
+                port: None,
+                tls_port: None,
+                tls_bind: Vec::new(),
+                tls: None,
+                tcp_proxy_protocol: false,
+                unix_path: None,
+            },
         }
     }
 }

@@ -3,8 +3,12 @@
 //!
 //! May import `broker`, `protocol`, `config`, `ringmq_shards`.
 
+mod arrival;
+mod crowds;
+
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
@@ -12,7 +16,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 
 use ringmq_shards::log::{Done, Driver};
 use ringmq_shards::tls::TlsServer;
-use ringmq_shards::{Bound, Chunks, Origin, Shard, Socket, Timers};
+use ringmq_shards::{Bound, Chunks, Origin, Shard, Timers};
 
 use crate::broker::{Broker, Catalogue, Envelope, Outside, ShardRemains};
 use crate::command::Now;
@@ -22,7 +26,10 @@ use crate::ids::{ConnectionId, ShardId};
 use crate::loads::{ListenerId, Loads};
 use crate::protocol::{ListenerSettings, Logins};
 use crate::reports::{Reports, Told};
-use crate::transport::{Incoming, Introduced, SecuredParts};
+
+use crowds::Crowds;
+
+pub(crate) use arrival::{Arrival, Begun, Luggage};
 
 /// What crosses a lane.
 #[derive(Debug)]
@@ -32,11 +39,13 @@ pub(crate) enum Crossing {
     /// A connection that another shard accepted, to live here.
     Connection(Box<Arrival>),
     /// A connection that another thread accepted through a listener's place, and what was read of it.
-    Begun(Socket, ListenerId, Vec<u8>),
+    Begun(Box<Begun>),
     /// A socket to listen on here.
     Listen(Bound, ListenerId),
     /// How many connections the sender has through a listener.
     Load(ListenerId, u32),
+    /// How many connections the sender has from an address.
+    Crowd(IpAddr, u32),
     /// What the last run has left for this shard. Comes once, before all else.
     Restore(Arc<Catalogue>, Box<ShardRemains>),
     /// All shards have what the last run left: what is due may be done.
@@ -47,39 +56,6 @@ pub(crate) enum Crossing {
     Question(Question),
     /// Stop: close everything.
     Stop,
-}
-
-/// A connection that is to begin.
-#[derive(Debug)]
-pub(crate) struct Arrival {
-    /// It.
-    pub(crate) socket: Socket,
-    /// Through which it came.
-    pub(crate) listener: ListenerId,
-    /// When it was accepted, monotonic milliseconds.
-    pub(crate) accepted_ms: u64,
-    /// What a proxy has said of it.
-    pub(crate) introduced: Option<Box<Introduced>>,
-    /// Octets that came behind what the proxy has said: to be read before those of the socket, by
-    /// whatever comes first in the connection.
-    pub(crate) early: Vec<u8>,
-    /// What its first shard has read and written already, if it lived on one before.
-    pub(crate) moved: Option<Luggage>,
-}
-
-/// What a connection takes along to another shard, beside its socket.
-#[derive(Debug, Default)]
-pub(crate) struct Luggage {
-    /// Read, and not taken by the session that was.
-    pub(crate) unread: Vec<u8>,
-    /// To be written before anything else.
-    pub(crate) unsent: Vec<u8>,
-    /// Of its WebSocket, if it has one.
-    pub(crate) web: Option<Incoming>,
-    /// Of its TLS, if it has any.
-    pub(crate) secured: Option<SecuredParts>,
-    /// Octets that its socket has brought and taken.
-    pub(crate) octets: (u64, u64),
 }
 
 /// One per shard.
@@ -98,6 +74,9 @@ pub(crate) struct Hub {
     tls: RefCell<Vec<Option<TlsServer>>>,
     /// How many there are, here and elsewhere.
     loads: RefCell<Loads>,
+    /// The same by address, and how many there may be; 0: any number.
+    crowds: RefCell<Crowds>,
+    crowd_max: u32,
     /// Connections and listeners sent here that wait to be started.
     arrivals: RefCell<Vec<Crossing>>,
     stopping: Cell<bool>,
@@ -176,6 +155,7 @@ impl Hub {
     ) -> Rc<Self> {
         let Settings { config, logins, listeners, tls } = settings;
         let loads = Loads::new(shard.id(), shard.count(), listeners.len());
+        let crowd_max = config.main.connections_per_address_max;
         Rc::new(Self {
             shard,
             broker: RefCell::new(broker),
@@ -184,6 +164,8 @@ impl Hub {
             listeners,
             tls: RefCell::new(tls),
             loads: RefCell::new(loads),
+            crowds: RefCell::default(),
+            crowd_max,
             arrivals: RefCell::new(Vec::new()),
             stopping: Cell::new(false),
             going: Cell::new(false),
@@ -280,6 +262,11 @@ impl Hub {
             Crossing::Load(listener, count) => {
                 if let Origin::Shard(from) = origin {
                     self.loads.borrow_mut().heard(from, listener, count);
+                }
+            }
+            Crossing::Crowd(source, count) => {
+                if let Origin::Shard(from) = origin {
+                    self.crowd_heard(from, source, count);
                 }
             }
             Crossing::Restore(catalogue, remains) => {
@@ -426,6 +413,7 @@ impl Hub {
     /// Moves a connection to another shard.
     pub(crate) fn send_connection(&self, to: ShardId, arrival: Arrival) {
         self.loads.borrow_mut().sent(to, arrival.listener);
+        self.crowd_sent(to, &arrival);
         self.shard.mesh().send(to, Crossing::Connection(Box::new(arrival)));
     }
 

@@ -34,6 +34,13 @@ pub const LOGIN_FAILURES_MAX: u64 = 5;
 /// Time in which a source gets one attempt back (arbitrary: 1,800 guesses an hour and shard).
 pub const LOGIN_FAILURE_REFILL_MS: u64 = 2_000;
 
+/// Failed logins as one user, from wherever, before further ones have to wait as well (arbitrary:
+/// ten sources' worth).
+pub const LOGIN_USER_FAILURES_MAX: u64 = 50;
+
+/// Names remembered per shard, and sources from which somebody is known: 64 KiB each.
+pub const LOGIN_NAMES_MAX: usize = 4096;
+
 /// Sources remembered per shard; about 200 KiB.
 pub const LOGIN_SOURCES_MAX: usize = 4096;
 

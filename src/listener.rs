@@ -15,13 +15,16 @@ use ringmq_shards::{AcceptError, Bound, Listener, Socket};
 use crate::arrival_rate::{ArrivalRate, Rates};
 use crate::connection;
 use crate::doorstep::{self, Met};
-use crate::hub::{Arrival, Crossing, Hub};
+use crate::hub::{Arrival, Begun, Crossing, Hub};
 use crate::loads::ListenerId;
 use crate::protocol::{ListenAt, ListenerSettings};
 use crate::transport::Introduced;
 
 /// Pause after the machine ran out of something, milliseconds (abuse row 112).
 const PAUSE_MS: u64 = 100;
+
+/// Why a connection is refused whose address has as many as it may.
+const TOO_MANY_OPEN: &str = "max_connections_per_ip is reached";
 
 /// Between two lines of one kind (abuse row 122).
 const LINE_MS: u64 = 1_000;
@@ -106,7 +109,10 @@ impl Gate {
         match self.hub.is_full(self.listens_as) {
             Some(why) => self.refuse(why),
             None if self.listener.reads_proxy_header => self.meet(socket, peer, now_ms),
-            None => place(&self.hub, self.arrival(socket, now_ms)),
+            None => {
+                let arrival = self.arrival(socket, peer, now_ms);
+                self.place(arrival);
+            }
         }
         self.rate.borrow_mut().pause_ms(now_ms)
     }
@@ -180,7 +186,15 @@ impl Gate {
             return;
         }
         let introduced = introduced.map(Box::new);
-        place(&self.hub, Arrival { introduced, early, ..self.arrival(socket, accepted_ms) });
+        self.place(Arrival { introduced, early, ..self.arrival(socket, source, accepted_ms) });
+    }
+
+    /// Lets a connection in, unless there are too many from where it comes.
+    fn place(&self, arrival: Arrival) {
+        if arrival.peer.is_some_and(|peer| self.hub.is_crowded(peer)) {
+            return self.refuse(TOO_MANY_OPEN);
+        }
+        place(&self.hub, arrival);
     }
 
     /// Whether the operator has named the proxy, or has let it into the file system.
@@ -203,13 +217,15 @@ impl Gate {
         peer.map_or_else(|| self.listener.at.to_string(), |peer| peer.to_string()).into()
     }
 
-    const fn arrival(&self, socket: Socket, accepted_ms: u64) -> Arrival {
+    fn arrival(&self, socket: Socket, peer: Option<SocketAddr>, accepted_ms: u64) -> Arrival {
         Arrival {
             socket,
             listener: self.listens_as,
+            peer: peer.map(|peer| peer.ip()),
             accepted_ms,
             introduced: None,
             early: Vec::new(),
+            secured: None,
             moved: None,
         }
     }
@@ -255,13 +271,19 @@ impl Lines {
 }
 
 /// Starts a connection of which another thread has read the beginning.
-fn begin(hub: &Rc<Hub>, socket: Socket, listener: ListenerId, early: Vec<u8>) {
-    if let Some(why) = hub.is_full(listener) {
+fn begin(hub: &Rc<Hub>, begun: Begun) {
+    let Begun { socket, listener, early, introduced, secured } = begun;
+    let said = introduced.as_ref().and_then(|said| said.source);
+    let peer = said.or_else(|| socket.peer_addr().ok()).map(|peer| peer.ip());
+    let is_crowded = || peer.is_some_and(|peer| hub.is_crowded(peer));
+    if let Some(why) = hub.is_full(listener).or_else(|| is_crowded().then_some(TOO_MANY_OPEN)) {
         tracing::warn!(why, "connections are refused");
         return;
     }
-    let accepted_ms = hub.now().mono_ms;
-    start(hub, Arrival { socket, listener, accepted_ms, introduced: None, early, moved: None });
+    let (accepted_ms, moved) = (hub.now().mono_ms, None);
+    let arrival =
+        Arrival { socket, listener, peer, accepted_ms, introduced, early, secured, moved };
+    start(hub, arrival);
 }
 
 /// Counted before its task has its first turn: a storm would otherwise pass the limits.
@@ -277,12 +299,13 @@ pub(crate) async fn read_lanes(hub: Rc<Hub>) {
         for arrival in hub.take_arrivals() {
             match arrival {
                 Crossing::Connection(arrival) => start(&hub, *arrival),
-                Crossing::Begun(socket, listener, early) => begin(&hub, socket, listener, early),
+                Crossing::Begun(begun) => begin(&hub, *begun),
                 Crossing::Listen(bound, listener) => {
                     hub.shard.spawn(accept(hub.clone(), bound, listener));
                 }
                 Crossing::Broker(_)
                 | Crossing::Load(..)
+                | Crossing::Crowd(..)
                 | Crossing::Restore(..)
                 | Crossing::Go
                 | Crossing::Tls(_)

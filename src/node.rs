@@ -17,25 +17,27 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
 use ringmq_shards::log::{DataDir, DataDirError, Driver};
-use ringmq_shards::tls::{TlsFileError, TlsServer};
+use ringmq_shards::tls::TlsFileError;
 use ringmq_shards::{
     Options, Remote, Running, Shard, ShardId, Signal, Signals, SocketFile, StartError,
     check_io_uring, limits as machine_limits, raise_nofile,
 };
+use tokio::sync::watch;
 
 use self::doors::Door;
 use self::reload::Reload;
+use crate::auth::attempts::Attempts;
 use crate::auth::slow::Hashing;
 use crate::auth::{self, Users};
 use crate::broker::placement::Placement;
 use crate::broker::{Broker, NodeLimits, Setup, StorageSetup};
-use crate::config::{self, Config, SharedPolicy};
+use crate::config::{self, Config, SharedPolicy, TlsListener};
 use crate::control::{self, LookNow};
 use crate::hub::{Crossing, Hub, Settings};
 use crate::limits;
 use crate::listener;
 use crate::logging::Switch;
-use crate::management::About;
+use crate::management::{About, Certificates, Listening, Security};
 use crate::protocol::{ListenAt, ListenerSettings, Logins, PROTOCOLS};
 
 /// Why the node did not start. Each text is one line with the remedy.
@@ -113,10 +115,10 @@ pub enum NodeError {
 struct Plan {
     config: Config,
     listeners: Vec<ListenerSettings>,
-    /// What they are secured with.
-    tls: Vec<Option<TlsServer>>,
+    /// What they are secured with, and the HTTP server.
+    certificates: watch::Sender<Certificates>,
     /// Those of the control thread.
-    http: Vec<(Box<str>, ListenAt)>,
+    http: Vec<Listening>,
     users: Arc<Users>,
     vhosts: Vec<Box<str>>,
     placement: Placement,
@@ -165,7 +167,7 @@ pub fn run(mut config: Config, notes: &[String], levels: Switch) -> Result<(), N
     })?;
     let http = management::open(&config)?;
     let mut listeners = doors::listeners(&config, &http.http);
-    let tls = certificates::read(&listeners)?;
+    let certificates = certificates::read(&listeners, https(&config))?;
     let doors = doors::open(&mut listeners, &config, (placement.shards(), &http.http), inherited)?;
     warn_of_trust(&listeners, &config);
     let memory_bytes_max = config.main.max_memory.bytes(memory_bytes());
@@ -179,7 +181,7 @@ pub fn run(mut config: Config, notes: &[String], levels: Switch) -> Result<(), N
         root: data_dir.root.clone(),
         config,
         listeners,
-        tls,
+        certificates: watch::Sender::new(certificates),
         http: http.listeners.clone(),
         placement,
         memory_bytes_max,
@@ -221,13 +223,20 @@ fn http_server(
     remote: Remote<Crossing>,
 ) -> (management::Server, Vec<SocketFile>) {
     let own = doors.listeners.iter().cloned();
-    let others = plan.listeners.iter().map(|listener| {
-        let web =
-            listener.web_path.as_ref().map(|_| format!("http/web-{}", listener.protocol.name));
-        (web.unwrap_or_else(|| listener.protocol.name.into()).into(), listener.at.clone())
+    let others = plan.listeners.iter().enumerate().map(|(place, listener)| {
+        let (name, is_secured) = (listener.protocol.name, listener.tls.is_some());
+        let protocol = match (&listener.web_path, is_secured) {
+            (Some(_), true) => format!("https/web-{name}"),
+            (Some(_), false) => format!("http/web-{name}"),
+            (None, true) => format!("{name}/ssl"),
+            (None, false) => name.into(),
+        };
+        let security = if is_secured { Security::Listener(place) } else { Security::None };
+        Listening { protocol: protocol.into(), at: listener.at.clone(), security }
     });
     let about = About {
         config: plan.config.clone(),
+        certificates: plan.certificates.subscribe(),
         listeners: own.chain(others).collect(),
         memory_bytes_max: plan.memory_bytes_max,
         shards: usize::from(plan.placement.shards()),
@@ -237,10 +246,16 @@ fn http_server(
     (management::Server { doors, about, remote, webs }, files)
 }
 
+/// What the HTTP server is to be secured with.
+fn https(config: &Config) -> Option<&Arc<TlsListener>> {
+    config.mgmt.tls.as_ref().filter(|_| config.mgmt.tls_port.is_some())
+}
+
 /// Whoever may say where a client is may pretend to be anywhere (S13).
 fn warn_of_trust(listeners: &[ListenerSettings], config: &Config) {
     let reads = |l: &ListenerSettings| l.reads_proxy_header && matches!(l.at, ListenAt::Tcp(_));
-    if config.amqp.proxy_protocol_trusted_sources.is_empty() && listeners.iter().any(reads) {
+    let is_read = listeners.iter().any(reads) || config.mgmt.tcp_proxy_protocol;
+    if config.amqp.proxy_protocol_trusted_sources.is_empty() && is_read {
         tracing::warn!(
             "PROXY headers are taken from everybody: amqp.proxy_protocol_trusted_sources is empty"
         );
@@ -325,8 +340,12 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
             .set_session_dead_letter(dead_letter.0, Some(dead_letter.1).filter(|k| !k.is_empty()));
     }
     let elsewhere: Rc<dyn Hashing> = Rc::new(plan.hasher.clone());
-    let logins =
-        Logins { users: plan.users.clone(), elsewhere: Some(elsewhere), ..Logins::default() };
+    let logins = Logins {
+        users: plan.users.clone(),
+        elsewhere: Some(elsewhere),
+        attempts: Attempts::new(main.track_auth_attempt_source),
+        ..Logins::default()
+    };
     shard.buffers().set_read_block(usize::try_from(main.socket_buffer_bytes).unwrap_or(0));
     let driver = match Driver::start(&shard, u32::from(shard.id().0), &plan.root) {
         Ok(driver) => driver,
@@ -337,7 +356,8 @@ async fn run_shard(shard: Shard<Crossing>, plan: Arc<Plan>) {
         }
     };
     let listeners = plan.listeners.iter().cloned().map(Rc::new).collect();
-    let settings = Settings { config, logins, listeners, tls: plan.tls.clone() };
+    let tls = plan.certificates.borrow().listeners.clone();
+    let settings = Settings { config, logins, listeners, tls };
     let hub = Hub::new(shard.clone(), broker, settings, driver, plan.restored.clone());
     shard.spawn(listener::read_lanes(hub.clone()));
     shard.spawn(hub.clone().watch_clock());
@@ -404,7 +424,8 @@ fn heed_signals(
         Signal::HangUp => {
             reload.read_again();
             look_now.ask();
-            certificates::renew(&plan.listeners, &remote);
+            let (listeners, http) = (&plan.listeners, https(&plan.config));
+            certificates::renew(listeners, http, &remote, &plan.certificates);
         }
         Signal::Terminate | Signal::Interrupt => {
             if asked.swap(true, Ordering::Relaxed) {
@@ -443,7 +464,7 @@ fn announce(plan: &Plan, running: &Running<Crossing>, nofile: Option<ringmq_shar
     for listener in &plan.listeners {
         lines.push(format!("listening {listener}"));
     }
-    for (protocol, at) in &plan.http {
+    for Listening { protocol, at, .. } in &plan.http {
         lines.push(format!("listening {protocol} {at}"));
     }
     lines.push("ready".into());

@@ -15,7 +15,7 @@ mod server;
 mod tests;
 
 pub use choice::{TlsCiphers, TlsGroups, TlsVersions};
-pub use server::{ClientCertificates, TlsFileError, TlsOptions, TlsServer};
+pub use server::{ClientCertificates, Paper, TlsFileError, TlsOptions, TlsServer};
 
 use crate::buffers::{Buffers, ReadBuffer};
 use crate::output::Output;

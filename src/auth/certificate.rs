@@ -86,11 +86,22 @@ pub fn name_in(certificate: &[u8], wanted: CertificateName) -> Option<String> {
 }
 
 /// What is left of some DER.
-struct Der<'a>(&'a [u8]);
+pub(super) struct Der<'a>(&'a [u8]);
 
 impl<'a> Der<'a> {
+    /// When a certificate begins and ends.
+    pub(super) fn validity(certificate: &'a [u8]) -> Option<Self> {
+        let mut body = Der(Der(Der(certificate).take(SEQUENCE)?).take(SEQUENCE)?);
+        body.skip(VERSION);
+        body.take(INTEGER)?;
+        // The algorithm and the issuer.
+        body.take(SEQUENCE)?;
+        body.take(SEQUENCE)?;
+        body.take(SEQUENCE).map(Der)
+    }
+
     /// The next value, whatever it is: its tag and what is in it.
-    fn next(&mut self) -> Option<(u8, &'a [u8])> {
+    pub(super) fn next(&mut self) -> Option<(u8, &'a [u8])> {
         let (&tag, rest) = self.0.split_first()?;
         let (&first, rest) = rest.split_first()?;
         let (length, rest) = match first {

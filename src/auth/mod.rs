@@ -6,6 +6,7 @@
 //! broker.
 
 pub mod acl;
+pub mod attempts;
 pub mod certificate;
 pub mod files;
 pub mod limiter;
@@ -16,6 +17,7 @@ pub mod scram;
 pub mod slow;
 pub mod topic;
 pub mod user;
+pub mod validity;
 
 pub use acl::Acl;
 pub use files::{FileError, Files, Look};

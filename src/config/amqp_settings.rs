@@ -135,6 +135,6 @@ pub(super) const AMQP: &[Setting] = &[
 ];
 
 /// A switch; LavinMQ wrote the version of the header here once (S9).
-fn parse_proxy_switch(text: &str) -> Result<bool, String> {
+pub(super) fn parse_proxy_switch(text: &str) -> Result<bool, String> {
     if text == "2" { Ok(true) } else { parse_bool(text) }
 }

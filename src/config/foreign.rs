@@ -48,7 +48,7 @@ pub(super) const NOT_USED: &[(&str, &[&str])] = &[
             "distributed_cookie",
         ],
     ),
-    ("mgmt", &["tls_port", "systemd_socket_name", "http_systemd_socket_name"]),
+    ("mgmt", &["systemd_socket_name", "http_systemd_socket_name"]),
     (
         "clustering",
         &[
@@ -103,7 +103,6 @@ const OLD_KEYS: &[(&str, &str, &str, &str)] = &[
 /// Variables of LavinMQ that nothing acts on yet.
 pub(super) const NOT_USED_ENV: &[&str] = &[
     "LAVINMQ_SYNC",
-    "LAVINMQ_HTTPS_PORT",
     "LAVINMQ_CLUSTERING",
     "LAVINMQ_CLUSTERING_BIND",
     "LAVINMQ_CLUSTERING_PORT",

@@ -234,12 +234,10 @@ impl Loading {
             return Ok(());
         }
         if let Some(host) = section.strip_prefix("sni:") {
-            match self.hosts.take(host, key, entry.value).map_err(|e| format!("{place}: {e}"))? {
-                Some(For::Http) => self.not_used.push(place),
-                Some(For::All | For::Amqp | For::Mqtt) => {}
-                None => return Err(format!("there is no setting '{key}' in [{section}]")),
-            }
-            return Ok(());
+            let taken = self.hosts.take(host, key, entry.value);
+            let is_taken = taken.map_err(|e| format!("{place}: {e}"))?;
+            let unknown = || format!("there is no setting '{key}' in [{section}]");
+            return is_taken.then_some(()).ok_or_else(unknown);
         }
         if section == "mqtt" {
             match self.listeners.take(key, entry.value).map_err(|e| format!("{place}: {e}"))? {
@@ -268,6 +266,7 @@ impl Loading {
         let (main, login) = (&config.main.tls, config.main.certificate_login);
         let tls_of = |own: Tls, whom| hosts.listener(own, main, login, whom);
         config.amqp.tls = tls_of(Tls::default(), For::Amqp)?;
+        config.mgmt.tls = tls_of(Tls::default(), For::Http)?;
         let mqtt = &mut config.mqtt;
         mqtt.named_listeners = listeners.resolve(mqtt, |own| tls_of(own, For::Mqtt))?;
         let names_user = Some(mqtt.use_identity_as_username);

@@ -1,12 +1,15 @@
 //! Section `[mqtt]` as types: what sessions, listeners and the retained store read.
 //!
 //! Each field is one declaration in `mqtt_settings` or `mqtt_traffic_settings`, which has its
-//! sentence and its bounds; here stand its unit and what its special values mean. May import `config::listeners` and `properties`.
+//! sentence and its bounds; here stand its unit and what its special values mean. May import
+//! `config::listeners`, `config::tls` and `properties`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::listeners::{Listener, ListenerAddress, ProxyHeader, Transport};
+use super::tls::TlsListener;
 use crate::properties::{Crossing, Dots};
 
 /// Section `[mqtt]`.
@@ -219,10 +222,15 @@ impl Mqtt {
     }
 
     /// A listener for WebSockets that the settings do not name.
-    pub fn web_listener(&self, name: &str, address: SocketAddr) -> Listener {
+    pub fn web_listener(
+        &self,
+        name: &str,
+        address: SocketAddr,
+        tls: Option<Arc<TlsListener>>,
+    ) -> Listener {
         Listener {
             name: name.into(),
-            transport: Transport::Ws,
+            transport: if tls.is_some() { Transport::Wss } else { Transport::Ws },
             address: ListenerAddress::Ip(address),
             proxy: ProxyHeader::default(),
             max_connections: self.max_connections,
@@ -231,7 +239,7 @@ impl Mqtt {
             allow_anonymous: None,
             mountpoint: self.mountpoint.clone(),
             allowed_protocol_versions: self.allowed_protocol_versions,
-            tls: None,
+            tls,
         }
     }
 

@@ -34,7 +34,7 @@ const COUNT: usize = GENERAL.len() + AMQP.len() + MQTT.len() + MQTT_TRAFFIC.len(
 
 /// All tables as one.
 #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
-const ALL: [Setting; COUNT] = {
+static ALL: [Setting; COUNT] = {
     let mut all = [GENERAL[0]; COUNT];
     let tables = [GENERAL, AMQP, MQTT, MQTT_TRAFFIC, MGMT];
     let (mut table, mut place, mut next) = (0, 0, 0);
@@ -198,6 +198,20 @@ const GENERAL: &[Setting] = &[
         "0",
         Field::U32(|c| &mut c.main.connection_rate_per_address_max, Unit::Count, 0, u32::MAX),
         "Connections a second from one IPv4 address or IPv6 /64, counted as above; further ones are refused, 0 = any number.",
+    ),
+    Setting::new(
+        "main",
+        "max_connections_per_ip",
+        "0",
+        Field::U32(|c| &mut c.main.connections_per_address_max, Unit::Count, 0, u32::MAX),
+        "Connections of clients that are open from one IPv4 address or IPv6 /64; further ones are refused, 0 = any number.",
+    ),
+    Setting::new(
+        "main",
+        "track_auth_attempt_source",
+        "false",
+        Field::Switch(|c| &mut c.main.track_auth_attempt_source),
+        "Logins are counted per address and user as well, for /api/auth/attempts/{node}/source.",
     ),
     Setting::new(
         "main",

@@ -211,10 +211,9 @@ impl Tls {
     }
 }
 
-/// Which listeners a key of a host is for.
+/// Which listeners a setting is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum For {
-    All,
     Amqp,
     Mqtt,
     Http,
@@ -223,7 +222,6 @@ pub(super) enum For {
 impl Host {
     const fn part(&self, whom: For) -> &Tls {
         match whom {
-            For::All => &self.all,
             For::Amqp => &self.amqp,
             For::Mqtt => &self.mqtt,
             For::Http => &self.http,
@@ -245,13 +243,8 @@ struct Host {
 }
 
 impl Hosts {
-    /// Takes a key of a section `sni:name`: whom it is for, `None` if there is no such key.
-    pub(super) fn take(
-        &mut self,
-        name: &str,
-        key: &str,
-        value: &str,
-    ) -> Result<Option<For>, String> {
+    /// Takes a key of a section `sni:name`; false: there is no such key.
+    pub(super) fn take(&mut self, name: &str, key: &str, value: &str) -> Result<bool, String> {
         let name = name.trim().to_ascii_lowercase();
         if name.is_empty() {
             return Err("a section [sni:host] names a host".into());
@@ -266,14 +259,14 @@ impl Hosts {
             let (all, amqp, mqtt, http) = (nothing(), nothing(), nothing(), nothing());
             self.0.push(Host { name: name.into(), all, amqp, mqtt, http });
         }
-        let Some(host) = self.0.get_mut(place) else { return Ok(None) };
-        let (part, key, whom) = match key.split_once('_') {
-            Some(("amqp", key)) => (&mut host.amqp, key, For::Amqp),
-            Some(("mqtt", key)) => (&mut host.mqtt, key, For::Mqtt),
-            Some(("http", key)) => (&mut host.http, key, For::Http),
-            Some(_) | None => (&mut host.all, key, For::All),
+        let Some(host) = self.0.get_mut(place) else { return Ok(false) };
+        let (part, key) = match key.split_once('_') {
+            Some(("amqp", key)) => (&mut host.amqp, key),
+            Some(("mqtt", key)) => (&mut host.mqtt, key),
+            Some(("http", key)) => (&mut host.http, key),
+            Some(_) | None => (&mut host.all, key),
         };
-        Ok(part.set_of_host(key, value)?.then_some(whom))
+        part.set_of_host(key, value)
     }
 
     fn options(&self, main: &Tls, whom: For) -> Result<Vec<(Box<str>, TlsOptions)>, String> {

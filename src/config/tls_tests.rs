@@ -24,7 +24,8 @@ fn config(name: &str, text: &str) -> Config {
 fn without_a_certificate_there_is_no_port_for_tls() {
     let config = config("none", "[main]\nlog_level = info\n");
     assert_eq!((config.amqp.tls_port, config.mqtt.tls_port), (Some(5671), Some(8883)));
-    assert_eq!(config.amqp.tls, None);
+    assert!(config.amqp.tls.is_none() && config.mgmt.tls.is_none());
+    assert_eq!((config.mgmt.tls_port, config.mgmt.secured().count()), (Some(15671), 0));
     assert!(config.mqtt.listeners().iter().all(|listener| listener.tls.is_none()));
 }
 
@@ -47,6 +48,9 @@ fn a_certificate_turns_the_ports_on_with_the_defaults_of_lavinmq() {
         crate::config::ListenerAddress::Ip("127.0.0.1:8883".parse().unwrap())
     );
     assert_eq!(listener.tls.as_deref(), Some(&*amqp));
+    let http: Vec<_> = config.mgmt.secured().collect();
+    assert_eq!(http, ["127.0.0.1:15671".parse().unwrap()]);
+    assert_eq!(config.mgmt.tls.as_deref(), Some(&*amqp));
 }
 
 /// L104, L107
@@ -74,7 +78,10 @@ fn a_host_has_its_own_certificate_and_each_protocol_may_have_another() {
         (host.clients, host.client_roots.as_deref()),
         (ClientCertificates::Required, Some("/devices".as_ref()))
     );
-    assert_eq!(loaded.notes, ["settings not used yet: sni:A.example.http_tls_cert"]);
+    let http = loaded.config.mgmt.tls.as_deref().unwrap();
+    assert_eq!(http.usual.certificate.as_path(), "/c.pem");
+    assert_eq!(http.hosts[0].1.certificate.as_path(), "/h.pem");
+    assert!(loaded.notes.is_empty(), "{:?}", loaded.notes);
 }
 
 /// V-091, V-098 to V-101

@@ -3,6 +3,7 @@
 //! May import `hub`, `protocol`, `transport`, `config`, `ringmq_shards`.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
@@ -21,10 +22,13 @@ use crate::transport::{Chosen, Front, Handshake, Introduced, Request, Secured, W
 
 /// Serves a connection until it is over, or lives on another shard.
 pub(crate) fn serve(hub: &Rc<Hub>, arrival: Arrival) {
-    let listener = arrival.listener;
+    let (listener, peer) = (arrival.listener, arrival.peer);
     match Connection::begin(hub.clone(), arrival) {
         Some(connection) => hub.shard.spawn(Serving { connection: Some(connection) }),
-        None => hub.failed(listener),
+        None => {
+            hub.failed(listener);
+            hub.crowd_failed(peer);
+        }
     }
 }
 
@@ -95,7 +99,8 @@ pub(super) fn first_session(hub: &Hub, peer: Peer) -> (Wire, Box<dyn Session>) {
 impl Connection {
     /// `None`: it is gone already, or there is no place for it.
     fn begin(hub: Rc<Hub>, arrival: Arrival) -> Option<Self> {
-        let Arrival { socket, listener, accepted_ms, introduced, early, moved } = arrival;
+        let Arrival { socket, listener, peer: whence, accepted_ms, introduced, .. } = arrival;
+        let (early, begun, moved) = (arrival.early, arrival.secured, arrival.moved);
         let settings = hub.listener(listener)?.clone();
         let source = introduced.as_ref().and_then(|said| said.source);
         let remote = source.map(Into::into).or_else(|| other_end(&socket, &settings.at))?;
@@ -103,15 +108,17 @@ impl Connection {
         if !is_moved {
             set_options(&socket, &hub.config.main);
         }
-        let server = match settings.tls.clone().filter(|_| !is_moved) {
+        let server = match settings.tls.clone().filter(|_| !is_moved && begun.is_none()) {
             Some(tls) => Some((hub.tls(listener)?, tls)),
             None => None,
         };
         let id = hub.broker.borrow_mut().attach()?;
+        hub.crowd_in(id.connection, whence);
         let Luggage { unread, unsent, web, secured, octets } = moved.unwrap_or_default();
         let mut input = ReadBuffer::new(hub.shard.buffers());
         let mut output = Output::new(hub.shard.buffers());
         input.put(&unread);
+        let secured = secured.or_else(|| begun.map(|begun| *begun));
         let mut secured = secured.map(|parts| Secured::arrived(parts, hub.shard.buffers()));
         let said = introduced.as_deref().and_then(|said| certified(said, &settings)).map(Rc::new);
         let peer = Peer {
@@ -229,7 +236,7 @@ impl Connection {
     fn leave(mut self, to: ShardId) {
         let now = self.hub.now();
         self.hub.broker.borrow_mut().detach(self.id.connection, now);
-        self.vacate(now);
+        let peer = self.vacate(now);
         self.wrap();
         let (web, mut output) = match self.wire {
             Wire::Plain | Wire::Request(_) => (None, self.output),
@@ -258,17 +265,29 @@ impl Connection {
             Ok(socket) => {
                 let (listener, accepted_ms) = (self.listener, self.accepted_ms);
                 let (introduced, early) = (self.introduced, Vec::new());
-                let arrival = Arrival { socket, listener, accepted_ms, introduced, early, moved };
+                let secured = None;
+                let arrival = Arrival {
+                    socket,
+                    listener,
+                    peer,
+                    accepted_ms,
+                    introduced,
+                    early,
+                    secured,
+                    moved,
+                };
                 self.hub.send_connection(to, arrival);
             }
             Err(error) => tracing::warn!(%error, "a connection that was to move is closed"),
         }
     }
 
-    /// Gives back its place.
-    fn vacate(&self, now: Now) {
+    /// Gives back its place. Where the client is, if that was counted.
+    fn vacate(&self, now: Now) -> Option<IpAddr> {
         self.hub.leave_seat(self.id.connection);
         self.hub.left(self.listener);
+        let peer = self.hub.crowd_out(self.id.connection);
         self.hub.end_turn(now);
+        peer
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::ask::Shards;
 use super::state::Password;
 use crate::auth::slow::{Hashing, Job, Known};
-use crate::auth::{Identity, LoginLimiter, LoginReason, LoginRefused, Users};
+use crate::auth::{Identity, LoginReason, LoginRefused, Users};
 
 /// Hashes at once; each takes a core and 19 MiB for some 20 ms.
 const AT_ONCE: usize = 2;
@@ -50,13 +50,12 @@ pub(super) struct Pool {
 
 #[derive(Debug)]
 struct Door {
-    limiter: LoginLimiter,
     known: Known,
 }
 
 impl Pool {
     pub(super) fn new() -> Self {
-        let door = Door { limiter: LoginLimiter::new(), known: Known::default() };
+        let door = Door { known: Known::default() };
         Self {
             places: Arc::new(Semaphore::new(AT_ONCE)),
             door: Arc::new(Mutex::new(door)),
@@ -114,9 +113,6 @@ impl Pool {
         let now_ms = self.now_ms();
         {
             let door = self.door.lock().await;
-            if door.limiter.admit(peer, now_ms).is_err() {
-                return Err(LoginRefused { reason: LoginReason::TooManyFailures });
-            }
             if let Some(known) = door.known.find(&users, (user, password), peer, now_ms) {
                 return Ok(known);
             }
@@ -133,8 +129,7 @@ impl Pool {
         let mut door = self.door.lock().await;
         match &checked {
             Ok(_) if users.is_costly() => door.known.remember(&users, (user, password), now_ms),
-            Ok(_) => {}
-            Err(_) => door.limiter.failed(peer, now_ms),
+            Ok(_) | Err(_) => {}
         }
         checked
     }

@@ -8,18 +8,19 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::access::Credentials;
 use super::gathered::{Connections, Gathering, good_until};
+use super::listening::{Certificates, Listening};
+use super::logins::Logins;
 use super::machine::{Machine, host_name};
 use super::rates::{Rates, Sample};
 use super::reply::Problem;
-use crate::auth::{Identity, LoginLimiter, LoginReason};
+use crate::auth::attempts::Count;
 use crate::command::AlarmReason;
 use crate::config::Config;
 use crate::control::{Control, NoAnswer, Refused};
-use crate::protocol::ListenAt;
 use crate::stats::{Counters, Gauges, QueueTotals};
 
 /// Places of the table of queues that are added up at a time: about 0.1 ms of a shard.
@@ -30,8 +31,10 @@ const QUEUES_PER_PAGE: usize = 4096;
 pub(crate) struct About {
     /// The settings.
     pub(crate) config: Config,
+    /// What they are secured with by now.
+    pub(crate) certificates: watch::Receiver<Certificates>,
     /// What is spoken where.
-    pub(crate) listeners: Vec<(Box<str>, ListenAt)>,
+    pub(crate) listeners: Vec<Listening>,
     /// Octets of memory above which publishers wait.
     pub(crate) memory_bytes_max: u64,
     /// Shards.
@@ -45,7 +48,8 @@ pub(crate) struct App {
     /// What the node is called.
     pub(super) node: String,
     started: Instant,
-    limiter: RefCell<LoginLimiter>,
+    /// Those of this server; shards have their own.
+    pub(super) logins: RefCell<Logins>,
     rates: RefCell<Rates>,
     totals: Gathering<Totals>,
     /// What the system said last, and how long that is good.
@@ -61,6 +65,8 @@ pub(super) struct ShardState {
     pub(super) alarm: Option<AlarmReason>,
     pub(super) disk_free_bytes: u64,
     pub(super) disk_min_bytes: u64,
+    pub(super) logins: Count,
+    pub(super) handshakes_failed: u64,
 }
 
 /// What all shards have together.
@@ -73,6 +79,8 @@ pub(super) struct Totals {
     pub(super) disk_alarm: bool,
     pub(super) disk_free_bytes: u64,
     pub(super) disk_min_bytes: u64,
+    pub(super) logins: Count,
+    pub(super) handshakes_failed: u64,
 }
 
 impl fmt::Debug for App {
@@ -101,12 +109,13 @@ impl From<Refused> for Problem {
 impl App {
     /// The server's view of the node.
     pub(crate) fn new(control: Control, about: About) -> Rc<Self> {
+        let logins = RefCell::new(Logins::new(&about.config));
         Rc::new(Self {
             control,
             node: format!("ringmq@{}", host_name()),
             about,
             started: Instant::now(),
-            limiter: RefCell::new(LoginLimiter::new()),
+            logins,
             rates: RefCell::new(Rates::default()),
             totals: Gathering::default(),
             machine: Cell::new(None),
@@ -117,40 +126,6 @@ impl App {
     /// How long the node has been running.
     pub(super) fn uptime_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// Who this is. The reason of a refusal goes to the log only (abuse row 97).
-    ///
-    /// # Errors
-    /// The login is wrong, or too many were.
-    pub(super) async fn login(&self, credentials: &Credentials) -> Result<Identity, Problem> {
-        let Credentials { name, password, peer } = credentials;
-        if let Err(error) = self.limiter.borrow().admit(*peer, self.uptime_ms()) {
-            return Err(Problem::TooManyLogins(error.wait_ms));
-        }
-        match self.control.login(name, password, *peer).await {
-            Ok(identity) => Ok(identity),
-            Err(refused) if refused.reason == LoginReason::Busy => {
-                Err(Problem::Unavailable("too many logins are being checked"))
-            }
-            Err(refused) => {
-                self.limiter.borrow_mut().failed(*peer, self.uptime_ms());
-                tracing::warn!(%peer, user = name, reason = refused.reason.name(), "login refused");
-                Err(match refused.reason {
-                    LoginReason::NotFromLoopback => {
-                        Problem::Login("User can only log in via localhost")
-                    }
-                    LoginReason::UnknownUser
-                    | LoginReason::NoPassword
-                    | LoginReason::EmptyPassword
-                    | LoginReason::WrongPassword
-                    | LoginReason::NoVerifier
-                    | LoginReason::BadExchange
-                    | LoginReason::Busy
-                    | LoginReason::TooManyFailures => Problem::Login("Login failed"),
-                })
-            }
-        }
     }
 
     /// What all shards have counted and have.
@@ -169,7 +144,10 @@ impl App {
                 counters.octets_in = asked.hub.octets.read.get();
                 counters.octets_out = asked.hub.octets.written.get();
                 let (disk_free_bytes, disk_min_bytes) = asked.broker.disk_space();
+                let known = asked.hub.logins.borrow();
                 ShardState {
+                    logins: known.attempts.total(),
+                    handshakes_failed: known.handshakes_failed,
                     counters,
                     gauges: asked.broker.gauges(),
                     alarm: asked.broker.alarm(),
@@ -179,6 +157,8 @@ impl App {
             })
             .await?;
         let mut totals = Totals { disk_free_bytes: u64::MAX, ..Totals::default() };
+        totals.logins = self.logins.borrow().attempts.total();
+        totals.handshakes_failed = self.logins.borrow().handshakes_failed;
         for state in &states {
             totals.add(state);
         }
@@ -245,6 +225,8 @@ impl Totals {
         self.gauges.memory_bytes += gauges.memory_bytes;
         // Every shard has all of them.
         self.gauges.exchanges = self.gauges.exchanges.max(gauges.exchanges);
+        self.logins = self.logins.plus(state.logins);
+        self.handshakes_failed += state.handshakes_failed;
         self.memory_alarm |= state.alarm == Some(AlarmReason::Memory);
         self.disk_alarm |= state.alarm == Some(AlarmReason::Disk);
         self.disk_free_bytes = self.disk_free_bytes.min(state.disk_free_bytes);

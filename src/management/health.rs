@@ -1,16 +1,21 @@
 //! Checks for load balancers and people (amqp.md R72): 200 with `status: ok`, or 503 that says why.
-//! May import `app`, `request`, `reply`, `visit`, `command`, `protocol` (listeners).
+//! May import `app`, `listening`, `overview`, `request`, `reply`, `visit`, `auth::validity`, `command`,
+//! `protocol` (listeners).
 
 use std::rc::Rc;
 
+use ringmq_shards::tls::Paper;
 use serde_json::{Value, json};
 use tokio::task::spawn_local;
 
 use super::app::App;
+use super::listening::Listening;
+use super::overview::place;
 use super::reply::{Problem, Reply};
 use super::request::Request;
 use super::routes::Answer;
 use super::visit::{Failed, send_through};
+use crate::auth::validity::{ends_at_s, shown};
 use crate::command::Refusal;
 use crate::protocol::ListenAt;
 
@@ -57,7 +62,7 @@ pub(super) async fn port_listener(app: Rc<App>, request: Request) -> Answer {
         .about
         .listeners
         .iter()
-        .filter_map(|(_, at)| if let ListenAt::Tcp(at) = at { Some(at.port()) } else { None })
+        .filter_map(|l| if let ListenAt::Tcp(at) = l.at { Some(at.port()) } else { None })
         .collect();
     if ports.contains(&port) {
         return Ok(Reply::Json(json!({ "status": "ok", "port": port })));
@@ -70,8 +75,12 @@ fn is_called(protocol: &str, asked: &str) -> bool {
     let asked = asked.to_ascii_lowercase();
     let names: &[&str] = match protocol {
         "amqp" => &["amqp", "amqp091", "amqp0.9.1", "amqp-0-9-1", "amqp0-9-1", "amqp 0-9-1"],
+        "amqp/ssl" => &["amqp/ssl", "amqps", "amqp-ssl", "amqp091/ssl", "amqp0.9.1/ssl"],
+        "mqtt/ssl" => &["mqtt/ssl", "mqtts", "mqtt-ssl"],
         "http" => &["http", "management"],
         "mqtt" => &["mqtt"],
+        "https" => &["https", "management/ssl", "http/ssl"],
+        "https/web-mqtt" => &["https/web-mqtt", "web-mqtt/ssl", "wss"],
         "http/web-mqtt" => &["http/web-mqtt", "web-mqtt", "ws", "websocket"],
         other => return other == asked,
     };
@@ -80,7 +89,7 @@ fn is_called(protocol: &str, asked: &str) -> bool {
 
 /// GET /api/health/checks/protocol-listener/{protocol}: several are separated by commas.
 pub(super) async fn protocol_listener(app: Rc<App>, request: Request) -> Answer {
-    let there: Vec<&str> = app.about.listeners.iter().map(|(protocol, _)| &**protocol).collect();
+    let there: Vec<&str> = app.about.listeners.iter().map(|l| &*l.protocol).collect();
     let asked = request.name(0);
     let missing: Vec<&str> = asked
         .split(',')
@@ -119,8 +128,46 @@ fn seconds_of(unit: &str) -> Option<u64> {
     })
 }
 
-/// GET /api/health/checks/certificate-expiration/{within}/{unit}: fine where nothing has a certificate.
-/// This version does not read when one ends, and says so.
+/// When certificates end that do so until then, as people read it.
+fn ending<'a>(papers: impl Iterator<Item = &'a Paper>, until_s: i64) -> Vec<Value> {
+    let all = papers.flat_map(Paper::certificates).map(ends_at_s);
+    let ending = all.filter_map(|ends| match ends {
+        Some(ends_s) => (ends_s <= until_s).then(|| shown(ends_s).into()),
+        None => Some(json!({ "error": "it does not say when it ends" })),
+    });
+    ending.collect()
+}
+
+/// What a listener has that ends until then: a row for itself, and one for each host that it has a
+/// certificate for.
+fn expiring(app: &App, listening: &Listening, papers: &[Paper], until_s: i64) -> Vec<Value> {
+    // Each begins with the own certificate; those of its issuers follow.
+    let hosts = papers.chunk_by(|_, next| next.is_of_issuers());
+    let (interface, port) = place(&listening.at);
+    let rows = hosts.filter_map(|papers| {
+        let own = || papers.iter().filter(|paper| !paper.is_of_issuers());
+        let issuers = || papers.iter().filter(|paper| paper.is_of_issuers());
+        let (own_ends, issuers_end) = (ending(own(), until_s), ending(issuers(), until_s));
+        if own_ends.is_empty() && issuers_end.is_empty() {
+            return None;
+        }
+        let file = |paper: Option<&Paper>| paper.map(|paper| paper.path().display().to_string());
+        Some(json!({
+            "node": app.node,
+            "protocol": listening.protocol,
+            "interface": interface,
+            "port": port,
+            "certfile": file(own().next()).unwrap_or_default(),
+            "certfile_expires_on": own_ends,
+            "cacertfile": file(issuers().next()).unwrap_or_default(),
+            "cacertfile_expires_on": issuers_end,
+        }))
+    });
+    rows.collect()
+}
+
+/// GET /api/health/checks/certificate-expiration/{within}/{unit}: of what is in use, which is what the
+/// files said when they were last read.
 pub(super) async fn certificate_expiration(app: Rc<App>, request: Request) -> Answer {
     let within: Result<u64, _> = request.name(0).parse();
     let within = within.map_err(|_| Problem::bad("Invalid expiration value."))?;
@@ -128,14 +175,21 @@ pub(super) async fn certificate_expiration(app: Rc<App>, request: Request) -> An
     let unit = unit.ok_or_else(|| {
         Problem::bad("Time unit not recognised. Use 'days', 'weeks', 'months', 'years'.")
     })?;
-    let _ = within.checked_mul(unit).ok_or_else(|| Problem::bad("Invalid expiration value."))?;
-    let config = &app.about.config;
-    let is_secured =
-        config.amqp.tls.is_some() || config.mqtt.listeners().iter().any(|l| l.tls.is_some());
-    if is_secured {
-        return Ok(failed("this version does not read when certificates end", json!({})));
+    let within_s = within.checked_mul(unit).and_then(|within_s| i64::try_from(within_s).ok());
+    let within_s = within_s.ok_or_else(|| Problem::bad("Invalid expiration value."))?;
+    let now_ms = app.control.ask_all(|asked| asked.now.wall_ms).await?;
+    let now_s = now_ms.first().map_or(0, |now_ms| now_ms / 1000);
+    let until_s = i64::try_from(now_s).unwrap_or(i64::MAX).saturating_add(within_s);
+    let certificates = app.about.certificates.borrow().clone();
+    let expired = app.about.listeners.iter().flat_map(|listening| {
+        let server = certificates.of(listening.security);
+        server.map_or_else(Vec::new, |tls| expiring(&app, listening, tls.papers(), until_s))
+    });
+    let expired: Vec<Value> = expired.collect();
+    if expired.is_empty() {
+        return Ok(ok());
     }
-    Ok(ok())
+    Ok(failed("Certificates expiring", json!({ "expired": expired })))
 }
 
 /// GET /api/health/checks/ready-to-serve-clients and .../is-in-service

@@ -202,6 +202,17 @@ fn messages(totals: &Totals) -> Vec<Metric> {
     ]
 }
 
+/// Who has tried to come in: RabbitMQ's names, and one for what it does not count.
+fn doors(totals: &Totals) -> Vec<Metric> {
+    let Totals { logins, handshakes_failed, .. } = totals;
+    vec![
+        counter("auth_attempts_total", logins.all(), "Logins, refused ones included"),
+        counter("auth_attempts_succeeded_total", logins.succeeded, "Logins"),
+        counter("auth_attempts_failed_total", logins.failed, "Logins that were refused"),
+        counter("tls_handshakes_failed_total", *handshakes_failed, "TLS handshakes that failed"),
+    ]
+}
+
 /// amqp.md R93
 fn node(app: &App, totals: &Totals) -> Vec<Metric> {
     let m = app.machine();
@@ -255,7 +266,8 @@ pub(super) async fn aggregated(app: Rc<App>, _: Request) -> Answer {
     let totals = app.totals().await?;
     let mut text = String::with_capacity(16 * 1024);
     identity(&app, &mut text);
-    for metric in churn(&totals).iter().chain(&messages(&totals)).chain(&node(&app, &totals)) {
+    let counted = [churn(&totals), messages(&totals), doors(&totals), node(&app, &totals)];
+    for metric in counted.iter().flatten() {
         metric.write(&mut text);
     }
     Ok(Reply::Text(TEXT, text))

@@ -4,7 +4,8 @@
 //! One server per process. What it knows comes from [`crate::control::Control`]: the state that
 //! operators change, and questions to the shards, page by page, so that no list stalls a shard.
 //! Bounds: connections, octets of heads and bodies and time for both, in [`server`].
-//! May import `control`, `stats`, `config`, `protocol` (listeners), `hub` (to pass WebSockets on).
+//! May import `control`, `stats`, `config`, `protocol` (listeners), `hub` (to pass WebSockets on),
+//! `transport` (what is in front of HTTP), `arrival_rate`, `ringmq_shards` (TLS).
 
 mod access;
 mod app;
@@ -13,10 +14,14 @@ mod channels;
 mod connections;
 mod definitions;
 mod gathered;
+mod guests;
 mod head;
 mod health;
+mod introduction;
 mod io;
 mod limits;
+mod listening;
+mod logins;
 mod machine;
 mod metrics;
 mod nodes;
@@ -28,6 +33,7 @@ mod rates;
 mod reply;
 mod request;
 mod routes;
+mod sealed;
 mod server;
 mod topic_permissions;
 mod users;
@@ -36,4 +42,5 @@ mod visit;
 mod whoami;
 
 pub(crate) use app::{About, App};
-pub(crate) use server::{Door, Entrance, PassOn, serve};
+pub(crate) use listening::{Certificates, Listening, Security};
+pub(crate) use server::{Door, Entrance, PassOn, Passed, Place, serve};

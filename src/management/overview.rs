@@ -5,6 +5,7 @@ use std::rc::Rc;
 use serde_json::{Map, Value, json};
 
 use super::app::{App, Totals};
+use super::listening::{Listening, Security};
 use super::page::Wanted;
 use super::rates::{PerSecond, put};
 use super::reply::{Problem, Reply};
@@ -73,7 +74,7 @@ fn queue_totals(totals: &Totals, rates: &PerSecond) -> Value {
 }
 
 /// Where a listener is, as RabbitMQ writes it.
-fn place(at: &ListenAt) -> (Value, Value) {
+pub(super) fn place(at: &ListenAt) -> (Value, Value) {
     match at {
         ListenAt::Tcp(address) => (address.ip().to_string().into(), address.port().into()),
         ListenAt::Unix { path, .. } => (format!("unix:{}", path.display()).into(), 0.into()),
@@ -81,7 +82,7 @@ fn place(at: &ListenAt) -> (Value, Value) {
 }
 
 pub(super) fn listeners(app: &App) -> Value {
-    let rows = app.about.listeners.iter().map(|(protocol, at)| {
+    let rows = app.about.listeners.iter().map(|Listening { protocol, at, security }| {
         let (ip, port) = place(at);
         json!({
             "node": app.node,
@@ -89,7 +90,7 @@ pub(super) fn listeners(app: &App) -> Value {
             "ip_address": ip,
             "port": port,
             "path": if let ListenAt::Unix { path, .. } = at { json!(path) } else { Value::Null },
-            "tls": false,
+            "tls": *security != Security::None,
             "socket_opts": {},
         })
     });
@@ -97,8 +98,9 @@ pub(super) fn listeners(app: &App) -> Value {
 }
 
 pub(super) fn contexts(app: &App) -> Value {
-    let http = app.about.listeners.iter().filter(|(protocol, _)| &**protocol == "http");
-    let rows = http.map(|(_, at)| {
+    let all = app.about.listeners.iter();
+    let http = all.filter(|listening| ["http", "https"].contains(&&*listening.protocol));
+    let rows = http.map(|Listening { at, security, .. }| {
         let (ip, port) = place(at);
         json!({
             "node": app.node,
@@ -106,6 +108,7 @@ pub(super) fn contexts(app: &App) -> Value {
             "path": "/",
             "ip": ip,
             "port": port,
+            "ssl": *security != Security::None,
             "ssl_opts": [],
         })
     });

@@ -14,8 +14,8 @@ use super::app::App;
 use super::reply::{Problem, Reply};
 use super::request::Request;
 use super::{
-    channels, connections, definitions, health, limits, metrics, nodes, overview, parameters,
-    permissions, topic_permissions, users, vhosts, whoami,
+    channels, connections, definitions, health, limits, logins, metrics, nodes, overview,
+    parameters, permissions, topic_permissions, users, vhosts, whoami,
 };
 
 /// Octets of a body, unless the resource takes more.
@@ -146,6 +146,8 @@ pub(super) const ROUTES: &[Route] = &[
     Route::at("/api/cluster-name").get(action!(Management, overview::cluster_name)).put(action!(Administrator, overview::name_cluster)),
     Route::at("/api/auth/hash_password/{password}").get(action!(Management, users::hash_password)),
     Route::at("/api/auth/hash_password").put(action!(Management, users::hash_password)),
+    Route::at("/api/auth/attempts/{node}").get(action!(Monitoring, logins::by_protocol)).delete(action!(Administrator, logins::reset)),
+    Route::at("/api/auth/attempts/{node}/source").get(action!(Monitoring, logins::by_source)).delete(action!(Administrator, logins::reset)),
     Route::at("/api/nodes").get(action!(Monitoring, nodes::list)),
     Route::at("/api/nodes/{node}").get(action!(Monitoring, nodes::get)),
     Route::at("/api/connections").get(action!(Management, connections::list)),

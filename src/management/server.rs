@@ -6,7 +6,6 @@
 //! May import hyper, http-body-util, tokio, `hub` (to pass connections on), the files of this folder.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -20,18 +19,26 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request as HttpRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use ringmq_shards::Buffers;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::spawn_local;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::access::{Credentials, Right, Subject};
 use super::app::App;
+use super::guests::{Guest, Guests};
 use super::head::{FIELDS_MAX, First, HEAD_BYTES_MAX, first};
+use super::introduction::{self, Unwelcome};
 use super::io::Begun;
 use super::reply::{HttpResponse, Problem, Reply};
 use super::request::{Query, Request, segments};
 use super::routes::{Action, Answer, find};
+use super::sealed::{NoTls, Sealed};
+use crate::arrival_rate::{ArrivalRate, Rates};
+use crate::auth::certificate::CertificateName;
+use crate::transport::proxy_protocol::Header;
+use crate::transport::{Introduced, SecuredParts};
 
 /// For the head of a request, from the moment when the one before was answered.
 const HEAD_S_MAX: u64 = 10;
@@ -39,17 +46,28 @@ const HEAD_S_MAX: u64 = 10;
 const BODY_S_MAX: u64 = 30;
 /// For the answer to go out, by whoever reads it slowly, and for the connection to be of use at all.
 const CONNECTION_S_MAX: u64 = 3600;
-/// Connections.
-const CONNECTIONS_MAX: usize = 1_000;
-/// Connections from one address.
-const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
 /// Pause after the machine ran out of something.
 const PAUSE_MS: u64 = 100;
 /// Octets of output that wait for a slow reader before more is made.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
-/// Takes a connection that asks for a WebSocket, with what was read of it.
-pub(crate) type PassOn = Rc<dyn Fn(std::net::TcpStream, Vec<u8>)>;
+/// Octets of a read: each connection that is being read has two such blocks with TLS.
+const READ_BYTES: usize = 16 * 1024;
+
+/// Takes a connection that asks for a WebSocket.
+pub(crate) type PassOn = Rc<dyn Fn(Passed)>;
+
+/// A connection that asks for a WebSocket, with what was read of it.
+#[derive(Debug)]
+pub(crate) struct Passed {
+    pub(crate) stream: std::net::TcpStream,
+    /// Outside of TLS.
+    pub(crate) begun: Vec<u8>,
+    /// What a proxy has said.
+    pub(crate) introduced: Option<Box<Introduced>>,
+    /// Its TLS, if it has any.
+    pub(crate) secured: Option<Box<SecuredParts>>,
+}
 
 /// Who comes in through a door.
 #[derive(Clone)]
@@ -79,11 +97,29 @@ pub(crate) enum Door {
     Unix(std::os::unix::net::UnixListener),
 }
 
+/// A socket, and what is behind it.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) door: Door,
+    pub(crate) entrance: Entrance,
+    /// HTTP is inside of TLS.
+    pub(crate) is_secured: bool,
+    /// What a proxy says is read.
+    pub(crate) reads_proxy_header: bool,
+}
+
 /// Serves until the process ends. Must run within a `LocalSet`.
-pub(crate) async fn serve(app: Rc<App>, doors: Vec<(Door, Entrance)>) {
+pub(crate) async fn serve(app: Rc<App>, places: Vec<Place>) {
     let guests = Rc::new(RefCell::new(Guests::default()));
-    for (door, entrance) in doors {
-        let house = House { app: app.clone(), entrance, guests: guests.clone() };
+    let buffers = Buffers::new();
+    buffers.set_read_block(READ_BYTES);
+    for Place { door, entrance, is_secured, reads_proxy_header } in places {
+        let main = &app.about.config.main;
+        let (in_all, per_address) =
+            (main.connection_rate_max, main.connection_rate_per_address_max);
+        let rate = Rc::new(RefCell::new(ArrivalRate::new(Rates { in_all, per_address })));
+        let (app, guests, buffers) = (app.clone(), guests.clone(), buffers.clone());
+        let house = House { app, entrance, guests, buffers, rate, is_secured, reads_proxy_header };
         let opened = match door {
             Door::Tcp(listener) => TcpListener::from_std(listener).map(|listener| {
                 spawn_local(house.accept_tcp(listener));
@@ -99,55 +135,38 @@ pub(crate) async fn serve(app: Rc<App>, doors: Vec<(Door, Entrance)>) {
     app.keep_rates().await;
 }
 
-/// Connections that are open, by address.
-#[derive(Debug, Default)]
-struct Guests {
-    all: usize,
-    by_address: HashMap<IpAddr, usize>,
-}
-
-/// One of them. Leaves by itself.
-struct Guest {
-    guests: Rc<RefCell<Guests>>,
-    address: IpAddr,
-}
-
-impl Guest {
-    /// `None`: there are too many. Who comes from this machine counts only among all: behind a
-    /// proxy that is everybody.
-    fn enter(guests: &Rc<RefCell<Guests>>, address: IpAddr) -> Option<Self> {
-        let mut known = guests.borrow_mut();
-        let here = known.by_address.get(&address).copied().unwrap_or(0);
-        let is_full = !address.is_loopback() && here >= CONNECTIONS_PER_ADDRESS_MAX;
-        if is_full || known.all >= CONNECTIONS_MAX {
-            return None;
-        }
-        known.all += 1;
-        known.by_address.insert(address, here + 1);
-        drop(known);
-        Some(Self { guests: guests.clone(), address })
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        let mut known = self.guests.borrow_mut();
-        known.all = known.all.saturating_sub(1);
-        if let Some(here) = known.by_address.get_mut(&self.address) {
-            *here = here.saturating_sub(1);
-            if *here == 0 {
-                known.by_address.remove(&self.address);
-            }
-        }
-    }
-}
-
 /// What every connection of a door needs.
 #[derive(Clone)]
 struct House {
     app: Rc<App>,
     entrance: Entrance,
     guests: Rc<RefCell<Guests>>,
+    buffers: Buffers,
+    /// Of handshakes: they are what costs.
+    rate: Rc<RefCell<ArrivalRate>>,
+    is_secured: bool,
+    reads_proxy_header: bool,
+}
+
+/// A connection that can go on to a shard.
+trait Passable: AsyncRead + AsyncWrite + Unpin + 'static {
+    async fn pass(self, begun: Vec<u8>, login_from: CertificateName) -> io::Result<Passed>;
+}
+
+impl Passable for TcpStream {
+    async fn pass(self, begun: Vec<u8>, _: CertificateName) -> io::Result<Passed> {
+        Ok(Passed { stream: self.into_std()?, begun, introduced: None, secured: None })
+    }
+}
+
+impl Passable for Sealed {
+    async fn pass(self, mut begun: Vec<u8>, login_from: CertificateName) -> io::Result<Passed> {
+        let (stream, opened, tls) = self.into_parts().await?;
+        begun.extend_from_slice(&opened);
+        let (parts, _) = SecuredParts::begun(tls, login_from);
+        let secured = Some(Box::new(parts));
+        Ok(Passed { stream: stream.into_std()?, begun, introduced: None, secured })
+    }
 }
 
 impl House {
@@ -156,8 +175,11 @@ impl House {
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     let peer = peer.ip().to_canonical();
-                    if let Some(guest) = Guest::enter(&self.guests, peer) {
-                        spawn_local(self.clone().welcome(stream, guest));
+                    let is_proxy = self.reads_proxy_header && self.trusts(peer);
+                    let guest = Guest::enter(&self.guests, peer, is_proxy);
+                    if let Some(guest) = guest.filter(|_| is_proxy || !self.is_too_many(peer)) {
+                        spawn_local(self.clone().welcome(stream, guest, is_proxy));
+                        self.pause().await;
                     }
                 }
                 Err(error) => pause(&error).await,
@@ -170,8 +192,8 @@ impl House {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    if let Some(guest) = Guest::enter(&self.guests, peer) {
-                        spawn_local(self.clone().converse(stream, Vec::new(), guest));
+                    if let Some(guest) = Guest::enter(&self.guests, peer, false) {
+                        spawn_local(self.clone().welcome_unix(stream, guest));
                     }
                 }
                 Err(error) => pause(&error).await,
@@ -179,20 +201,138 @@ impl House {
         }
     }
 
-    /// Reads the head of the first request, to know whether a WebSocket is asked for.
-    async fn welcome(self, mut stream: TcpStream, guest: Guest) {
-        let Entrance::Users(pass_on) = &self.entrance else {
-            return self.converse(stream, Vec::new(), guest).await;
-        };
+    /// Whether what a proxy there says of its clients counts (S12, S13).
+    fn trusts(&self, proxy: IpAddr) -> bool {
+        let trusted = &self.app.about.config.amqp.proxy_protocol_trusted_sources;
+        trusted.is_empty() || trusted.contains(proxy)
+    }
+
+    /// Whether an address asks for too many handshakes (abuse row 105).
+    fn is_too_many(&self, peer: IpAddr) -> bool {
+        let now_ms = self.app.uptime_ms();
+        let is = self.is_secured && self.rate.borrow_mut().is_too_many(peer, now_ms);
+        if is {
+            tracing::debug!(%peer, "too many from one address in a second");
+        }
+        is
+    }
+
+    /// Those behind wait where there are too many handshakes in all.
+    async fn pause(&self) {
+        let now_ms = self.app.uptime_ms();
+        let wait_ms = self.is_secured.then(|| self.rate.borrow_mut().pause_ms(now_ms)).flatten();
+        if let Some(wait_ms) = wait_ms {
+            sleep(Duration::from_millis(wait_ms)).await;
+        }
+    }
+
+    /// Reads what a proxy may say first. `None`: the connection does not go on.
+    async fn introduce(
+        &self,
+        stream: &mut (impl AsyncRead + Unpin),
+        (guest, is_proxy): (Guest, bool),
+        end: Instant,
+    ) -> Option<(Guest, Vec<u8>, Option<Header>)> {
         let mut begun = Vec::new();
-        let read = timeout(Duration::from_secs(HEAD_S_MAX), read_head(&mut stream, &mut begun));
-        match read.await {
+        if !self.reads_proxy_header {
+            return Some((guest, begun, None));
+        }
+        let peer = guest.address();
+        let header = match introduction::header(stream, &mut begun, end).await {
+            Ok(header) => header,
+            Err(Unwelcome::Gone) => return None,
+            Err(Unwelcome::Slow) => {
+                tracing::info!(%peer, "a PROXY header that is not ended in time");
+                return None;
+            }
+            Err(Unwelcome::Wrong(why)) => {
+                tracing::info!(%peer, %why, "a PROXY header that cannot be read");
+                return None;
+            }
+        };
+        if header.is_some() && !is_proxy {
+            tracing::warn!(
+                %peer,
+                "a PROXY header is ignored: its sender is not in proxy_protocol_trusted_sources"
+            );
+        }
+        let header = header.filter(|_| is_proxy);
+        let source = header.as_ref().and_then(|said| said.source);
+        let source = source.map_or(peer, |source| source.ip().to_canonical());
+        if is_proxy && self.is_too_many(source) {
+            return None;
+        }
+        Some((guest.come_from(source)?, begun, header))
+    }
+
+    async fn welcome(self, mut stream: TcpStream, guest: Guest, is_proxy: bool) {
+        let end = Instant::now() + Duration::from_secs(HEAD_S_MAX);
+        let introduced = self.introduce(&mut stream, (guest, is_proxy), end).await;
+        let Some((guest, begun, header)) = introduced else { return };
+        if !self.is_secured {
+            return self.first_request(stream, begun, (guest, header), end).await;
+        }
+        let peer = guest.address();
+        let server = self.app.about.certificates.borrow().http.clone();
+        let Some(server) = server else { return };
+        let mut sealed = Sealed::new(&server, &self.buffers, stream, &begun);
+        match timeout_at(end, sealed.shake_hands()).await {
+            Ok(Ok(())) => self.first_request(sealed, Vec::new(), (guest, header), end).await,
+            Ok(Err(NoTls::Gone)) => {}
+            Ok(Err(NoTls::Failed { why, looks_like })) => {
+                self.app.logins.borrow_mut().handshakes_failed += 1;
+                if let Some(looks_like) = looks_like {
+                    tracing::info!(%peer, listener = "https", looks_like, "not TLS on a port for TLS");
+                }
+                tracing::info!(%peer, why = &*why, "TLS handshake failed");
+                let _ = timeout_at(end, sealed.shutdown()).await;
+            }
+            Err(_) => {
+                self.app.logins.borrow_mut().handshakes_failed += 1;
+                tracing::info!(%peer, "TLS handshake took too long");
+            }
+        }
+    }
+
+    async fn welcome_unix(self, mut stream: UnixStream, guest: Guest) {
+        let end = Instant::now() + Duration::from_secs(HEAD_S_MAX);
+        // Who may open that is trusted with what it says (S29).
+        let introduced = self.introduce(&mut stream, (guest, true), end).await;
+        if let Some((guest, begun, _)) = introduced {
+            self.converse(stream, begun, guest).await;
+        }
+    }
+
+    /// Reads the head of the first request, to know whether a WebSocket is asked for.
+    async fn first_request<S: Passable>(
+        self,
+        mut stream: S,
+        mut begun: Vec<u8>,
+        (guest, header): (Guest, Option<Header>),
+        end: Instant,
+    ) {
+        let Entrance::Users(pass_on) = &self.entrance else {
+            return self.converse(stream, begun, guest).await;
+        };
+        match timeout_at(end, read_head(&mut stream, &mut begun)).await {
             // Nothing came, or half a request: what a probe does.
             Err(_) | Ok(Err(_)) | Ok(Ok(First::NeedMore)) => {}
-            Ok(Ok(First::WebSocket)) => match stream.into_std() {
-                Ok(stream) => pass_on(stream, begun),
-                Err(error) => tracing::warn!(%error, "a WebSocket is not passed on"),
-            },
+            Ok(Ok(First::WebSocket)) => {
+                let config = &self.app.about.config;
+                let login_from = config.mgmt.tls.as_ref().map(|tls| tls.login_from);
+                match stream.pass(begun, login_from.unwrap_or_default()).await {
+                    Ok(passed) => {
+                        let trusted = &config.amqp.proxy_protocol_trusted_sources;
+                        let is_vouched_for = !trusted.is_empty();
+                        let said = |said: Header| {
+                            let Header { source, common_name } = said;
+                            Box::new(Introduced { source, common_name, is_vouched_for })
+                        };
+                        pass_on(Passed { introduced: header.map(said), ..passed });
+                    }
+                    Err(error) => tracing::warn!(%error, "a WebSocket is not passed on"),
+                }
+            }
             Ok(Ok(First::Http)) => self.converse(stream, begun, guest).await,
         }
     }
@@ -201,7 +341,7 @@ impl House {
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let peer = guest.address;
+        let peer = guest.address();
         let service = service_fn(|request| {
             let (app, entrance) = (self.app.clone(), self.entrance.clone());
             async move { Ok::<_, Infallible>(respond(app, entrance, peer, request).await) }
@@ -224,15 +364,21 @@ async fn pause(error: &io::Error) {
     sleep(Duration::from_millis(PAUSE_MS)).await;
 }
 
-async fn read_head(stream: &mut TcpStream, begun: &mut Vec<u8>) -> io::Result<First> {
+async fn read_head(
+    stream: &mut (impl AsyncRead + Unpin),
+    begun: &mut Vec<u8>,
+) -> io::Result<First> {
     let mut buffer = [0; 2048];
     loop {
-        let count = stream.read(&mut buffer).await?;
-        begun.extend_from_slice(buffer.get(..count).unwrap_or_default());
         let what = first(begun);
-        if what != First::NeedMore || count == 0 {
+        if what != First::NeedMore {
             return Ok(what);
         }
+        let count = stream.read(&mut buffer).await?;
+        if count == 0 {
+            return Ok(what);
+        }
+        begun.extend_from_slice(buffer.get(..count).unwrap_or_default());
     }
 }
 

@@ -10,6 +10,7 @@ use std::path::Path;
 use ringmq_shards::{BindOptions, Bound, Inherited, InheritedAt, SocketFile, port_is_free};
 
 use super::NodeError;
+use super::management::HttpAt;
 use crate::config::{Config, ListenerAddress};
 use crate::limits;
 use crate::loads::ListenerId;
@@ -26,10 +27,15 @@ pub(super) struct Door {
 }
 
 /// All listeners that the settings name.
-pub(super) fn listeners(config: &Config, http: &[SocketAddr]) -> Vec<ListenerSettings> {
+pub(super) fn listeners(config: &Config, http: &[HttpAt]) -> Vec<ListenerSettings> {
     // Wherever there is HTTP there are WebSockets, as if somebody had asked for a listener there.
     let mut config = config.clone();
-    let web: Vec<_> = http.iter().map(|at| config.mqtt.web_listener("http-ws", *at)).collect();
+    let web = http.iter().map(|at| {
+        let tls = config.mgmt.tls.clone().filter(|_| at.is_secured);
+        let name = if tls.is_some() { "http-wss" } else { "http-ws" };
+        config.mqtt.web_listener(name, at.address, tls)
+    });
+    let web: Vec<_> = web.collect();
     config.mqtt.named_listeners.extend(web);
     let all = PROTOCOLS.iter().flat_map(|protocol| (protocol.listeners)(protocol, &config));
     all.map(|mut listener| {
@@ -90,7 +96,7 @@ fn inherit(
 pub(super) fn open(
     listeners: &mut [ListenerSettings],
     config: &Config,
-    (shards, http): (u16, &[SocketAddr]),
+    (shards, http): (u16, &[HttpAt]),
     mut inherited: Vec<Inherited>,
 ) -> Result<Vec<Door>, NodeError> {
     let ipv4_ports = ipv4_ports(listeners);
@@ -98,7 +104,8 @@ pub(super) fn open(
     // Servers that are open: as they were asked for, and as they are.
     let mut servers: Vec<(ListenAt, ListenAt)> = Vec::new();
     // That of HTTP has a door of its own, and those behind it come by way of that.
-    servers.extend(http.iter().map(|at| (ListenAt::Tcp(*at), ListenAt::Tcp(*at))));
+    let served = http.iter().map(|at| ListenAt::Tcp(at.address));
+    servers.extend(served.map(|at| (at.clone(), at)));
     for (index, settings) in (0..).zip(listeners) {
         let shared = servers.iter().find(|(wanted, _)| *wanted == settings.at);
         if let Some((_, is)) = shared.filter(|_| settings.web_path.is_some()) {

@@ -15,9 +15,9 @@ use super::NodeError;
 use super::doors::{bind_options, explain};
 use crate::config::Config;
 use crate::control::Control;
-use crate::hub::Crossing;
+use crate::hub::{Begun, Crossing};
 use crate::loads::ListenerId;
-use crate::management::{self, About, App, Door, Entrance};
+use crate::management::{self, About, App, Door, Entrance, Listening, Passed, Place, Security};
 use crate::protocol::{ListenAt, ListenerSettings};
 
 /// Who may use the socket of the owner.
@@ -36,28 +36,40 @@ pub(super) struct Doors {
     owner: Option<Bound>,
     metrics: Vec<Bound>,
     /// Where WebSockets come in.
-    pub(super) http: Vec<SocketAddr>,
+    pub(super) http: Vec<HttpAt>,
     /// What is spoken where, for the API and the start line.
-    pub(super) listeners: Vec<(Box<str>, ListenAt)>,
+    pub(super) listeners: Vec<Listening>,
     /// Go with the node.
     pub(super) files: Vec<SocketFile>,
+}
+
+/// Where HTTP is spoken with users.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HttpAt {
+    pub(super) address: SocketAddr,
+    /// Inside of TLS.
+    pub(super) is_secured: bool,
 }
 
 /// Opens all that the settings ask for.
 pub(super) fn open(config: &Config) -> Result<Doors, NodeError> {
     let mut doors = Doors::default();
     let ports = config.mgmt.port.into_iter();
-    for wanted in ports.flat_map(|port| config.mgmt.bind.iter().map(move |ip| (*ip, port))) {
-        let (bound, at) = tcp(wanted.into(), "http", config)?;
-        doors.listeners.push(("http".into(), ListenAt::Tcp(at)));
-        doors.http.push(at);
+    let plain = ports.flat_map(|port| config.mgmt.bind.iter().map(move |ip| (*ip, port).into()));
+    let plain = plain.map(|wanted| (wanted, "http", Security::None));
+    let secured = config.mgmt.secured().map(|wanted| (wanted, "https", Security::Http));
+    for (wanted, protocol, security) in plain.chain(secured) {
+        let (bound, address) = tcp(wanted, protocol, config)?;
+        let at = ListenAt::Tcp(address);
+        doors.listeners.push(Listening { protocol: protocol.into(), at, security });
+        doors.http.push(HttpAt { address, is_secured: security == Security::Http });
         doors.users.push(bound);
     }
     if let Some(path) = &config.mgmt.unix_path {
         let at = ListenAt::Unix { path: path.clone(), mode: USERS_MODE };
         let (bound, file) = Bound::unix(path, USERS_MODE, bind_options(config))
             .map_err(|cause| cannot("http", &at, &cause))?;
-        doors.listeners.push(("http".into(), at));
+        doors.listeners.push(Listening { protocol: "http".into(), at, security: Security::None });
         doors.users_unix = Some(bound);
         doors.files.push(file);
     }
@@ -65,7 +77,8 @@ pub(super) fn open(config: &Config) -> Result<Doors, NodeError> {
     for wanted in ports.flat_map(|port| config.main.metrics_bind.iter().map(move |ip| (*ip, port)))
     {
         let (bound, at) = tcp(wanted.into(), "metrics", config)?;
-        doors.listeners.push(("http/prometheus".into(), ListenAt::Tcp(at)));
+        let (protocol, at) = ("http/prometheus".into(), ListenAt::Tcp(at));
+        doors.listeners.push(Listening { protocol, at, security: Security::None });
         doors.metrics.push(bound);
     }
     open_owner(config, &mut doors)?;
@@ -121,10 +134,10 @@ pub(super) struct Server {
 /// The first listener behind each HTTP server, if protocols are spoken there.
 pub(super) fn web_listeners(
     listeners: &[ListenerSettings],
-    http: &[SocketAddr],
+    http: &[HttpAt],
 ) -> Vec<Option<ListenerId>> {
-    let behind = |at: &SocketAddr| {
-        let at = ListenAt::Tcp(*at);
+    let behind = |at: &HttpAt| {
+        let at = ListenAt::Tcp(at.address);
         let place = listeners.iter().position(|l| l.at == at && l.web_path.is_some())?;
         u16::try_from(place).ok().map(ListenerId)
     };
@@ -136,13 +149,23 @@ pub(super) async fn serve(server: Server, control: Control) {
     let Server { doors, about, remote, webs } = server;
     let users = |web| Entrance::Users(pass_on(remote.clone(), web));
     let mut all = Vec::new();
-    for (door, web) in doors.users.into_iter().zip(webs) {
-        all.push((Door::Tcp(door.into_tcp()), users(web)));
+    let reads_proxy_header = about.config.mgmt.tcp_proxy_protocol;
+    for ((door, at), web) in doors.users.into_iter().zip(doors.http).zip(webs) {
+        let (door, entrance) = (Door::Tcp(door.into_tcp()), users(web));
+        all.push(Place { door, entrance, is_secured: at.is_secured, reads_proxy_header });
     }
-    all.extend(doors.users_unix.map(|door| (Door::Unix(door.into_unix()), users(None))));
+    // Who may open a socket in the file system is trusted with what it says of its clients (S29).
+    let unix = doors.users_unix.map(|door| (Door::Unix(door.into_unix()), users(None), true));
     let metrics = doors.metrics.into_iter();
-    all.extend(metrics.map(|door| (Door::Tcp(door.into_tcp()), Entrance::Metrics)));
-    all.extend(doors.owner.map(|door| (Door::Unix(door.into_unix()), Entrance::Owner)));
+    let metrics = metrics.map(|door| (Door::Tcp(door.into_tcp()), Entrance::Metrics, false));
+    let owner = doors.owner.map(|door| (Door::Unix(door.into_unix()), Entrance::Owner, false));
+    let others = unix.into_iter().chain(metrics).chain(owner);
+    all.extend(others.map(|(door, entrance, reads_proxy_header)| Place {
+        door,
+        entrance,
+        is_secured: false,
+        reads_proxy_header,
+    }));
     let app = App::new(control, about);
     LocalSet::new().run_until(management::serve(app, all)).await;
 }
@@ -150,11 +173,14 @@ pub(super) async fn serve(server: Server, control: Control) {
 /// WebSockets go to the shards in turn.
 fn pass_on(remote: Remote<Crossing>, web: Option<ListenerId>) -> management::PassOn {
     let next = Cell::new(0);
-    Rc::new(move |stream, begun| {
+    Rc::new(move |passed: Passed| {
         let shard = next.get() % remote.shards().max(1);
         next.set(shard + 1);
         if let (Some(listener), Some(shard)) = (web, ShardId::from_index(shard)) {
-            remote.send(shard, Crossing::Begun(Socket::from(stream), listener, begun));
+            let Passed { stream, begun: early, introduced, secured } = passed;
+            let socket = Socket::from(stream);
+            let begun = Begun { socket, listener, early, introduced, secured };
+            remote.send(shard, Crossing::Begun(Box::new(begun)));
         }
     })
 }

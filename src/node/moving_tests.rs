@@ -129,7 +129,7 @@ impl Node {
             storage: restart::storage_setup(&config, &data_dir),
             root: root.clone(),
             config,
-            tls: Vec::new(),
+            certificates: watch::Sender::default(),
             listeners,
             placement,
             memory_bytes_max: 1 << 30,

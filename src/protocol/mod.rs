@@ -15,11 +15,13 @@ mod stranger;
 
 use std::cell::RefCell;
 use std::fmt::Debug;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use ringmq_shards::Output;
 
+use crate::auth::attempts::Attempts;
 use crate::auth::slow::{Hashing, Job, Known, Secret};
 use crate::auth::{Identity, LoginLimiter, LoginReason, LoginRefused, Users};
 use crate::broker::Broker;
@@ -200,6 +202,10 @@ pub struct Logins {
     pub users: Arc<Users>,
     /// Slows down who guesses.
     pub limiter: LoginLimiter,
+    /// How many there were.
+    pub attempts: Attempts,
+    /// Handshakes of TLS that failed (abuse row 102).
+    pub handshakes_failed: u64,
     /// Where passwords are checked that take too long here; without it they are checked here.
     pub elsewhere: Option<Rc<dyn Hashing>>,
     /// Such passwords that were right of late.
@@ -228,6 +234,22 @@ pub enum Checking {
 }
 
 impl Logins {
+    /// Notes that somebody has logged in, or has failed to.
+    pub fn note(
+        &mut self,
+        protocol: &'static str,
+        (peer, user): (IpAddr, &str),
+        is_right: bool,
+        now_ms: u64,
+    ) {
+        self.attempts.note(protocol, (peer, user), is_right);
+        if is_right {
+            self.limiter.succeeded(peer, user);
+        } else {
+            self.limiter.failed(peer, user, now_ms);
+        }
+    }
+
     /// Checks a name and a password, or has them checked: then the session comes again with the same
     /// once it has heard of the end, which it hands over.
     pub fn login(

@@ -4,17 +4,18 @@
 //!
 //! May import `auth::certificate`, `config`, `limits`, `protocol`, `ringmq_shards`.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use ringmq_shards::tls::{Tls, TlsEnded, TlsParts, TlsServer};
 use ringmq_shards::{Buffers, Output, ReadBuffer};
 
-use crate::auth::certificate::name_in;
+use crate::auth::certificate::{CertificateName, name_in};
 use crate::command::Event;
 use crate::config::TlsListener;
 use crate::limits::HANDSHAKE_MS_MAX;
-use crate::protocol::{Certified, Context, Endpoint, Next, Peer, Session, looks_like};
+use crate::protocol::{Certified, Context, Endpoint, Logins, Next, Peer, Session, looks_like};
 use crate::stats::ConnectionReport;
 
 /// One per connection that has it.
@@ -41,6 +42,16 @@ pub(crate) struct SecuredParts {
     tls: TlsParts,
     ended: Option<TlsEnded>,
     certified: Option<Certified>,
+}
+
+impl SecuredParts {
+    /// Of a connection whose handshake is done; with it goes what is to be written.
+    pub(crate) fn begun(tls: Tls, login_from: CertificateName) -> (Self, Output) {
+        let name = tls.client_certificate().and_then(|der| name_in(der, login_from));
+        let certified = name.map(|name| Certified { name: name.into(), is_proof: true });
+        let (tls, sealed) = tls.into_parts();
+        (Self { tls, ended: None, certified }, sealed)
+    }
 }
 
 impl Secured {
@@ -92,6 +103,7 @@ impl Secured {
         }
         self.ended = self.tls.open(input).err();
         if let (Some(TlsEnded::Failed(why)), Some(waiting)) = (&self.ended, &self.waiting) {
+            waiting.peer.logins.borrow_mut().handshakes_failed += 1;
             tracing::info!(peer = %waiting.peer.remote, why = &**why, "TLS handshake failed");
         }
     }
@@ -127,6 +139,7 @@ const HANDSHAKE: u8 = 0x16;
 #[derive(Debug)]
 pub(crate) struct Handshake {
     remote: Endpoint,
+    logins: Rc<RefCell<Logins>>,
     accepted_ms: u64,
     is_over: bool,
 }
@@ -134,8 +147,8 @@ pub(crate) struct Handshake {
 impl Handshake {
     /// Of a connection that begins.
     pub(crate) fn new(peer: &Peer) -> Self {
-        let (remote, accepted_ms) = (peer.remote.clone(), peer.accepted_ms);
-        Self { remote, accepted_ms, is_over: false }
+        let (remote, logins) = (peer.remote.clone(), peer.logins.clone());
+        Self { remote, logins, accepted_ms: peer.accepted_ms, is_over: false }
     }
 }
 
@@ -154,6 +167,7 @@ impl Session for Handshake {
         match self.deadline_ms() {
             Some(deadline) if cx.now.mono_ms >= deadline => {
                 self.is_over = true;
+                self.logins.borrow_mut().handshakes_failed += 1;
                 tracing::info!(peer = %self.remote, "TLS handshake took too long");
                 (Next::Close, None)
             }

@@ -54,7 +54,7 @@ impl Papers {
         let at = |file: &str| self.directory.join(file).display().to_string();
         format!(
             "tls_cert = {}\ntls_key = {}\ntls_ca_cert = {}\ntls_verify_peer = optional\n\
-             [amqp]\ntls_port = 0\n[mqtt]\ntls_port = 0\nuse_identity_as_username = on\n",
+             [mgmt]\ntls_port = 0\n[amqp]\ntls_port = 0\n[mqtt]\ntls_port = 0\nuse_identity_as_username = on\n",
             at("server.pem"),
             at("server.key"),
             at("ca.pem")

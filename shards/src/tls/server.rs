@@ -69,6 +69,34 @@ pub struct TlsServer {
     usual: Arc<ServerConfig>,
     /// By name, in lower case; may begin with `*.` for one label.
     hosts: Arc<[(Box<str>, Arc<ServerConfig>)]>,
+    papers: Arc<[Paper]>,
+}
+
+/// A file of certificates as it was read.
+#[derive(Debug)]
+pub struct Paper {
+    path: PathBuf,
+    is_of_issuers: bool,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+impl Paper {
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether those in it issue the certificates of clients; otherwise they are what clients are shown.
+    #[must_use]
+    pub const fn is_of_issuers(&self) -> bool {
+        self.is_of_issuers
+    }
+
+    /// The certificates in it (DER), in their order.
+    pub fn certificates(&self) -> impl Iterator<Item = &[u8]> {
+        self.certificates.iter().map(|certificate| &**certificate)
+    }
 }
 
 impl fmt::Debug for TlsServer {
@@ -86,11 +114,19 @@ impl TlsServer {
         usual: &TlsOptions,
         hosts: &[(Box<str>, TlsOptions)],
     ) -> Result<Self, TlsFileError> {
+        let mut papers = Vec::new();
+        let usual = build(usual, &mut papers)?;
         let host = |(name, options): &(Box<str>, TlsOptions)| {
-            Ok((name.to_ascii_lowercase().into(), build(options)?))
+            Ok((name.to_ascii_lowercase().into(), build(options, &mut papers)?))
         };
         let hosts = hosts.iter().map(host).collect::<Result<Vec<_>, TlsFileError>>()?;
-        Ok(Self { usual: build(usual)?, hosts: hosts.into() })
+        Ok(Self { usual, hosts: hosts.into(), papers: papers.into() })
+    }
+
+    /// All files of certificates that this was made from, those of each name one after another.
+    #[must_use]
+    pub fn papers(&self) -> &[Paper] {
+        &self.papers
     }
 
     /// What clients get that ask for nobody, or for nobody we know.
@@ -114,9 +150,11 @@ impl TlsServer {
     }
 }
 
-fn build(options: &TlsOptions) -> Result<Arc<ServerConfig>, TlsFileError> {
+fn build(options: &TlsOptions, papers: &mut Vec<Paper>) -> Result<Arc<ServerConfig>, TlsFileError> {
     let wrong = |path: &Path, reason: String| TlsFileError { path: path.into(), reason };
     let chain = certificates(&options.certificate)?;
+    let (path, certificates) = (options.certificate.clone(), chain.clone());
+    papers.push(Paper { path, is_of_issuers: false, certificates });
     let key = private_key(&options.key)?;
     let provider = Arc::new(CryptoProvider {
         cipher_suites: options.ciphers.suites(),
@@ -131,7 +169,7 @@ fn build(options: &TlsOptions) -> Result<Arc<ServerConfig>, TlsFileError> {
     let builder = match options.clients {
         ClientCertificates::Ignored => builder.with_no_client_auth(),
         ClientCertificates::Optional | ClientCertificates::Required => {
-            let verifier = verifier(options, provider)?;
+            let verifier = verifier(options, provider, papers)?;
             builder.with_client_cert_verifier(Arc::new(verifier))
         }
     };
@@ -151,7 +189,11 @@ fn build(options: &TlsOptions) -> Result<Arc<ServerConfig>, TlsFileError> {
     Ok(Arc::new(config))
 }
 
-fn verifier(options: &TlsOptions, provider: Arc<CryptoProvider>) -> Result<Verifier, TlsFileError> {
+fn verifier(
+    options: &TlsOptions,
+    provider: Arc<CryptoProvider>,
+    papers: &mut Vec<Paper>,
+) -> Result<Verifier, TlsFileError> {
     let Some(path) = &options.client_roots else {
         let reason = "clients are to show certificates, and no file says who issues them".into();
         return Err(TlsFileError { path: options.certificate.clone(), reason });
@@ -159,9 +201,11 @@ fn verifier(options: &TlsOptions, provider: Arc<CryptoProvider>) -> Result<Verif
     let wrong = |reason: String| TlsFileError { path: path.clone(), reason };
     let mut roots = RootCertStore::empty();
     for file in files_of(path)? {
-        for certificate in certificates(&file)? {
-            roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
+        let all = certificates(&file)?;
+        for certificate in &all {
+            roots.add(certificate.clone()).map_err(|error| wrong(error.to_string()))?;
         }
+        papers.push(Paper { path: file, is_of_issuers: true, certificates: all });
     }
     let is_optional = options.clients == ClientCertificates::Optional;
     let revoked = options.revoked.as_deref().map(revocation_lists).transpose()?;

@@ -30,6 +30,9 @@ const CAPABILITIES: [&str; 9] = [
     "direct_reply_to",
 ];
 
+/// What RabbitMQ calls this protocol where it counts logins.
+const COUNTED_AS: &str = "amqp091";
+
 /// A client's name for itself in the log is cut at so many octets.
 const NAME_BYTES_SHOWN: usize = 255;
 
@@ -175,7 +178,9 @@ impl Amqp {
         }
         let peer = &self.link.peer.remote;
         let mut logins = self.link.peer.logins.borrow_mut();
-        if let Err(error) = logins.limiter.admit(peer.ip(), now_ms) {
+        let credentials = sasl::credentials(ok.mechanism, ok.response);
+        let user = credentials.as_ref().map_or("", |c| &c.user);
+        if let Err(error) = logins.limiter.admit(peer.ip(), user, now_ms) {
             tell!(warn, self.link, %error, "login refused");
             return Some(Err(()));
         }
@@ -183,24 +188,25 @@ impl Amqp {
         if let Some(certified) = certified.filter(|_| ok.mechanism == EXTERNAL) {
             let user = &*certified.name;
             let proven = logins.users.proven(user, peer.ip());
+            logins.note(COUNTED_AS, (peer.ip(), user), proven.is_ok(), now_ms);
             return Some(proven.map_err(|LoginRefused { reason }| {
-                logins.limiter.failed(peer.ip(), now_ms);
                 let (name, mechanism) = (self.link.name(), ok.mechanism);
                 let reason = reason.name();
                 tracing::warn!(%peer, name, user, mechanism, reason, "login refused");
             }));
         }
-        let credentials = sasl::credentials(ok.mechanism, ok.response);
-        let user = credentials.as_ref().map_or("", |c| &c.user);
         let password = credentials.as_ref().map_or(&[][..], |c| &c.password);
         match logins.login(&mut checking, (user, password), &self.link.peer, now_ms) {
             Login::Later => {
                 self.phase = Phase::CheckingLogin(checking);
                 None
             }
-            Login::Checked(Ok(identity)) => Some(Ok(identity)),
+            Login::Checked(Ok(identity)) => {
+                logins.note(COUNTED_AS, (peer.ip(), user), true, now_ms);
+                Some(Ok(identity))
+            }
             Login::Checked(Err(LoginRefused { reason })) => {
-                logins.limiter.failed(peer.ip(), now_ms);
+                logins.note(COUNTED_AS, (peer.ip(), user), false, now_ms);
                 let reason = if credentials.is_none() { "not understood" } else { reason.name() };
                 let name = self.link.name();
                 tracing::warn!(%peer, name, user, mechanism = ok.mechanism, reason, "login refused");

@@ -9,6 +9,7 @@ use crate::auth::scram::{Exchange, Mechanism, user_in};
 use crate::auth::{Identity, LoginReason};
 use crate::protocol::Context;
 
+use super::PROTOCOL;
 use super::connect::Place;
 use super::link::tell;
 use super::session::{Mqtt, Phase};
@@ -121,7 +122,7 @@ impl Mqtt {
         now_ms: u64,
     ) -> Result<(Exchange, String), LoginReason> {
         let logins = self.link.peer.logins.borrow();
-        if let Err(error) = logins.limiter.admit(self.link.peer.remote.ip(), now_ms) {
+        if let Err(error) = logins.limiter.admit(self.link.peer.remote.ip(), user, now_ms) {
             tell!(warn, self.link, %error, "login refused");
             return Err(LoginReason::TooManyFailures);
         }
@@ -148,13 +149,20 @@ impl Mqtt {
             | LoginReason::TooManyFailures
             | LoginReason::Busy => reason,
         })?;
-        let known = logins.users.proven(&proof.user, self.link.peer.remote.ip());
-        known.map(|identity| (identity, last)).map_err(|refused| refused.reason)
+        let peer = self.link.peer.remote.ip();
+        let known = logins.users.proven(&proof.user, peer).map_err(|refused| refused.reason)?;
+        drop(logins);
+        self.link.peer.logins.borrow_mut().note(PROTOCOL.name, (peer, &proof.user), true, 0);
+        Ok((known, last))
     }
 
     fn note_failure(&self, user: &str, reason: LoginReason, now_ms: u64) {
         let peer = &self.link.peer.remote;
-        self.link.peer.logins.borrow_mut().limiter.failed(peer.ip(), now_ms);
+        // What was not looked at is no attempt.
+        if reason != LoginReason::TooManyFailures {
+            let mut logins = self.link.peer.logins.borrow_mut();
+            logins.note(PROTOCOL.name, (peer.ip(), user), false, now_ms);
+        }
         let (client, reason) = (&*self.link.client, reason.name());
         tracing::warn!(%peer, client, user, reason, "login refused");
     }

@@ -12,6 +12,7 @@ use crate::limits::LOGIN_REFUSAL_DELAY_MS;
 use crate::protocol::{Certified, Checking, Context, Login};
 use crate::subscriber::{Lasts, OpenSession, OpenedSession};
 
+use super::PROTOCOL;
 use super::alias::Outbound;
 use super::authenticate::Proof;
 use super::block::{assurance_of, publisher};
@@ -318,7 +319,7 @@ impl Mqtt {
         }
         let peer = &self.link.peer.remote;
         let mut logins = self.link.peer.logins.borrow_mut();
-        if let Err(error) = logins.limiter.admit(peer.ip(), now_ms) {
+        if let Err(error) = logins.limiter.admit(peer.ip(), user.unwrap_or_default(), now_ms) {
             tell!(warn, self.link, %error, "login refused");
             return Some(Err(self.link.limits.login_refusal));
         }
@@ -330,8 +331,8 @@ impl Mqtt {
             // A password that comes all the same has to be right, unless the broker itself has seen
             // the certificate: many clients cannot leave it out.
             let proven = logins.users.proven(&certified.name, peer.ip());
+            logins.note(PROTOCOL.name, (peer.ip(), &certified.name), proven.is_ok(), now_ms);
             return Some(proven.map_err(|refused| {
-                logins.limiter.failed(peer.ip(), now_ms);
                 let (user, reason) = (&certified.name, refused.reason.name());
                 let client = &*self.link.client;
                 tracing::warn!(%peer, client, %user, reason, "login refused: certificate");
@@ -363,14 +364,17 @@ impl Mqtt {
             return None;
         };
         Some(match (checked, anybody) {
-            (Ok(identity), _) => Ok(identity),
+            (Ok(identity), _) => {
+                logins.note(PROTOCOL.name, (peer.ip(), user), true, now_ms);
+                Ok(identity)
+            }
             (Err(LoginRefused { reason: LoginReason::UnknownUser }), Some(nameless)) => {
                 let client = &*self.link.client;
                 tracing::info!(%peer, client, user, "no such user: let in as a client without a name");
                 Ok(nameless)
             }
             (Err(LoginRefused { reason }), _) => {
-                logins.limiter.failed(peer.ip(), now_ms);
+                logins.note(PROTOCOL.name, (peer.ip(), user), false, now_ms);
                 let (client, reason) = (&*self.link.client, reason.name());
                 tracing::warn!(%peer, client, user, reason, "login refused");
                 Err(self.link.limits.login_refusal)

@@ -9,6 +9,7 @@ mod effects;
 mod health;
 mod hostile;
 mod lists;
+mod logins;
 mod metrics;
 mod rates;
 mod states;

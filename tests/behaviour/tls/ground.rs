@@ -94,6 +94,14 @@ impl Authority {
         self.issue(name, &CertificateParams::new(hosts).unwrap(), &[])
     }
 
+    /// The same, good until a day.
+    pub(crate) fn ending(&self, name: &str, hosts: &[&str], day: (i32, u8, u8)) -> Paper {
+        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        let mut params = CertificateParams::new(hosts).unwrap();
+        params.not_after = date_time_ymd(day.0, day.1, day.2);
+        self.issue(name, &params, &[])
+    }
+
     /// The certificate of a client, in files of this name; so many others between it and the root.
     pub(crate) fn client(&self, name: &str, user: &str, between: usize) -> Paper {
         let mut params = CertificateParams::new(vec![format!("{user}.example")]).unwrap();
@@ -108,6 +116,23 @@ impl Authority {
             chain.push(next);
         }
         self.issue(name, &params, &chain)
+    }
+
+    /// A certificate of any kind, with issuers of any kind between it and the root, from the top.
+    pub(crate) fn signed(
+        &self,
+        name: &str,
+        params: &CertificateParams,
+        between: &[CertificateParams],
+    ) -> Paper {
+        let mut chain: Vec<Issuer> = Vec::new();
+        for params in between {
+            let above = chain.last().unwrap_or(&self.root);
+            let key = KeyPair::generate().unwrap();
+            let next = CertifiedIssuer::signed_by(params.clone(), key, above).unwrap();
+            chain.push(next);
+        }
+        self.issue(name, params, &chain)
     }
 
     fn issue(&self, name: &str, params: &CertificateParams, chain: &[Issuer]) -> Paper {
@@ -148,7 +173,7 @@ impl Authority {
     pub(crate) fn broker(&self, shards: u16, main: &str, more: &str) -> Broker {
         let Paper { certificate, key } = self.host("server", &["localhost"]);
         let config = format!(
-            "tls_cert = {}\ntls_key = {}\n{main}\n[amqp]\ntls_port = 0\n[mqtt]\ntls_port = 0\n{more}\n",
+            "tls_cert = {}\ntls_key = {}\n{main}\n[mgmt]\ntls_port = 0\n[amqp]\ntls_port = 0\n[mqtt]\ntls_port = 0\n{more}\n",
             certificate.display(),
             key.display(),
         );
@@ -222,9 +247,13 @@ pub(crate) fn refusal(addr: SocketAddr, config: &Arc<ClientConfig>) -> String {
 
 /// A port of this machine without TLS: what connects there first goes on with it.
 pub(crate) fn through(addr: SocketAddr, config: &Arc<ClientConfig>) -> SocketAddr {
+    through_stream(connect(addr, config))
+}
+
+/// The same for a connection that is there already.
+pub(crate) fn through_stream(stream: Stream) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("its number");
-    let stream = connect(addr, config);
     thread::spawn(move || {
         let (client, _) = listener.accept().expect("the test connects");
         client.set_nodelay(true).expect("TCP_NODELAY");

@@ -2,6 +2,9 @@
 
 mod certificates;
 mod ground;
+mod hostile;
+mod https;
 mod refusals;
 mod reload;
 mod serving;
+mod tools;

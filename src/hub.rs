@@ -441,17 +441,16 @@ impl Hub {
         }
     }
 
-    /// Asks each of these connections to tell of itself; `told` gets what they say when the last has
-    /// said it, or is gone.
+    /// Asks each of these connections that has a task to tell of itself; `told` gets what they say
+    /// when the last has said it, or is gone.
     pub(crate) fn ask_for_reports(&self, connections: &[ConnectionId], told: Told) {
         let reports = Rc::new(Reports::new(told));
         for connection in connections {
-            // What has no task would never answer.
-            let mut seats = self.seats.borrow_mut();
-            let seat = seats.get_mut(connection.index()).filter(|seat| seat.waker.is_some());
-            let Some(seat) = seat else { continue };
-            seat.asked = Some(reports.clone());
-            drop(seats);
+            if let Some(Seat { waker: Some(_), asked, .. }) =
+                self.seats.borrow_mut().get_mut(connection.index())
+            {
+                *asked = Some(reports.clone());
+            }
             self.wake(*connection);
         }
     }

@@ -244,14 +244,14 @@ impl Broker {
     /// A broker with its virtual hosts and their predeclared exchanges.
     pub fn new(setup: Setup) -> Self {
         let shards = setup.placement.shards();
-        let storage = setup.storage.as_ref().map(|s| storage::Storage::new(setup.shard, s));
         let no_name: Rc<str> = Rc::from("");
         let mut seed = [0_u8; 8];
         let _ = getrandom::fill(&mut seed);
+        let stored = |to| Box::new(storage::Storage::new(setup.shard, to));
         let mut broker = Self {
             shard: setup.shard,
             placement: setup.placement,
-            storage: storage.map(Box::new),
+            storage: setup.storage.as_ref().map(stored),
             durabilities: setup.durabilities,
             adopters: 0,
             keeps_earlier: false,

@@ -402,8 +402,9 @@ fn heed_signals(
     let asked = AtomicBool::new(false);
     let act = move |signal| match signal {
         Signal::HangUp => {
-            reload.read_again();
+            // First what takes rights away.
             look_now.ask();
+            reload.read_again();
             certificates::renew(&plan.listeners, &remote);
         }
         Signal::Terminate | Signal::Interrupt => {

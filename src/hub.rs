@@ -60,8 +60,7 @@ pub(crate) struct Arrival {
     pub(crate) accepted_ms: u64,
     /// What a proxy has said of it.
     pub(crate) introduced: Option<Box<Introduced>>,
-    /// Octets that came behind what the proxy has said: to be read before those of the socket, by
-    /// whatever comes first in the connection.
+    /// Octets that came behind what the proxy has said: to be read before those of the socket.
     pub(crate) early: Vec<u8>,
     /// What its first shard has read and written already, if it lived on one before.
     pub(crate) moved: Option<Luggage>,

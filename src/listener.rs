@@ -4,7 +4,7 @@
 //! May import `hub`, `loads`, `connection`, `doorstep`, `arrival_rate`, `protocol`, `transport`,
 //! `ringmq_shards`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -28,6 +28,13 @@ const TOO_MANY_OPEN: &str = "max_connections_per_ip is reached";
 
 /// Between two lines of one kind (abuse row 122).
 const LINE_MS: u64 = 1_000;
+
+/// How long a newcomer waits for a place when all are taken, milliseconds: those that have just been
+/// left are known to be free when the shard has looked at their sockets (arbitrary).
+const DOOR_MS: u64 = 50;
+
+/// Newcomers of a listener and shard that wait so; further ones are refused at once (arbitrary).
+const DOOR_MAX: u32 = 16;
 
 /// Accepts until the node stops.
 pub(crate) async fn accept(hub: Rc<Hub>, bound: Bound, listens_as: ListenerId) {
@@ -69,6 +76,8 @@ struct Gate {
     listener: Rc<ListenerSettings>,
     rate: RefCell<ArrivalRate>,
     refused: RefCell<Lines>,
+    /// Newcomers that wait for a place.
+    at_the_door: Cell<u32>,
     /// Headers of proxies that nobody has named.
     ignored: RefCell<Lines>,
 }
@@ -90,6 +99,7 @@ impl Gate {
             listener,
             rate: RefCell::new(ArrivalRate::new(rates)),
             refused: RefCell::default(),
+            at_the_door: Cell::new(0),
             ignored: RefCell::default(),
         }))
     }
@@ -107,14 +117,35 @@ impl Gate {
             return None;
         }
         match self.hub.is_full(self.listens_as) {
+            Some(_) if self.at_the_door.get() < DOOR_MAX => self.keep_waiting(socket, peer, now_ms),
             Some(why) => self.refuse(why),
-            None if self.listener.reads_proxy_header => self.meet(socket, peer, now_ms),
-            None => {
-                let arrival = self.arrival(socket, peer, now_ms);
-                self.place(arrival);
-            }
+            None => self.let_in(socket, peer, now_ms),
         }
         self.rate.borrow_mut().pause_ms(now_ms)
+    }
+
+    fn let_in(self: &Rc<Self>, socket: Socket, peer: Option<SocketAddr>, accepted_ms: u64) {
+        if self.listener.reads_proxy_header {
+            self.meet(socket, peer, accepted_ms);
+        } else {
+            let arrival = self.arrival(socket, peer, accepted_ms);
+            self.place(arrival);
+        }
+    }
+
+    /// All places are taken. A client that has closed its connection to open another finds a place all
+    /// the same, whichever of the two the shard sees first.
+    fn keep_waiting(self: &Rc<Self>, socket: Socket, peer: Option<SocketAddr>, accepted_ms: u64) {
+        let gate = self.clone();
+        gate.at_the_door.set(gate.at_the_door.get().saturating_add(1));
+        self.hub.shard.spawn(async move {
+            gate.hub.shard.sleep(DOOR_MS).await;
+            gate.at_the_door.set(gate.at_the_door.get().saturating_sub(1));
+            match gate.hub.is_full(gate.listens_as) {
+                Some(why) => gate.refuse(why),
+                None => gate.let_in(socket, peer, accepted_ms),
+            }
+        });
     }
 
     fn refuse(&self, why: &str) {

@@ -413,8 +413,9 @@ fn heed_signals(
     let asked = AtomicBool::new(false);
     let act = move |signal| match signal {
         Signal::HangUp => {
-            reload.read_again();
+            // First what takes rights away.
             look_now.ask();
+            reload.read_again();
             let (listeners, http) = (&plan.listeners, https(&plan.config));
             certificates::renew(listeners, http, &remote, &plan.certificates);
         }

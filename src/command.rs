@@ -382,6 +382,11 @@ pub enum Event {
         /// Which consumer.
         consumer: ConsumerKey,
     },
+    /// Subscriptions of the connection's session ended: its user may not read what they match any more.
+    SubscriptionsGone {
+        /// Which.
+        filters: Vec<FilterName>,
+    },
     /// Publishing may go on: [`crate::broker::Broker::publish_paused`] is false again.
     PublishResumed,
     /// The node-wide alarm changed; `None`: all clear (amqp.md R47).

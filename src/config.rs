@@ -18,6 +18,7 @@ mod load;
 mod mgmt_settings;
 mod mqtt;
 mod mqtt_settings;
+mod mqtt_traffic_settings;
 mod setting;
 mod settings;
 mod sources;

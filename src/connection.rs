@@ -183,7 +183,7 @@ impl Connection {
             self.phase = match next {
                 Next::Close => begin_farewell(now, None),
                 Next::Move(to) => self.depart(to),
-                Next::Read { .. } | Next::Wait => Phase::Open { next },
+                Next::Read { .. } | Next::ReadAhead { .. } | Next::Wait => Phase::Open { next },
             };
         }
     }
@@ -245,13 +245,25 @@ impl Connection {
 
     /// Reads what is there and feeds it. True: there may be more.
     fn take_input(&mut self, task: &mut TaskContext<'_>, now: Now) -> bool {
-        let Phase::Open { next: Next::Read { bytes_min } } = self.phase else { return false };
+        let (bytes_min, is_ahead) = match self.phase {
+            Phase::Open { next: Next::Read { bytes_min } } => (bytes_min, false),
+            Phase::Open { next: Next::ReadAhead { bytes_min } } => (bytes_min, true),
+            Phase::Open { next: Next::Wait | Next::Move(_) | Next::Close }
+            | Phase::Farewell(_)
+            | Phase::Over { .. }
+            | Phase::Leaving { .. } => return false,
+        };
         if self.is_deaf() {
             return false;
         }
         let mut more = false;
         if self.input.len() < bytes_min {
             more = self.fill(task, bytes_min, now);
+            if is_ahead && !matches!(self.phase, Phase::Open { .. }) {
+                // It is met again when what came before it has had its turn.
+                self.phase = Phase::Open { next: Next::Wait };
+                return false;
+            }
             if self.begin_inside() {
                 return true;
             }

@@ -478,9 +478,12 @@ impl Hub {
     pub(crate) fn ask_for_reports(&self, connections: &[ConnectionId], told: Told) {
         let reports = Rc::new(Reports::new(told));
         for connection in connections {
-            if let Some(seat) = self.seats.borrow_mut().get_mut(connection.index()) {
-                seat.asked = Some(reports.clone());
-            }
+            // What has no task would never answer.
+            let mut seats = self.seats.borrow_mut();
+            let seat = seats.get_mut(connection.index()).filter(|seat| seat.waker.is_some());
+            let Some(seat) = seat else { continue };
+            seat.asked = Some(reports.clone());
+            drop(seats);
             self.wake(*connection);
         }
     }

@@ -7,14 +7,14 @@ use crate::ids::{ChannelId, ConnectionRef};
 use crate::value::Table;
 
 macro_rules! counters {
-    ($($(#[$text:meta])* $name:ident,)*) => {
-        /// What has happened on a shard since its start.
+    ($(#[$about:meta])* $counters:ident { $($(#[$text:meta])* $name:ident,)* }) => {
+        $(#[$about])*
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-        pub struct Counters {
+        pub struct $counters {
             $($(#[$text])* pub $name: u64,)*
         }
 
-        impl Counters {
+        impl $counters {
             /// Both together.
             #[must_use]
             pub const fn plus(&self, other: &Self) -> Self {
@@ -31,6 +31,8 @@ macro_rules! counters {
 }
 
 counters! {
+    /// What has happened on a shard since its start.
+    Counters {
     /// Messages that clients published and that were not refused.
     published,
     /// Of them, those of which the publisher wants to hear.
@@ -73,6 +75,34 @@ counters! {
     octets_in,
     /// Octets to sockets of clients.
     octets_out,
+    }
+}
+
+counters! {
+    /// The messages of one conversation since its begin: a channel, or a connection without them.
+    /// Sessions count them, each with an addition.
+    MessageCounts {
+        /// Messages that it published and that were not refused.
+        published,
+        /// It was told that one of them is stored.
+        stored,
+        /// Messages that no queue wanted and that went back to it.
+        returned,
+        /// Deliveries that are to be settled.
+        delivered,
+        /// Deliveries that count as settled.
+        delivered_settled,
+        /// Messages that it asked for one by one and that are to be settled.
+        fetched,
+        /// Messages that it asked for one by one and that count as settled.
+        fetched_settled,
+        /// Requests for a message of an empty queue.
+        fetched_none,
+        /// Of all of these, those that were out before.
+        redelivered,
+        /// Deliveries that it accepted.
+        accepted,
+    }
 }
 
 /// What a shard has now.
@@ -177,6 +207,8 @@ pub struct ConnectionReport {
     pub timeout_s: u32,
     /// Milliseconds since 1970-01-01 UTC.
     pub connected_at_ms: u64,
+    /// Milliseconds since then.
+    pub age_ms: u64,
     /// Version and cipher of its TLS, if it has any.
     pub tls: Option<(&'static str, String)>,
     /// Octets from the socket.
@@ -185,6 +217,8 @@ pub struct ConnectionReport {
     pub octets_out: u64,
     /// Octets that wait for the socket.
     pub octets_pending: u64,
+    /// The messages of all its channels, those that are closed included, or its own.
+    pub messages: MessageCounts,
     /// The channels that are open.
     pub channels: Vec<ChannelReport>,
 }
@@ -233,6 +267,8 @@ pub struct ChannelReport {
     pub reports: bool,
     /// Publishes and settlements wait for commits.
     pub is_transactional: bool,
+    /// Its messages so far.
+    pub messages: MessageCounts,
 }
 
 /// A channel as operators see it.

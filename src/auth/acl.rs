@@ -19,12 +19,15 @@ const FILTER_BYTES_MAX: usize = 65_535;
 /// The rules of a file.
 #[derive(Debug, Default)]
 pub struct Acl {
-    /// Lines before the first `user`: of every client, as VerneMQ's code has it.
+    /// Lines before the first `user`: of every client, as VerneMQ's code has it, unless
+    /// `nameless_first`.
     everyone: Node,
     users: HashMap<Box<str>, Arc<Node>>,
     patterns: Node,
     /// There are lines that deny.
     denies: bool,
+    /// The first lines are for clients without a name alone, as Mosquitto has it.
+    nameless_first: bool,
 }
 
 /// What the placeholders of patterns stand for.
@@ -134,6 +137,12 @@ impl Acl {
         Ok(acl)
     }
 
+    /// The lines before the first `user` are for clients without a name alone.
+    #[must_use]
+    pub fn with_nameless_first(self, nameless_first: bool) -> Self {
+        Self { nameless_first, ..self }
+    }
+
     /// The lines of a user.
     pub(super) fn of_user(&self, user: &str) -> Option<Arc<Node>> {
         self.users.get(user).cloned()
@@ -147,22 +156,27 @@ impl Acl {
         own: Option<&Node>,
         who: Who<'_>,
     ) -> bool {
-        let mut trees = self.trees(own);
+        let mut trees = self.trees(own, who);
         trees.any(|tree| tree.covers(Asked::Granted(access), topic, who))
     }
 
     /// Whether a line denies a topic, or all that a filter matches.
     pub(super) fn denies(&self, topic: &str, own: Option<&Node>, who: Who<'_>) -> bool {
-        self.denies && self.trees(own).any(|tree| tree.covers(Asked::Denied, topic, who))
+        self.denies && self.trees(own, who).any(|tree| tree.covers(Asked::Denied, topic, who))
     }
 
     /// Whether a line denies something that a filter matches.
     pub(super) fn denies_part(&self, filter: &str, own: Option<&Node>, who: Who<'_>) -> bool {
-        self.denies && self.trees(own).any(|tree| tree.meets_denied(filter, who))
+        self.denies && self.trees(own, who).any(|tree| tree.meets_denied(filter, who))
     }
 
-    fn trees<'a>(&'a self, own: Option<&'a Node>) -> impl Iterator<Item = &'a Node> {
-        [Some(&self.everyone), own, Some(&self.patterns)].into_iter().flatten()
+    fn trees<'a>(
+        &'a self,
+        own: Option<&'a Node>,
+        who: Who<'_>,
+    ) -> impl Iterator<Item = &'a Node> + use<'a> {
+        let first = Some(&self.everyone).filter(|_| !self.nameless_first || who.user.is_none());
+        [first, own, Some(&self.patterns)].into_iter().flatten()
     }
 }
 

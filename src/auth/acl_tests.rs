@@ -46,6 +46,22 @@ fn a_users_lines_are_the_users_and_those_before_are_everybodys() {
     assert!(of(None, "all") && !of(None, "joes") && !of(Some("eve"), "more"));
 }
 
+/// Mosquitto's meaning of the same file: more would be allowed there than its writer meant.
+#[test]
+fn lines_before_the_first_user_may_be_for_clients_without_a_name_alone() {
+    let file = "topic all\ntopic deny all/secret\nuser joe\ntopic joes\npattern p/%c";
+    let acl = Acl::parse(file).unwrap().with_nameless_first(true);
+    let nameless = Who { user: None, ..SOMEBODY };
+    let may = |topic, who: Who<'_>| {
+        let own = who.user.and_then(|user| acl.of_user(user));
+        acl.allows(Access::Read, topic, own.as_deref(), who)
+    };
+    assert!(may("all", nameless) && may("p/c1", nameless) && !may("joes", nameless));
+    assert!(!may("all", SOMEBODY) && may("p/c1", SOMEBODY) && may("joes", SOMEBODY));
+    assert!(acl.denies("all/secret", None, nameless));
+    assert!(!acl.denies("all/secret", None, SOMEBODY));
+}
+
 /// mqtt.md V-224
 #[test]
 fn a_patterns_placeholders_stand_for_user_client_and_mountpoint() {

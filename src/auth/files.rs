@@ -126,6 +126,8 @@ pub struct Files {
     acl: Option<Watched>,
     /// The users of the password file, as it was read last.
     read: BTreeMap<Box<str>, PasswordHash>,
+    /// Of the ACL file: see [`Acl::with_nameless_first`].
+    nameless_first: bool,
     users: Arc<Users>,
 }
 
@@ -156,6 +158,7 @@ impl Files {
                 .clone()
                 .map(|path| Watched::new(path, settings.acl_reload_interval_s)),
             read: BTreeMap::new(),
+            nameless_first: settings.acl_first_lines_nameless,
             users: Arc::new(users),
         };
         let mut look = Look::default();
@@ -235,6 +238,7 @@ impl Files {
             Ok(acl) => {
                 look.notes
                     .push(format!("{}: rules for topics are in force", watched.path.display()));
+                let acl = acl.with_nameless_first(self.nameless_first);
                 self.users = Arc::new(self.users.with_acl(Arc::new(acl)));
                 look.users = Some(self.users.clone());
             }

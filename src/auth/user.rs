@@ -93,6 +93,12 @@ impl Identity {
         self.member.claimed.as_deref().or_else(|| self.login_name())
     }
 
+    /// What is kept of it with what it publishes: whether it has logged in, and the name that the ACL
+    /// file knows, empty for none. [`Users::publisher`] is the other way round.
+    pub fn as_publisher(&self) -> (bool, &str) {
+        (self.login_name().is_some(), self.acl_name().unwrap_or_default())
+    }
+
     /// The tags.
     pub fn tags(&self) -> &[Box<str>] {
         &self.member.user.tags
@@ -324,6 +330,15 @@ impl Users {
         let member = self.nameless.as_ref()?;
         let claimed = (!self.by_name.contains_key(name)).then(|| name.into());
         Some(self.identity(&Arc::new(Member { claimed, ..Member::clone(member) })))
+    }
+
+    /// Who published under this name, with a login or without; `None`: nobody may any more.
+    pub fn publisher(&self, has_login: bool, name: &str) -> Option<Identity> {
+        match (has_login, name) {
+            (true, name) => self.by_name.get(name).map(|member| self.identity(member)),
+            (false, "") => self.nameless(),
+            (false, name) => self.nameless_as(name),
+        }
     }
 
     fn identity(&self, member: &Arc<Member>) -> Identity {

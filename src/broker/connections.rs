@@ -145,6 +145,7 @@ fn backlog_bytes(event: &Event) -> u64 {
         Event::Answer { .. }
         | Event::Stored { .. }
         | Event::ConsumerGone { .. }
+        | Event::SubscriptionsGone { .. }
         | Event::PublishResumed
         | Event::TakenOver
         | Event::Alarm(_)
@@ -233,6 +234,7 @@ impl Broker {
             | Event::Stored { .. }
             | Event::Returned { .. }
             | Event::ConsumerGone { .. }
+            | Event::SubscriptionsGone { .. }
             | Event::PublishResumed
             | Event::Retained { .. }
             | Event::TakenOver

@@ -128,7 +128,9 @@ impl Broker {
     }
 
     /// There is a new snapshot of users: every connection has the rights that it gives, and that of
-    /// a user who is gone is closed. What has been subscribed to stays (mqtt.md V-225).
+    /// a user who is gone is closed. What was consumed or subscribed to by a right that is gone ends;
+    /// of changes of an ACL file VerneMQ lets subscriptions be (mqtt.md V-225), but a right that is
+    /// taken away has to be of no use soon (issue 5).
     pub fn renew_users(&mut self, users: &Users, now: Now) {
         // Routes that are kept stand for a permission as well.
         self.revision += 1;
@@ -144,6 +146,7 @@ impl Broker {
                     (entered.identity, entered.topics) = (identity, topics);
                     self.review_will(connection);
                     self.review_consumers(connection, now);
+                    self.review_subscriptions(connection);
                 }
                 None => {
                     self.forget_will(connection);

@@ -18,6 +18,7 @@ pub(super) const fn count_event(counters: &mut Counters, event: &Event) {
         | Event::Stored { .. }
         | Event::Delivery(_)
         | Event::ConsumerGone { .. }
+        | Event::SubscriptionsGone { .. }
         | Event::PublishResumed
         | Event::Retained { .. }
         | Event::TakenOver

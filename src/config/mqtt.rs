@@ -1,7 +1,7 @@
 //! Section `[mqtt]` as types: what sessions, listeners and the retained store read.
 //!
-//! Each field is one declaration in `mqtt_settings`, which has its sentence and its bounds; here
-//! stand its unit and what its special values mean. May import `config::listeners` and `properties`.
+//! Each field is one declaration in `mqtt_settings` or `mqtt_traffic_settings`, which has its
+//! sentence and its bounds; here stand its unit and what its special values mean. May import `config::listeners` and `properties`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -60,6 +60,8 @@ pub struct Mqtt {
     pub acl_reload_interval_s: u32,
     /// What the ACL file does not allow is dropped without a word; otherwise it is refused.
     pub acl_drops: bool,
+    /// The lines of the ACL file before the first `user` are for clients without a name alone.
+    pub acl_first_lines_nameless: bool,
 
     /// Milliseconds from accept to the end of the login, 1 to 10,000.
     pub connect_timeout_ms: u64,
@@ -73,6 +75,8 @@ pub struct Mqtt {
     pub allow_zero_length_clientid: bool,
     /// What clients hear whose login fails.
     pub login_refusal: LoginRefusal,
+    /// What cannot be read, or is no topic, ends the connection without an answer of its own.
+    pub malformed_closes: bool,
     /// Seconds a session without expiry of its own is remembered; `None` = for ever.
     pub persistent_client_expiration_s: Option<u64>,
     /// Seconds a session may ask to be remembered at most; `None` = for ever.
@@ -134,6 +138,8 @@ pub struct Mqtt {
     pub retained_messages_max: u64,
     /// Bytes of all of them; 0 = any number.
     pub retained_bytes_max: u64,
+    /// A retained message is shown only while its publisher may still publish to its topic.
+    pub check_retain_source: bool,
     /// How topics and routing keys become each other.
     pub topic_translation: TopicTranslation,
     /// Topics that begin with `$` become routing keys as well.
@@ -268,12 +274,14 @@ impl Mqtt {
             acl_file: None,
             acl_reload_interval_s: 0,
             acl_drops: false,
+            acl_first_lines_nameless: false,
             connect_timeout_ms: 0,
             connection_lifetime_max_s: 0,
             keepalive_max_s: 0,
             client_id_bytes_max: 0,
             allow_zero_length_clientid: false,
             login_refusal: LoginRefusal::BadCredentials,
+            malformed_closes: false,
             persistent_client_expiration_s: None,
             session_expiry_max_s: None,
             last_will_delay_max_s: None,
@@ -303,6 +311,7 @@ impl Mqtt {
             shared_subscription_policy: SharedPolicy::PreferLocal,
             retained_messages_max: 0,
             retained_bytes_max: 0,
+            check_retain_source: false,
             topic_translation: TopicTranslation::Rabbitmq,
             expose_dollar_topics: false,
             expose_amqp_properties: false,

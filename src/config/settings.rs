@@ -9,6 +9,7 @@ use ringmq_shards::tls::{TlsCiphers, TlsVersions};
 use super::amqp_settings::AMQP;
 use super::mgmt_settings::{MGMT, PORT};
 use super::mqtt_settings::MQTT;
+use super::mqtt_traffic_settings::MQTT_TRAFFIC;
 use super::setting::{Field, Setting, Unit};
 use super::tls::{LoginFrom, parse_alternative, parse_clients};
 use super::value::{
@@ -29,13 +30,13 @@ const GUEST_HASH: &str = "UmluZ5mS4j6M3LeniS9RrNj1OHl+7xS5VnElz8P5tNz2+TN+";
 /// Every setting, in the order of the sample file.
 pub const SETTINGS: &[Setting] = &ALL;
 
-const COUNT: usize = GENERAL.len() + AMQP.len() + MQTT.len() + MGMT.len();
+const COUNT: usize = GENERAL.len() + AMQP.len() + MQTT.len() + MQTT_TRAFFIC.len() + MGMT.len();
 
 /// All tables as one.
 #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
 const ALL: [Setting; COUNT] = {
     let mut all = [GENERAL[0]; COUNT];
-    let tables = [GENERAL, AMQP, MQTT, MGMT];
+    let tables = [GENERAL, AMQP, MQTT, MQTT_TRAFFIC, MGMT];
     let (mut table, mut place, mut next) = (0, 0, 0);
     while next < all.len() {
         if place == tables[table].len() {

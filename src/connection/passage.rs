@@ -179,6 +179,7 @@ impl Connection {
         let mut report = ConnectionReport {
             id: Some(self.id),
             connected_at_ms: now.wall_ms.saturating_sub(age_ms),
+            age_ms,
             tls: self.secured.as_ref().and_then(|secured| secured.tls.agreed()),
             octets_in: self.octets_in,
             octets_out: self.octets_out,

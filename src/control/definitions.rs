@@ -36,6 +36,13 @@ const PARTS: &[(&str, Read)] = &[
 /// The component of parameters that are the limits of a virtual host (R99).
 const LIMITS: &str = "vhost-limits";
 
+/// Entries of all parts that are read, in one file (abuse row 100): each pattern in them is compiled,
+/// and all of them become one change. RabbitMQ's users of this scale have some thousands.
+const ENTRIES_MAX: usize = 100_000;
+
+/// Of them, those that files of one virtual host have (R101).
+const OF_VHOST: &[&str] = &["parameters"];
+
 /// What a file says.
 #[derive(Debug, Default)]
 pub struct Definitions {
@@ -63,6 +70,11 @@ impl Definitions {
     /// As [`Self::parse`].
     pub fn read(root: &Value) -> Result<Self, String> {
         let root = root.as_object().ok_or("the file is not a JSON object")?;
+        let count: usize =
+            PARTS.iter().map(|(part, _)| root.get(*part).map_or(0, entry_count)).sum();
+        if count > ENTRIES_MAX {
+            return Err(format!("{count} entries are more than {ENTRIES_MAX}"));
+        }
         let mut read = Self::default();
         for (part, read_entry) in PARTS {
             for (index, entry) in entries(root, part)? {
@@ -79,6 +91,33 @@ impl Definitions {
             .map(|(key, part)| (key.as_str().into(), entry_count(part)))
             .filter(|(_, count)| *count > 0)
             .collect();
+        Ok(read)
+    }
+
+    /// Reads a file of one virtual host (R101): what it says is about that, whatever else it names.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_for(text: &str, vhost: &str) -> Result<Self, String> {
+        let root: Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
+        let root = root.as_object().ok_or("the file is not a JSON object")?;
+        let mut own = root.clone();
+        for (part, _) in PARTS {
+            if !OF_VHOST.contains(part) {
+                own.remove(*part);
+            }
+        }
+        for part in OF_VHOST {
+            let Some(Value::Array(list)) = own.get_mut(*part) else { continue };
+            for entry in list.iter_mut().filter_map(Value::as_object_mut) {
+                entry.insert("vhost".into(), vhost.into());
+            }
+        }
+        let mut read = Self::read(&Value::Object(own))?;
+        let others = PARTS.iter().filter(|(part, _)| !OF_VHOST.contains(part));
+        let others = others.filter_map(|(part, _)| Some((*part, entry_count(root.get(*part)?))));
+        let others = others.filter(|(_, count)| *count > 0);
+        read.not_loaded.extend(others.map(|(part, count)| (part.into(), count)));
         Ok(read)
     }
 
@@ -123,6 +162,35 @@ pub fn export(state: &State) -> Value {
     for (key, value) in parts(state) {
         root.insert(key.into(), value);
     }
+    put_empty(&mut root);
+    Value::Object(root)
+}
+
+/// Clients want these lists to be there. What they would hold is not told by this version.
+fn put_empty(root: &mut Map<String, Value>) {
+    for part in ["policies", "queues", "exchanges", "bindings"] {
+        root.insert(part.into(), json!([]));
+    }
+}
+
+/// What there is of one virtual host, without its name in each entry (R101).
+pub fn export_vhost(state: &State, vhost: &str) -> Value {
+    let mut root = Map::new();
+    root.insert("rabbit_version".into(), "4.1.0".into());
+    root.insert("rabbitmq_version".into(), "4.1.0".into());
+    root.insert("original_vhost_name".into(), vhost.into());
+    for (key, value) in parts(state) {
+        let Value::Array(list) = value else { continue };
+        if !OF_VHOST.contains(&key) {
+            continue;
+        }
+        let own = list.into_iter().filter_map(|entry| {
+            let Value::Object(mut entry) = entry else { return None };
+            (entry.remove("vhost")?.as_str() == Some(vhost)).then_some(Value::Object(entry))
+        });
+        root.insert(key.into(), own.collect());
+    }
+    put_empty(&mut root);
     Value::Object(root)
 }
 

@@ -3,17 +3,16 @@
 //!
 //! May import `auth`, `control`, `stats`, `rates`, `reply`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringmq_shards::ShardId;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::access::Credentials;
-use super::machine::host_name;
+use super::gathered::{Connections, Gathering, good_until};
+use super::machine::{Machine, host_name};
 use super::rates::{Rates, Sample};
 use super::reply::Problem;
 use crate::auth::{Identity, LoginLimiter, LoginReason};
@@ -21,15 +20,10 @@ use crate::command::AlarmReason;
 use crate::config::Config;
 use crate::control::{Control, NoAnswer, Refused};
 use crate::protocol::ListenAt;
-use crate::stats::{ConnectionReport, Counters, Gauges, QueueTotals};
+use crate::stats::{Counters, Gauges, QueueTotals};
 
-/// Connections that tell of themselves at a time: a shard does other things between two pages.
-const CONNECTIONS_PER_PAGE: usize = 256;
 /// Places of the table of queues that are added up at a time: about 0.1 ms of a shard.
 const QUEUES_PER_PAGE: usize = 4096;
-/// A list is as old as this many times what it took to gather it, so that those who ask all the
-/// time take a tenth of the shards' time at most (abuse row 93).
-const AGE_MAX: u32 = 10;
 
 /// What is known of the node and does not change.
 #[derive(Debug, Clone)]
@@ -53,14 +47,10 @@ pub(crate) struct App {
     started: Instant,
     limiter: RefCell<LoginLimiter>,
     rates: RefCell<Rates>,
-    reports: RefCell<Option<Gathered>>,
-}
-
-/// A list of connections, and how long it is good.
-#[derive(Debug, Clone)]
-struct Gathered {
-    all: Rc<Vec<ConnectionReport>>,
-    until: Instant,
+    totals: Gathering<Totals>,
+    /// What the system said last, and how long that is good.
+    machine: Cell<Option<(Machine, Instant)>>,
+    pub(super) connections: Connections,
 }
 
 /// What one shard says of itself.
@@ -118,7 +108,9 @@ impl App {
             started: Instant::now(),
             limiter: RefCell::new(LoginLimiter::new()),
             rates: RefCell::new(Rates::default()),
-            reports: RefCell::new(None),
+            totals: Gathering::default(),
+            machine: Cell::new(None),
+            connections: Connections::default(),
         })
     }
 
@@ -161,62 +153,15 @@ impl App {
         }
     }
 
-    /// All connections of the node, each as it was a moment ago.
-    ///
-    /// # Errors
-    /// A shard does not answer.
-    pub(super) async fn connections(&self) -> Result<Rc<Vec<ConnectionReport>>, Problem> {
-        let began = Instant::now();
-        if let Some(known) = self.reports.borrow().as_ref().filter(|known| known.until > began) {
-            return Ok(known.all.clone());
-        }
-        let mut all = Vec::new();
-        for shard in self.control.shards() {
-            self.connections_of(shard, &mut all).await?;
-        }
-        let all = Rc::new(all);
-        let now = Instant::now();
-        let took = now.duration_since(began);
-        // What is gathered in no time is gathered anew.
-        if took > Duration::from_millis(10) {
-            let until = now + took * AGE_MAX;
-            *self.reports.borrow_mut() = Some(Gathered { all: all.clone(), until });
-        } else {
-            *self.reports.borrow_mut() = None;
-        }
-        Ok(all)
-    }
-
-    /// What was known of connections is not true any more.
-    pub(super) fn forget_connections(&self) {
-        *self.reports.borrow_mut() = None;
-    }
-
-    async fn connections_of(
-        &self,
-        shard: ShardId,
-        all: &mut Vec<ConnectionReport>,
-    ) -> Result<(), Problem> {
-        let mut place = Some(0);
-        while let Some(from) = place {
-            let (sender, told) = oneshot::channel();
-            let ask = move |asked: &mut crate::control::Asked<'_>| {
-                let (ids, next) = asked.broker.connections_page(from, CONNECTIONS_PER_PAGE);
-                // Whoever asked may have given up.
-                asked.hub.ask_for_reports(&ids, Box::new(move |page| drop(sender.send(page))));
-                next
-            };
-            place = self.control.ask(shard, ask).await?;
-            all.append(&mut told.await.unwrap_or_default());
-        }
-        Ok(())
-    }
-
     /// What all shards have counted and have.
     ///
     /// # Errors
     /// A shard does not answer.
     pub(super) async fn totals(&self) -> Result<Totals, Problem> {
+        self.totals.get(async || self.gather_totals().await).await
+    }
+
+    async fn gather_totals(&self) -> Result<Totals, Problem> {
         let states = self
             .control
             .ask_all(|asked| {
@@ -255,16 +200,33 @@ impl App {
         Ok(totals)
     }
 
+    /// What the operating system says of this process. With many descriptors it takes its time.
+    pub(super) fn machine(&self) -> Machine {
+        let began = Instant::now();
+        if let Some((known, _)) = self.machine.get().filter(|(_, until)| *until > began) {
+            return known;
+        }
+        let machine = Machine::now();
+        self.machine.set(Some((machine, good_until(began, Instant::now()))));
+        machine
+    }
+
     /// Takes a sample from time to time, as long as the node runs.
     pub(super) async fn keep_rates(self: Rc<Self>) {
-        let every = Duration::from_millis(self.about.config.main.stats_interval_ms);
+        let every = self.stats_every();
         loop {
             if let Ok(totals) = self.totals().await {
                 let at = Instant::now();
                 self.rates.borrow_mut().add(Sample::new(at, &totals));
+                self.connections.let_go(at, every);
             }
             tokio::time::sleep(every).await;
         }
+    }
+
+    /// How old the samples are that rates are told from.
+    pub(super) const fn stats_every(&self) -> Duration {
+        Duration::from_millis(self.about.config.main.stats_interval_ms)
     }
 
     /// What happened in a second of late.

@@ -5,14 +5,17 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 
 use super::app::App;
-use super::connections::{details, find, is_seen, tell};
+use super::connections::{details, find, is_seen, seen_by};
+use super::gathered::Seen;
 use super::page::Wanted;
+use super::rates::message_stats;
 use super::reply::Problem;
 use super::request::Request;
 use super::routes::Answer;
 use crate::stats::{ChannelReport, ConnectionReport};
 
-fn row(report: &ConnectionReport, channel: &ChannelReport, node: &str) -> Value {
+fn row(report: &Seen, channel: &ChannelReport, node: &str) -> Value {
+    let since = report.since_of(channel.number, &channel.messages);
     json!({
         "name": format!("{} ({})", report.name(), channel.number),
         "number": channel.number,
@@ -31,11 +34,8 @@ fn row(report: &ConnectionReport, channel: &ChannelReport, node: &str) -> Value 
         "messages_unconfirmed": channel.unreported,
         "messages_uncommitted": channel.uncommitted,
         "acks_uncommitted": channel.uncommitted_settlements,
+        "message_stats": message_stats(&channel.messages, &since, report.during()),
     })
-}
-
-fn rows_of(report: &ConnectionReport, node: &str) -> Vec<Value> {
-    report.channels.iter().map(|channel| row(report, channel, node)).collect()
 }
 
 async fn rows(
@@ -43,7 +43,12 @@ async fn rows(
     request: &Request,
     is_wanted: impl Fn(&ConnectionReport) -> bool,
 ) -> Answer {
-    tell(app, request, is_wanted, rows_of).await
+    let wanted = Wanted::of(&request.query)?;
+    let all = app.connections().await?;
+    let seen = seen_by(&all, request, is_wanted);
+    let channels: Vec<_> =
+        seen.flat_map(|seen| seen.channels.iter().map(move |channel| (seen, channel))).collect();
+    wanted.reply_each(&channels, |(seen, channel)| row(seen, channel, &app.node)).await
 }
 
 /// GET /api/channels
@@ -60,7 +65,8 @@ pub(super) async fn of_vhost(app: Rc<App>, request: Request) -> Answer {
 /// GET /api/connections/{name}/channels
 pub(super) async fn of_connection(app: Rc<App>, request: Request) -> Answer {
     let report = find(&app, &request).await?;
-    Wanted::of(&request.query)?.reply(rows_of(&report, &app.node))
+    let channels = report.channels.iter().map(|channel| row(&report, channel, &app.node));
+    Wanted::of(&request.query)?.reply(channels.collect())
 }
 
 /// GET /api/channels/{name}, with the consumers' details left out until consumers are listed.

@@ -9,7 +9,9 @@ use serde_json::{Map, Value as Json, json};
 
 use super::access::Subject;
 use super::app::App;
+use super::gathered::Seen;
 use super::page::Wanted;
+use super::rates::{message_stats, rate};
 use super::reply::{Problem, Reply};
 use super::request::Request;
 use super::routes::Answer;
@@ -51,7 +53,10 @@ fn json_of_table(table: &Table) -> Json {
 }
 
 /// One connection.
-fn row(report: &ConnectionReport, node: &str) -> Json {
+fn row(seen: &Seen, node: &str) -> Json {
+    let report: &ConnectionReport = seen;
+    let (octets_in, octets_out, messages) = seen.since();
+    let during = seen.during();
     let mut row = json!({
         "name": report.name(),
         "node": node,
@@ -72,7 +77,9 @@ fn row(report: &ConnectionReport, node: &str) -> Json {
         "auth_mechanism": report.mechanism,
         "connected_at": report.connected_at_ms,
         "recv_oct": report.octets_in,
+        "recv_oct_details": { "rate": rate(octets_in, during) },
         "send_oct": report.octets_out,
+        "send_oct_details": { "rate": rate(octets_out, during) },
         "send_pend": report.octets_pending,
         "ssl": report.tls.is_some(),
         "ssl_protocol": report.tls.as_ref().map(|(version, _)| *version),
@@ -83,6 +90,7 @@ fn row(report: &ConnectionReport, node: &str) -> Json {
         "peer_cert_issuer": Json::Null,
         "peer_cert_validity": Json::Null,
         "client_properties": json_of_table(&report.client_properties),
+        "message_stats": message_stats(&report.messages, &messages, during),
     });
     if let Json::Object(row) = &mut row
         && !report.client_name.is_empty()
@@ -99,17 +107,13 @@ pub(super) fn is_seen(report: &ConnectionReport, subject: &Subject) -> bool {
         && (subject.is_monitor() || subject.name() == &*report.user)
 }
 
-/// What there is to tell of the connections that the user sees and that are wanted.
-pub(super) async fn tell(
-    app: &App,
-    request: &Request,
+/// Those that the user sees and that are wanted.
+pub(super) fn seen_by<'a>(
+    all: &'a [Seen],
+    request: &'a Request,
     is_wanted: impl Fn(&ConnectionReport) -> bool,
-    rows_of: impl Fn(&ConnectionReport, &str) -> Vec<Json>,
-) -> Answer {
-    let wanted = Wanted::of(&request.query)?;
-    let all = app.connections().await?;
-    let seen = all.iter().filter(|report| is_seen(report, &request.subject) && is_wanted(report));
-    wanted.reply(seen.flat_map(|report| rows_of(report, &app.node)).collect())
+) -> impl Iterator<Item = &'a Seen> {
+    all.iter().filter(move |report| is_seen(report, &request.subject) && is_wanted(report))
 }
 
 async fn rows(
@@ -117,7 +121,10 @@ async fn rows(
     request: &Request,
     is_wanted: impl Fn(&ConnectionReport) -> bool,
 ) -> Answer {
-    tell(app, request, is_wanted, |report, node| vec![row(report, node)]).await
+    let wanted = Wanted::of(&request.query)?;
+    let all = app.connections().await?;
+    let seen: Vec<&Seen> = seen_by(&all, request, is_wanted).collect();
+    wanted.reply_each(&seen, |seen| row(seen, &app.node)).await
 }
 
 /// GET /api/connections
@@ -137,16 +144,21 @@ pub(super) async fn of_user(app: Rc<App>, request: Request) -> Answer {
 }
 
 /// The connection of a name, if the user sees it.
-pub(super) async fn find(app: &App, request: &Request) -> Result<ConnectionReport, Problem> {
-    let all = app.connections().await?;
-    let found = all.iter().find(|report| {
-        report.state != ConnectionState::Starting && report.name() == request.name(0)
-    });
+pub(super) async fn find(app: &App, request: &Request) -> Result<Seen, Problem> {
+    let look = |all: &[Seen]| {
+        let mut begun = all.iter().filter(|report| report.state != ConnectionState::Starting);
+        begun.find(|report| report.name() == request.name(0)).cloned()
+    };
+    let mut found = look(&app.connections().await?);
+    if found.is_none() {
+        // It may be younger than what was known.
+        found = look(&app.connections_anew().await?);
+    }
     let found = found.ok_or(Problem::Missing)?;
-    if !is_seen(found, &request.subject) {
+    if !is_seen(&found, &request.subject) {
         return Err(Problem::Forbidden("User not authorised to access object"));
     }
-    Ok(found.clone())
+    Ok(found)
 }
 
 /// GET /api/connections/{name}
@@ -180,7 +192,7 @@ async fn close_all(
         };
         app.control.ask(shard, close).await?;
     }
-    app.forget_connections();
+    app.connections.forget();
     Ok(())
 }
 
@@ -201,7 +213,7 @@ pub(super) async fn close(app: Rc<App>, request: Request) -> Answer {
 /// DELETE /api/connections/username/{user}
 pub(super) async fn close_of_user(app: Rc<App>, request: Request) -> Answer {
     require_owner(&request.subject, request.name(0))?;
-    let all = app.connections().await?;
+    let all = app.connections_anew().await?;
     // Those in one virtual host only, if the query names one.
     let vhost = request.query.get("vhost");
     let theirs = all.iter().filter(|report| {

@@ -1,14 +1,17 @@
 //! Checks for load balancers and people (amqp.md R72): 200 with `status: ok`, or 503 that says why.
-//! May import `app`, `request`, `reply`, `protocol` (listeners).
+//! May import `app`, `request`, `reply`, `visit`, `command`, `protocol` (listeners).
 
 use std::rc::Rc;
 
 use serde_json::{Value, json};
+use tokio::task::spawn_local;
 
 use super::app::App;
 use super::reply::{Problem, Reply};
 use super::request::Request;
 use super::routes::Answer;
+use super::visit::{Failed, send_through};
+use crate::command::Refusal;
 use crate::protocol::ListenAt;
 
 fn ok() -> Reply {
@@ -152,24 +155,47 @@ pub(super) async fn below_connection_limit(app: Rc<App>, _: Request) -> Answer {
     Ok(failed("the node has as many connections as it may", more))
 }
 
-/// GET /api/aliveness-test/{vhost}: the virtual host is on every shard and takes publishes. A message
-/// is not sent through a queue: the check is asked for every second, and would log as much.
+/// GET /api/aliveness-test/{vhost}: a message goes through a queue there, as with RabbitMQ.
 pub(super) async fn aliveness(app: Rc<App>, request: Request) -> Answer {
     let vhost = request.name(0).to_owned();
     request.subject.enter(&vhost)?;
     if app.control.state().vhost(&vhost).is_none() {
         return Err(Problem::Missing);
     }
-    let are_there: Vec<bool> = app
-        .control
-        .ask_all(move |asked| asked.broker.vhost_names().any(|name| name == vhost))
-        .await?;
-    let totals = app.totals().await?;
-    if !are_there.iter().all(|is_there| *is_there) {
-        return Ok(failed("the virtual host is down", json!({})));
+    // A task of its own: whoever asked may not wait for the end.
+    let visit = spawn_local(async move { send_through(&app, &request.subject, &vhost).await });
+    match visit.await.map_err(|_| Problem::Unavailable("the node stops"))? {
+        Ok(()) => Ok(ok()),
+        Err(Failed::Because(why)) => Ok(failed(why, json!({}))),
+        Err(Failed::Refused(refusal)) => refused(&refusal),
     }
-    if totals.disk_alarm {
-        return Ok(failed("the disk is short of space, so publishing is refused", json!({})));
-    }
-    Ok(ok())
+}
+
+/// What keeps the check from being made, or shows that something is wrong.
+fn refused(refusal: &Refusal) -> Answer {
+    let why: &str = match refusal {
+        Refusal::AccessRefused { .. } | Refusal::Denied | Refusal::KeyRefused { .. } => {
+            return Err(Problem::Forbidden("User not authorised to access object"));
+        }
+        Refusal::VhostRefused(_) => {
+            return Err(Problem::Forbidden("User not authorised to access virtual host"));
+        }
+        Refusal::NoSpace => "the disk is short of space, so publishing is refused",
+        Refusal::NotFound(..) => "the virtual host is down",
+        Refusal::LimitReached(why) | Refusal::Unavailable(why) => why,
+        Refusal::Mismatch { .. }
+        | Refusal::Locked(_)
+        | Refusal::ExclusiveUse(_)
+        | Refusal::SingleActiveConsumer(_)
+        | Refusal::ReservedName(..)
+        | Refusal::DefaultExchange
+        | Refusal::Predeclared(_)
+        | Refusal::InUse(..)
+        | Refusal::NotEmpty(_)
+        | Refusal::InternalExchange(_)
+        | Refusal::InvalidArgument { .. }
+        | Refusal::UnknownExchangeType(_)
+        | Refusal::NoSuchReplyConsumer => "the queue of the check is somebody else's",
+    };
+    Ok(failed(why, json!({})))
 }

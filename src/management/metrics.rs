@@ -8,7 +8,6 @@ use std::rc::Rc;
 
 use super::app::{App, Totals};
 use super::connections::is_seen;
-use super::machine::Machine;
 use super::overview::{API_VERSION, name_of_cluster};
 use super::reply::Reply;
 use super::request::Request;
@@ -205,7 +204,7 @@ fn messages(totals: &Totals) -> Vec<Metric> {
 
 /// amqp.md R93
 fn node(app: &App, totals: &Totals) -> Vec<Metric> {
-    let m = Machine::now();
+    let m = app.machine();
     let limit = app.about.memory_bytes_max;
     vec![
         gauge("process_open_fds", m.files_open, "Open file descriptors"),
@@ -374,6 +373,7 @@ pub(super) async fn detailed(app: Rc<App>, request: Request) -> Answer {
         .iter()
         .filter(|report| is_seen(report, &request.subject))
         .filter(|report| vhosts.is_empty() || vhosts.contains(&&*report.vhost))
+        .map(|seen| &**seen)
         .collect();
     for (_, family) in families {
         family(&wanted, &totals, &mut text);

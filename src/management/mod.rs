@@ -12,6 +12,7 @@ mod change;
 mod channels;
 mod connections;
 mod definitions;
+mod gathered;
 mod head;
 mod health;
 mod io;
@@ -31,6 +32,7 @@ mod server;
 mod topic_permissions;
 mod users;
 mod vhosts;
+mod visit;
 mod whoami;
 
 pub(crate) use app::{About, App};

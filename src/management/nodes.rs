@@ -1,12 +1,11 @@
-//! The nodes: this one (amqp.md R105, L71). May import `app`, `machine`, `overview`.
+//! The nodes: this one (amqp.md R105, L71). May import `app`, `overview`.
 
 use std::rc::Rc;
 
 use serde_json::{Value, json};
 
 use super::app::App;
-use super::machine::Machine;
-use super::overview::{churn_rates, contexts, exchange_types};
+use super::overview::{API_VERSION, churn_rates, contexts, exchange_types};
 use super::page::Wanted;
 use super::reply::Problem;
 use super::request::Request;
@@ -14,7 +13,7 @@ use super::routes::Answer;
 
 async fn this(app: &App) -> Result<Value, Problem> {
     let totals = app.totals().await?;
-    let machine = Machine::now();
+    let machine = app.machine();
     let rates = app.rates();
     let mut node = json!({
         "name": app.node,
@@ -62,6 +61,9 @@ async fn this(app: &App) -> Result<Value, Problem> {
             "description": "RingMQ",
             "version": env!("CARGO_PKG_VERSION"),
         }],
+        "rabbitmq_version": API_VERSION,
+        "erlang_version": "none",
+        "erlang_full_version": "none",
         "auth_mechanisms": [{ "name": "PLAIN", "description": "a name and a password", "enabled": true }],
         "exchange_types": exchange_types(),
         "contexts": contexts(app),

@@ -6,22 +6,17 @@ use serde_json::{Map, Value, json};
 
 use super::app::{App, Totals};
 use super::page::Wanted;
-use super::rates::PerSecond;
-use super::reply::Reply;
+use super::rates::{PerSecond, put};
+use super::reply::{Problem, Reply};
 use super::request::Request;
 use super::routes::Answer;
 use crate::broker::exchange_kinds;
+use crate::control::Change;
 use crate::protocol::ListenAt;
 use crate::stats::Counters;
 
 /// The version of RabbitMQ whose API this follows: clients look whether it is one that they know.
 pub(super) const API_VERSION: &str = "4.1.0";
-
-/// A count and how fast it grows.
-fn put(object: &mut Map<String, Value>, name: &str, count: u64, rate: f64) {
-    object.insert(name.into(), count.into());
-    object.insert(format!("{name}_details"), json!({ "rate": rate }));
-}
 
 fn put_counted(
     object: &mut Map<String, Value>,
@@ -129,6 +124,12 @@ pub(super) fn name_of_cluster(app: &App) -> Value {
     named.map_or_else(|| app.node.as_str().into(), |name| (*name).clone())
 }
 
+/// An object, as clients want it.
+fn cluster_tags(app: &App) -> Value {
+    let named = app.control.state().global_parameters.get("cluster_tags").cloned();
+    named.filter(|tags| tags.is_object()).map_or_else(|| json!({}), |tags| (*tags).clone())
+}
+
 /// GET /api/overview
 pub(super) async fn get(app: Rc<App>, request: Request) -> Answer {
     let wanted = Wanted::of(&request.query)?;
@@ -145,8 +146,8 @@ pub(super) async fn get(app: Rc<App>, request: Request) -> Answer {
         "sample_retention_policies": { "global": [], "basic": [], "detailed": [] },
         "exchange_types": exchange_types(),
         "cluster_name": name_of_cluster(&app),
-        "cluster_tags": [],
-        "node_tags": [],
+        "cluster_tags": cluster_tags(&app),
+        "node_tags": {},
         "default_queue_type": "classic",
         "erlang_version": "none",
         "erlang_full_version": "none",
@@ -196,4 +197,15 @@ pub(super) async fn extensions(_: Rc<App>, _: Request) -> Answer {
 /// GET /api/cluster-name
 pub(super) async fn cluster_name(app: Rc<App>, _: Request) -> Answer {
     Ok(Reply::Json(json!({ "name": name_of_cluster(&app) })))
+}
+
+/// PUT /api/cluster-name
+pub(super) async fn name_cluster(app: Rc<App>, request: Request) -> Answer {
+    let body = request.object()?;
+    let name = body.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
+    let name = name.ok_or_else(|| Problem::bad("name must be a text"))?;
+    let parameter =
+        Change::PutGlobalParameter { name: "cluster_name".into(), value: Value::from(name).into() };
+    app.make(vec![parameter]).await?;
+    Ok(Reply::NoContent)
 }

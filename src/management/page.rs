@@ -4,17 +4,33 @@
 //! May import regex, serde_json, `reply`, `request`.
 
 use std::cmp::Ordering;
+use std::fmt::Write as _;
 
 use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value, json};
 
-use super::reply::{Problem, Reply};
+use super::reply::{JSON, Problem, Reply};
 use super::request::Query;
 
 /// Rows of a page when nobody says.
 const ROWS_USUAL: usize = 100;
 /// Rows of a page (abuse row 92).
 const ROWS_MAX: usize = 500;
+/// Rows that are made before others of this thread have their turn.
+const ROWS_PER_TURN: usize = 128;
+/// Seconds that rates are asked for at most: a day (abuse row 92).
+const AGE_S_MAX: usize = 86_400;
+/// How clients of RabbitMQ ask for samples. There are none, and the rates are told anyway.
+const AGES: [&str; 8] = [
+    "lengths_age",
+    "lengths_incr",
+    "msg_rates_age",
+    "msg_rates_incr",
+    "data_rates_age",
+    "data_rates_incr",
+    "node_stats_age",
+    "node_stats_incr",
+];
 /// Octets of a compiled expression.
 const REGEX_BYTES_MAX: usize = 1024 * 1024;
 
@@ -45,8 +61,13 @@ impl Wanted {
     /// What the query asks for.
     ///
     /// # Errors
-    /// A page that cannot be, or an expression that is none.
+    /// A page or an age that cannot be, or an expression that is none.
     pub(super) fn of(query: &Query) -> Result<Self, Problem> {
+        for age in AGES {
+            if query.number(age)?.is_some_and(|age| !(1..=AGE_S_MAX).contains(&age)) {
+                return Err(Problem::Bad(format!("{age} must be 1 to {AGE_S_MAX}")));
+            }
+        }
         let page = match (query.number("page")?, query.number("page_size")?) {
             (None, None) => None,
             (number, rows) => {
@@ -103,22 +124,57 @@ impl Wanted {
         let Some(Page { number, rows: per_page }) = self.page else {
             return Ok(Reply::Json(self.cut(rows).into()));
         };
-        let pages = filtered.div_ceil(per_page).max(1);
-        if number > pages {
-            let what = format!("page {number} is out of range, there are {pages}");
-            return Err(Problem::Bad(what));
+        let page = Page { number, rows: per_page };
+        let first = page.first(filtered)?;
+        let items = rows.into_iter().skip(first).take(per_page).collect();
+        Ok(page.reply(&self.cut(items), filtered, total))
+    }
+
+    /// The same of things whose rows are made one by one, and only those that are looked at: a long
+    /// list keeps nobody else from this thread.
+    ///
+    /// # Errors
+    /// There is no such page.
+    pub(super) async fn reply_each<T>(
+        &self,
+        things: &[T],
+        row_of: impl Fn(&T) -> Value,
+    ) -> Result<Reply, Problem> {
+        let mut kept: Vec<(Option<Value>, &T)> = Vec::with_capacity(things.len());
+        for (place, thing) in things.iter().enumerate() {
+            if self.name.is_none() && self.sort.is_none() {
+                kept.push((None, thing));
+                continue;
+            }
+            take_turns(place).await;
+            let row = row_of(thing);
+            if self.wants(&row) {
+                let key = self.sort.as_ref().and_then(|field| field_of(&row, field).cloned());
+                kept.push((key, thing));
+            }
         }
-        let first = (number - 1).saturating_mul(per_page);
-        let items: Vec<Value> = rows.into_iter().skip(first).take(per_page).collect();
-        Ok(Reply::Json(json!({
-            "filtered_count": filtered,
-            "item_count": items.len(),
-            "items": self.cut(items),
-            "page": number,
-            "page_count": pages,
-            "page_size": per_page,
-            "total_count": total,
-        })))
+        if self.sort.is_some() {
+            kept.sort_by(|(a, _), (b, _)| compare(a.as_ref(), b.as_ref()));
+            if self.is_reversed {
+                kept.reverse();
+            }
+        }
+        if let Some(page) = self.page {
+            let shown = kept.iter().skip(page.first(kept.len())?).take(page.rows);
+            let items = shown.map(|(_, thing)| row_of(thing)).collect();
+            return Ok(page.reply(&self.cut(items), kept.len(), things.len()));
+        }
+        let mut text = String::from("[");
+        for (place, (_, thing)) in kept.iter().enumerate() {
+            take_turns(place).await;
+            if place > 0 {
+                text.push(',');
+            }
+            // Writing to a String does not fail.
+            let _ = write!(text, "{}", self.columns_of(row_of(thing)));
+        }
+        text.push(']');
+        Ok(Reply::Text(JSON, text))
     }
 
     /// One thing instead of a list.
@@ -141,6 +197,41 @@ impl Wanted {
             }
         }
         Value::Object(kept)
+    }
+}
+
+impl Page {
+    /// The place of its first row.
+    fn first(self, filtered: usize) -> Result<usize, Problem> {
+        let pages = self.count(filtered);
+        if self.number > pages {
+            let what = format!("page {} is out of range, there are {pages}", self.number);
+            return Err(Problem::Bad(what));
+        }
+        Ok((self.number - 1).saturating_mul(self.rows))
+    }
+
+    fn count(self, filtered: usize) -> usize {
+        filtered.div_ceil(self.rows).max(1)
+    }
+
+    fn reply(self, items: &[Value], filtered: usize, total: usize) -> Reply {
+        Reply::Json(json!({
+            "filtered_count": filtered,
+            "item_count": items.len(),
+            "items": items,
+            "page": self.number,
+            "page_count": self.count(filtered),
+            "page_size": self.rows,
+            "total_count": total,
+        }))
+    }
+}
+
+/// Lets others of this thread have their turn after so many rows.
+async fn take_turns(place: usize) {
+    if place % ROWS_PER_TURN == ROWS_PER_TURN - 1 {
+        tokio::task::yield_now().await;
     }
 }
 
@@ -204,6 +295,34 @@ mod tests {
         assert_eq!(names("page=1&name=nobody"), Vec::<String>::new());
     }
 
+    /// amqp.md R110
+    #[test]
+    fn rows_that_are_made_one_by_one_are_the_same() {
+        for query in [
+            "",
+            "name=a&sort=n&sort_reverse=true&columns=name,in.rate",
+            "sort=in.rate&page=1&page_size=2&columns=name",
+            "name=none",
+            "page=2&page_size=3&name=a",
+            "page=9",
+        ] {
+            let wanted = Wanted::of(&Query::parse(query).unwrap()).unwrap();
+            let rows_here = rows();
+            let each = wanted.reply_each(&rows_here, Value::clone);
+            let each =
+                tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(each);
+            let json = |reply| {
+                if let Reply::Text(_, text) = &reply {
+                    return serde_json::from_str(text).unwrap();
+                }
+                let Reply::Json(value) = reply else { panic!("no JSON: {reply:?}") };
+                value
+            };
+            let (each, all) = (each.map(json), wanted.reply(rows()).map(json));
+            assert_eq!(each, all, "{query}");
+        }
+    }
+
     #[test]
     fn a_page_says_where_it_stands_and_columns_are_picked() {
         let query = Query::parse("page=1&page_size=2&columns=name,in.rate,none&name=a").unwrap();
@@ -223,6 +342,14 @@ mod tests {
         {
             assert!(Wanted::of(&Query::parse(query).unwrap()).is_err(), "{query}");
         }
+        for age in ["0", "x", "-1", "86401", "99999999999999999999"] {
+            for name in AGES {
+                let query = Query::parse(&format!("{name}={age}")).unwrap();
+                assert!(Wanted::of(&query).is_err(), "{name}={age}");
+            }
+        }
+        let query = "lengths_age=60&lengths_incr=5&msg_rates_age=60&msg_rates_incr=5";
+        assert!(Wanted::of(&Query::parse(query).unwrap()).is_ok());
         let wanted = Wanted::of(&Query::parse("page=18446744073709551615").unwrap()).unwrap();
         assert!(matches!(wanted.reply(rows()), Err(Problem::Bad(_))));
     }

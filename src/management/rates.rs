@@ -1,13 +1,53 @@
-//! What happened in a second, from two samples of what has happened ever.
+//! What happened in a second, from two samples of what has happened ever; both as RabbitMQ names
+//! them.
 //!
 //! May import `stats`, `app` (totals).
 
 use std::time::Duration;
 
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::app::Totals;
-use crate::stats::{Counters, QueueTotals};
+use crate::stats::{Counters, MessageCounts, QueueTotals};
+
+/// How much that is in a second.
+#[expect(clippy::cast_precision_loss, reason = "for people, who read three digits of it")]
+fn in_a_second(change: i64, during: Duration) -> f64 {
+    let seconds = during.as_secs_f64();
+    if seconds > 0.0 { (change as f64 / seconds * 10.0).round() / 10.0 } else { 0.0 }
+}
+
+/// The same of what only grows.
+pub(super) fn rate(count: u64, during: Duration) -> f64 {
+    in_a_second(i64::try_from(count).unwrap_or(i64::MAX), during)
+}
+
+/// A count and how fast it grows.
+pub(super) fn put(object: &mut Map<String, Value>, name: &str, count: u64, rate: f64) {
+    object.insert(name.into(), count.into());
+    object.insert(format!("{name}_details"), json!({ "rate": rate }));
+}
+
+/// `message_stats` of a channel or a connection (amqp.md R104): so far, and what of it is of late.
+pub(super) fn message_stats(all: &MessageCounts, since: &MessageCounts, during: Duration) -> Value {
+    let mut stats = Map::new();
+    let mut put = |name, of: fn(&MessageCounts) -> u64| {
+        put(&mut stats, name, of(all), rate(of(since), during));
+    };
+    put("publish", |c| c.published);
+    put("confirm", |c| c.stored);
+    put("return_unroutable", |c| c.returned);
+    put("deliver", |c| c.delivered);
+    put("deliver_no_ack", |c| c.delivered_settled);
+    put("get", |c| c.fetched);
+    put("get_no_ack", |c| c.fetched_settled);
+    put("get_empty", |c| c.fetched_none);
+    put("deliver_get", |c| c.delivered + c.delivered_settled + c.fetched + c.fetched_settled);
+    put("redeliver", |c| c.redelivered);
+    put("ack", |c| c.accepted);
+    Value::Object(stats)
+}
 
 /// What had happened at a moment.
 #[derive(Debug, Clone, Copy)]
@@ -66,14 +106,12 @@ pub(super) struct PerSecond {
 impl PerSecond {
     /// How much that is in a second.
     pub(super) fn of(&self, count: u64) -> f64 {
-        self.of_change(i64::try_from(count).unwrap_or(i64::MAX))
+        rate(count, self.during)
     }
 
     /// The same of what may have become less.
-    #[expect(clippy::cast_precision_loss, reason = "for people, who read three digits of it")]
     pub(super) fn of_change(&self, change: i64) -> f64 {
-        let seconds = self.during.as_secs_f64();
-        if seconds > 0.0 { (change as f64 / seconds * 10.0).round() / 10.0 } else { 0.0 }
+        in_a_second(change, self.during)
     }
 }
 

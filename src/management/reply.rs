@@ -67,7 +67,8 @@ const SAFE: &[(HeaderName, &str)] = &[
     (REFERRER_POLICY, "no-referrer"),
 ];
 
-const JSON: &str = "application/json";
+/// What browsers and clients call JSON.
+pub(super) const JSON: &str = "application/json";
 
 fn response(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> HttpResponse {
     let body = body.into();

@@ -81,3 +81,27 @@ pub(super) async fn delete(app: Rc<App>, request: Request) -> Answer {
     app.make(vec![Change::DeleteVhost { name: request.name(0).into() }]).await?;
     Ok(Reply::NoContent)
 }
+
+async fn protect(app: &App, request: &Request, is_protected: bool) -> Answer {
+    let state = app.control.state();
+    let vhost = state.vhost(request.name(0)).ok_or(Problem::Missing)?;
+    let change = Change::PutVhost {
+        name: request.name(0).into(),
+        description: vhost.description.clone(),
+        tags: vhost.tags.clone(),
+        default_queue_type: vhost.default_queue_type.clone(),
+        is_protected,
+    };
+    app.make(vec![change]).await?;
+    Ok(Reply::NoContent)
+}
+
+/// POST /api/vhosts/{vhost}/deletion/protection
+pub(super) async fn lock(app: Rc<App>, request: Request) -> Answer {
+    protect(&app, &request, true).await
+}
+
+/// DELETE /api/vhosts/{vhost}/deletion/protection
+pub(super) async fn unlock(app: Rc<App>, request: Request) -> Answer {
+    protect(&app, &request, false).await
+}

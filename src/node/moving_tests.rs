@@ -33,6 +33,7 @@ const MOVER: Protocol = Protocol {
         topic: |_| None,
         neutral: |_| crate::properties::Properties::default(),
     },
+    may_be_shown: |_, _, _| true,
 };
 
 #[derive(Debug)]

@@ -49,6 +49,13 @@ pub fn neutral_properties(message: &Message) -> Properties {
     writer.map_or_else(Properties::default, |p| (p.properties.neutral)(message.properties()))
 }
 
+/// Whether a message that is retained in this virtual host may be shown to the peer as far as its
+/// publisher goes, who may have lost the right to it (abuse row 69).
+pub fn may_be_shown(message: &Message, vhost: &str, peer: &Peer) -> bool {
+    let writer = PROTOCOLS.iter().find(|protocol| protocol.tag == message.traits().protocol);
+    writer.is_none_or(|protocol| (protocol.may_be_shown)(message, vhost, peer))
+}
+
 /// One protocol: how to know it, start it and read what its publishers wrote.
 #[derive(Debug, Clone, Copy)]
 pub struct Protocol {
@@ -68,6 +75,8 @@ pub struct Protocol {
     pub start: fn(Peer) -> Box<dyn Session>,
     /// Reads property blocks that carry its tag.
     pub properties: PropertyReader,
+    /// See [`may_be_shown`]; of a message that carries its tag.
+    pub may_be_shown: fn(&Message, &str, &Peer) -> bool,
 }
 
 /// What a protocol says about the first octets of a connection.
@@ -100,6 +109,12 @@ pub enum Next {
     /// is to be fed again as soon as that is written.
     Read {
         /// Octets from the front of the unconsumed input.
+        bytes_min: usize,
+    },
+    /// The same, only that the peer's end is none yet: what it sent last waits for its turn, and the
+    /// session for [`Session::on_event`] if no more comes.
+    ReadAhead {
+        /// As there.
         bytes_min: usize,
     },
     /// Feed nothing until [`Session::on_event`] or [`Session::on_tick`] says so: an answer is

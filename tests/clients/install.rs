@@ -100,22 +100,56 @@ pub(crate) fn go() -> Option<PathBuf> {
     GO.get_or_init(install).clone()
 }
 
-/// The suite as a program. Cargo is what runs us; the registry is asked the first time.
+/// A suite in a folder as a program. Cargo is what runs us; the registry is asked the first time.
+fn crate_in(folder: &str, program: &str) -> Option<PathBuf> {
+    is_there("cargo", "cargo", &["--version"], program)?;
+    let directory = target().join(folder);
+    run(Command::new("cargo")
+        .args(["build", "--quiet", "--locked", "--target-dir"])
+        .arg(&directory)
+        .current_dir(source(folder))
+        // Those of the build around this would make it another build.
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS"));
+    Some(directory.join("debug").join(program))
+}
+
+/// rumqttc.
 pub(crate) fn rust() -> Option<PathBuf> {
     static RUST: OnceLock<Option<PathBuf>> = OnceLock::new();
+    RUST.get_or_init(|| crate_in("rust", "rumqttc-suite")).clone()
+}
+
+/// RabbitMQ's client for its HTTP API.
+pub(crate) fn http_client() -> Option<PathBuf> {
+    static HTTP: OnceLock<Option<PathBuf>> = OnceLock::new();
+    HTTP.get_or_init(|| crate_in("http", "http-client-suite")).clone()
+}
+
+/// The script `rabbitmqadmin`, out of Debian's package of RabbitMQ, which is not installed.
+pub(crate) fn rabbitmqadmin() -> Option<PathBuf> {
+    static SCRIPT: OnceLock<Option<PathBuf>> = OnceLock::new();
     let install = || {
-        is_there("cargo", "cargo", &["--version"], "rumqttc")?;
-        let directory = target().join("rust");
-        run(Command::new("cargo")
-            .args(["build", "--quiet", "--locked", "--target-dir"])
-            .arg(&directory)
-            .current_dir(source("rust"))
-            // Those of the build around this would make it another build.
-            .env_remove("RUSTFLAGS")
-            .env_remove("CARGO_ENCODED_RUSTFLAGS"));
-        Some(directory.join("debug/rumqttc-suite"))
+        let name = "rabbitmq-server";
+        let known = ["--print-uris", "download", name];
+        is_there("Debian's list of packages", "apt-get", &known, "rabbitmqadmin")?;
+        let directory = target().join("rabbitmqadmin");
+        let script = directory.join("usr/bin/rabbitmqadmin");
+        if !script.exists() {
+            let packages = directory.join("packages");
+            drop(fs::remove_dir_all(&packages));
+            fs::create_dir_all(&packages).expect("a folder under target/");
+            // As root, apt would fetch it as a user who may not write here.
+            let options = ["-qq", "-o", "APT::Sandbox::User=root"];
+            let mut fetch = Command::new("apt-get");
+            run(fetch.args(options).args(["download", name]).current_dir(&packages));
+            let package = fs::read_dir(&packages).expect("a folder").flatten().next();
+            let package = package.expect("a package").path();
+            run(Command::new("dpkg-deb").arg("-x").arg(package).arg(&directory));
+        }
+        Some(script)
     };
-    RUST.get_or_init(install).clone()
+    SCRIPT.get_or_init(install).clone()
 }
 
 /// Whether the tool runs with these arguments; without it `suites` are skipped, except where

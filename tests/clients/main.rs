@@ -39,6 +39,7 @@ fn pika(broker: &Broker) {
             "--ignore=test_gmqtt.py",
             "--ignore=test_tls.py",
             "--ignore=test_http.py",
+            "--ignore=test_rabbitmqadmin.py",
         ])
         .directory(install::source("python"))
         .limit_s(300)
@@ -93,6 +94,25 @@ fn http(broker: &Broker) {
         .directory(install::source("python"))
         .limit_s(180)
         .run(broker);
+}
+
+/// RabbitMQ's `rabbitmqadmin`.
+fn rabbitmqadmin(broker: &Broker) {
+    let (Some(python), Some(script)) = (install::python(), install::rabbitmqadmin()) else {
+        return;
+    };
+    Suite::new("rabbitmqadmin", &python)
+        .args(["-m", "pytest", "--noconftest", "test_rabbitmqadmin.py"])
+        .directory(install::source("python"))
+        .file("RABBITMQADMIN", script)
+        .limit_s(240)
+        .run(broker);
+}
+
+/// RabbitMQ's HTTP client of Rust.
+fn rabbitmq_http_client(broker: &Broker) {
+    let Some(suite) = install::http_client() else { return };
+    Suite::new("rabbitmq_http_client", suite).limit_s(120).run(broker);
 }
 
 /// rumqttc of Rust.
@@ -152,6 +172,8 @@ on_two_setups!(
     paho,
     gmqtt,
     http,
+    rabbitmqadmin,
+    rabbitmq_http_client,
     rumqttc,
     mqtt_js,
     mosquitto

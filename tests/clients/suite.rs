@@ -19,6 +19,7 @@ pub(crate) struct Suite {
     args: Vec<&'static str>,
     directory: Option<PathBuf>,
     papers: Option<PathBuf>,
+    variables: Vec<(&'static str, PathBuf)>,
     limit: Duration,
 }
 
@@ -27,7 +28,8 @@ impl Suite {
     pub(crate) fn new(name: &'static str, program: impl AsRef<OsStr>) -> Self {
         let program = program.as_ref().to_owned();
         let limit = Duration::from_secs(60);
-        Self { name, program, args: Vec::new(), directory: None, papers: None, limit }
+        let (args, variables) = (Vec::new(), Vec::new());
+        Self { name, program, args, directory: None, papers: None, variables, limit }
     }
 
     /// Its arguments.
@@ -45,6 +47,12 @@ impl Suite {
     /// Certificates for it, and where the broker shows its own.
     pub(crate) fn papers(mut self, directory: PathBuf) -> Self {
         self.papers = Some(directory);
+        self
+    }
+
+    /// A file that it is to find in its environment.
+    pub(crate) fn file(mut self, name: &'static str, path: PathBuf) -> Self {
+        self.variables.push((name, path));
         self
     }
 
@@ -68,6 +76,7 @@ impl Suite {
             .env("MQTT_HOST", broker.mqtt_addr().ip().to_string())
             .env("MQTT_PORT", broker.mqtt_addr().port().to_string())
             .env("PYTHONDONTWRITEBYTECODE", "1")
+            .envs(self.variables)
             .stdin(Stdio::null())
             .stderr(output.try_clone().expect("a second handle"))
             .stdout(output)

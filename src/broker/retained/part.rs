@@ -154,7 +154,7 @@ impl Part {
     /// Takes a message as the latest of its topic; one without a body takes that away.
     pub(super) fn put(&mut self, message: Message, hold: &mut Hold<'_>) -> Put {
         let full = self.is_too_much(&message, hold.totals);
-        if full && !self.is_loading() && self.tree.get_mut(message.routing_key()).is_none() {
+        if full && !self.is_loading() && self.tree.get(message.routing_key()).is_none() {
             return Put::Full(Safe::Now);
         }
         // What it would have replaced is not the latest any more.
@@ -174,12 +174,12 @@ impl Part {
         if full { Put::Full(safe) } else { Put::Done(safe) }
     }
 
-    fn is_too_much(&mut self, message: &Message, totals: &Totals) -> bool {
+    fn is_too_much(&self, message: &Message, totals: &Totals) -> bool {
         if message.body().is_empty() {
             return false;
         }
         let mut after = *totals;
-        if let Some(old) = self.tree.get_mut(message.routing_key()) {
+        if let Some(old) = self.tree.get(message.routing_key()) {
             after.take(old);
         }
         after.count >= after.count_max
@@ -248,7 +248,7 @@ impl Part {
             return Loaded::More;
         }
         for topic in std::mem::take(&mut self.removed) {
-            if self.tree.get_mut(&topic).is_some_and(|latest| latest.is_gone) {
+            if self.tree.get(&topic).is_some_and(|latest| latest.is_gone) {
                 self.remove(&topic, hold);
             }
         }
@@ -258,7 +258,7 @@ impl Part {
     /// A message from before the start, in ascending order of position.
     fn take_over(&mut self, message: &Message, at: Position, hold: &mut Hold<'_>) {
         let topic = message.routing_key();
-        if self.tree.get_mut(topic).is_some_and(|latest| latest.at > at.get()) {
+        if self.tree.get(topic).is_some_and(|latest| latest.at > at.get()) {
             // Another one was published since the start.
             self.superseded.replace_late(at, hold.store);
             return;

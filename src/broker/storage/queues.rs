@@ -122,7 +122,9 @@ impl Broker {
                 let keeps = keeps(true, keeps_all);
                 let mut store =
                     storage.make_store(uid, group, keeps, durability.unwrap_or_default());
-                if let Some(remains) = remains.queues.remove(&uid) {
+                let remains = remains.queues.remove(&uid);
+                store.count_on(remains.as_ref());
+                if let Some(remains) = remains {
                     found.insert(uid, store.refill(remains));
                 }
                 if store.has_earlier() {
@@ -159,6 +161,7 @@ impl Broker {
         if unreadable > 0 {
             tracing::error!(unreadable, "messages of the log that are not understood are left out");
         }
+        storage.shelf.borrow_mut().end_filling();
         storage.adopt(earlier);
         self.storage = Some(storage);
         self.restore_delayed(remains.delayed, now);

@@ -38,6 +38,8 @@ use crate::subscriber::group_of;
 pub(crate) struct Found {
     pub(crate) arrived_ms: u64,
     pub(crate) octets: Bytes,
+    /// Another queue has these very octets.
+    pub(crate) is_shared: bool,
 }
 
 /// A segment that was found.
@@ -311,11 +313,11 @@ impl Recovery {
         }
         match entry::read(head.kind, group, record.payload) {
             Some(Saying::Message { place, message }) => {
-                self.found(place, image.slice_ref(message), None, boot);
+                self.found(place, (image.slice_ref(message), false), None, boot);
                 self.last_body = Some((head.lsn, image.slice_ref(message), None));
             }
             Some(Saying::MessageOf { origin, place, message }) => {
-                self.found(place, image.slice_ref(message), Some(&origin), boot);
+                self.found(place, (image.slice_ref(message), false), Some(&origin), boot);
                 self.last_body = Some((head.lsn, image.slice_ref(message), Some(origin)));
             }
             Some(Saying::Again { place, of }) => self.again(place, of, boot),
@@ -385,7 +387,7 @@ impl Recovery {
         let last = self.last_body.take();
         match &last {
             Some((lsn, octets, origin)) if *lsn == of => {
-                self.found(place, octets.clone(), origin.as_ref(), boot);
+                self.found(place, (octets.clone(), true), origin.as_ref(), boot);
             }
             // Its message is in a file that was left: so it is elsewhere too.
             Some(_) | None if self.first_lsn.is_some_and(|first| of < first) => {}
@@ -394,13 +396,19 @@ impl Recovery {
         self.last_body = last;
     }
 
-    fn found(&mut self, place: Place, octets: Bytes, origin: Option<&Origin>, boot: u64) {
+    fn found(
+        &mut self,
+        place: Place,
+        (octets, is_shared): (Bytes, bool),
+        origin: Option<&Origin>,
+        boot: u64,
+    ) {
         if let Some(origin) = origin {
             let exchange = entry::exchange_of(&octets).unwrap_or_default();
             let group = group_of(exchange).map(|_| exchange);
             self.numbers.message(boot, origin, (place.queue, group));
         }
-        let found = Found { arrived_ms: place.arrived_ms, octets };
+        let found = Found { arrived_ms: place.arrived_ms, octets, is_shared };
         self.remains(place.queue).messages.insert(place.position, found);
     }
 

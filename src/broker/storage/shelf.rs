@@ -1,9 +1,9 @@
 //! What the stores of a shard's queues share: the log they write to, settlements that wait for the
 //! end of the turn, and what they ask of the disk. One per shard, held by each store.
 //!
-//! May import `entry`, `origin`, `message` and of `ringmq_shards` the log.
+//! May import `entry`, `origin`, `recovery`, `message` and of `ringmq_shards` the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 #[cfg(test)]
@@ -12,6 +12,7 @@ use ringmq_shards::log::{Job, Log, LogFile, Lsn, QueueUid, SegmentId};
 
 use super::entry::{self, Place, SettledRun};
 use super::origin::{Origin, write_origin};
+use super::recovery::Found;
 use crate::message::Message;
 
 /// Sizes an operator chooses.
@@ -64,6 +65,9 @@ pub(crate) struct Shelf {
     /// Counts turns: what was used when.
     pub(super) turn: u64,
     last_name: Rc<str>,
+    /// While queues are filled after a start: messages of which several have the very octets, by
+    /// where these lie.
+    shared: HashMap<usize, Message, ahash::RandomState>,
 }
 
 impl Shelf {
@@ -87,6 +91,7 @@ impl Shelf {
             hurry: false,
             turn: 0,
             last_name: Rc::from(""),
+            shared: HashMap::default(),
         }
     }
 
@@ -205,5 +210,25 @@ impl Shelf {
             }
             last.clone()
         })
+    }
+
+    /// Makes a message of what a start has found: one for all queues that a message went to, which
+    /// may be ten thousand.
+    pub(super) fn found_message(&mut self, found: &Found) -> Option<Message> {
+        if !found.is_shared {
+            return self.read_message(&found.octets);
+        }
+        let place = found.octets.as_ptr().addr();
+        if let Some(message) = self.shared.get(&place) {
+            return Some(message.clone());
+        }
+        let message = self.read_message(&found.octets)?;
+        self.shared.insert(place, message.clone());
+        Some(message)
+    }
+
+    /// All queues are filled.
+    pub(super) fn end_filling(&mut self) {
+        self.shared = HashMap::default();
     }
 }

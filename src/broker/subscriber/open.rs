@@ -234,8 +234,12 @@ impl Broker {
         id: SessionId,
         resumed: bool,
     ) {
-        let session = self.sessions.get_mut(id);
         let own = Some(to.connection.connection);
+        if self.sessions.get(id).is_some_and(|session| session.connection == own) {
+            // What it may not read since, whoever has taken that away and whenever.
+            self.take_back_refused(to.connection.connection, id);
+        }
+        let session = self.sessions.get_mut(id);
         let Some(session) = session.filter(|session| session.connection == own) else {
             let why = "the session was taken over";
             return self.answer(to, Answer::Refused(Refusal::Unavailable(why.into())));

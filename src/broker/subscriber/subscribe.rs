@@ -7,7 +7,7 @@ use super::session::{Options, SessionId};
 use crate::broker::Broker;
 use crate::broker::calls::Then;
 use crate::broker::mail::{BindingSpec, CallId};
-use crate::command::{Answer, Entity, Now, Refusal};
+use crate::command::{Answer, Entity, Event, Now, Refusal};
 use crate::ids::{ChannelRef, ConnectionId, QueueId, VhostId};
 use crate::subscriber::{Assurance, FILTERS, FilterName, GROUPS, Subscription, address};
 use crate::value::{Table, Value};
@@ -139,6 +139,36 @@ impl Broker {
             self.take_binding(queue, &binding, call);
         }
         true
+    }
+
+    /// Takes back what the connection's user may not subscribe to any more; gives what that was.
+    pub(super) fn take_back_refused(
+        &mut self,
+        connection: ConnectionId,
+        id: SessionId,
+    ) -> Vec<FilterName> {
+        let Some(session) = self.sessions.get(id) else { return Vec::new() };
+        let all = session.subscriptions.to_vec().into_iter().map(|subscription| subscription.name);
+        let refused = all.filter(|name| self.permit_subscription(connection, name).is_err());
+        let refused: Vec<FilterName> = refused.collect();
+        if !refused.is_empty()
+            && let Some(call) = self.open_call(Then::Nothing)
+        {
+            for name in &refused {
+                self.unsubscribe_one(id, name, call);
+            }
+            self.release(call, true);
+        }
+        refused
+    }
+
+    /// The same of an open session, which hears of it.
+    pub(in crate::broker) fn review_subscriptions(&mut self, connection: ConnectionId) {
+        let Some(id) = self.session_of(connection) else { return };
+        let filters = self.take_back_refused(connection, id);
+        if !filters.is_empty() {
+            self.tell(connection, Event::SubscriptionsGone { filters });
+        }
     }
 
     fn finish_subscribing(

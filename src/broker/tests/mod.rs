@@ -18,6 +18,7 @@ mod credit;
 mod delayed;
 mod disk;
 mod disk_definitions;
+mod disk_fanout;
 mod disk_faults;
 mod disk_groups;
 mod disk_half_gone;

@@ -5,6 +5,7 @@ use crate::command::{Answer, Command, Outcome};
 use crate::ids::ConsumerKey;
 use crate::limits::ASSEMBLY_IDLE_MS_MAX;
 use crate::protocol::Context;
+use crate::stats::MessageCounts;
 
 use super::confirm::Confirms;
 use super::consume::Consumers;
@@ -131,6 +132,8 @@ pub(super) struct Channel {
     pub(super) seq_base: u64,
     /// It is on the list of those that have confirms to report.
     pub(super) is_to_report: bool,
+    /// Its messages so far.
+    pub(super) counts: MessageCounts,
 }
 
 impl Channel {
@@ -148,6 +151,7 @@ impl Channel {
             last_queue: Box::default(),
             prefetch: 0,
             is_to_report: false,
+            counts: MessageCounts::default(),
         }
     }
 

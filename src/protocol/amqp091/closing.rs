@@ -125,6 +125,8 @@ impl Amqp {
         let Some(slot) = index.and_then(|index| self.slots.get_mut(index)) else { return };
         if let Slot::Used(channel) = slot {
             let seq_base = channel.seq_end();
+            let past = self.past.get_or_insert_default();
+            **past = past.plus(&channel.counts);
             *slot = Slot::Closed { seq_base };
             self.open_count = self.open_count.saturating_sub(1);
             cx.broker.counters_mut().channels_closed += 1;

@@ -146,7 +146,11 @@ impl Channel {
         self.is_to_report = false;
         loop {
             let Mode::Confirm(confirms) = &mut self.mode else { return };
+            let before = confirms.reported;
             let Some(run) = confirms.next_run() else { return };
+            if run.accepted {
+                self.counts.stored += run.last.saturating_sub(before);
+            }
             let (delivery_tag, multiple) = (run.last, run.multiple);
             let method = if run.accepted {
                 Basic::Ack(basic::Ack { delivery_tag, multiple })

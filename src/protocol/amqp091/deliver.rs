@@ -72,9 +72,12 @@ impl Channel {
             return;
         };
         let now_ms = cx.now.mono_ms;
+        self.counts.redelivered += u64::from(delivery.redelivered);
         let delivery_tag = if consumer.no_ack {
+            self.counts.delivered_settled += 1;
             self.unacked.pass()
         } else {
+            self.counts.delivered += 1;
             self.unacked.push(delivery.queue, delivery.id, delivery.consumer, now_ms)
         };
         let message = &delivery.message;
@@ -101,6 +104,7 @@ impl Channel {
         let (delivery, left) = match answer {
             Answer::Got { delivery, left } => (delivery, left),
             Answer::Empty => {
+                self.counts.fetched_none += 1;
                 let method = basic::GetEmpty { cluster_id: "" };
                 self.reply(&Method::Basic(Basic::GetEmpty(method)), cx);
                 return Ok(());
@@ -118,6 +122,7 @@ impl Channel {
             | Answer::Refused(_) => return Err(unanswered(&answer)),
         };
         let message = &delivery.message;
+        self.counts.redelivered += u64::from(delivery.redelivered);
         let (exchange, routing_key) = foreign::address(message, cx.broker.dots());
         let method = basic::GetOk {
             delivery_tag: self.tag_of_got(delivery.queue, delivery.id, no_ack, cx),
@@ -139,14 +144,17 @@ impl Channel {
         cx: &Context<'_>,
     ) -> u64 {
         if no_ack {
+            self.counts.fetched_settled += 1;
             self.unacked.pass()
         } else {
+            self.counts.fetched += 1;
             self.unacked.push(queue, id, None, cx.now.mono_ms)
         }
     }
 
     /// A mandatory message that no queue took, some time after it was published.
-    pub(super) fn on_returned(&self, message: &Message, link: &Link, cx: &mut Context<'_>) {
+    pub(super) fn on_returned(&mut self, message: &Message, link: &Link, cx: &mut Context<'_>) {
+        self.counts.returned += 1;
         let method = no_route(message.exchange(), message.routing_key());
         put_message(cx, self.number, &method, message, None, link.frame_bytes_max);
     }
@@ -178,11 +186,17 @@ impl Channel {
             }
             return if is_known { Ok(Flow::Go) } else { unknown() };
         }
+        let accepted = u64::from(outcome == Outcome::Accept);
+        let Self { unacked, counts, .. } = self;
         let is_known = if multiple {
-            self.unacked.take_through(tag, |out| settle_one(&out, number, outcome, link, cx))
+            unacked.take_through(tag, |out| {
+                counts.accepted += accepted;
+                settle_one(&out, number, outcome, link, cx);
+            })
         } else {
-            match self.unacked.take(tag) {
+            match unacked.take(tag) {
                 Some(out) => {
+                    counts.accepted += accepted;
                     settle_one(&out, number, outcome, link, cx);
                     true
                 }

@@ -1,6 +1,8 @@
 //! Which frame goes where, on which channel (AMQP 0-9-1 4.2; P4, P10, P16, P19, P72; L9; abuse
 //! rows 11 to 16, 27, 28, 47). May import the files of this folder, `broker`, `command`.
 
+use std::num::NonZeroU64;
+
 use crate::command::AlarmReason;
 use crate::protocol::{Checking, Context};
 
@@ -220,6 +222,13 @@ impl Amqp {
         Ok(())
     }
 
+    /// A settlement out of turn.
+    pub(super) fn settle_ahead(&mut self, number: u16, method: &Method<'_>, cx: &mut Context<'_>) {
+        if let Err(fault) = self.on_open_channel(number, method, cx) {
+            self.fail(number, fault, method.id(), cx);
+        }
+    }
+
     /// After our channel.close only the client's answer counts, or its own close that crossed ours.
     fn on_closing_channel(&mut self, number: u16, payload: &[u8], cx: &mut Context<'_>) {
         match Method::decode(payload) {
@@ -283,7 +292,7 @@ impl Amqp {
         *slot = Slot::Used(Box::new(Channel::new(number, seq_base)));
         self.open_count = self.open_count.saturating_add(1);
         cx.broker.counters_mut().channels_opened += 1;
-        self.held_until_ms = self.live.note_open(cx.now.mono_ms);
+        self.held_until_ms = self.live.note_open(cx.now.mono_ms).and_then(NonZeroU64::new);
         let ok = method::channel::OpenOk { channel_id: &[] };
         frame::put_method(cx.out.buffer(), number, &ok);
         Ok(())

@@ -39,6 +39,7 @@
 //! | methods on a channel that the client closed | 504 | publish, ack, nack, reject are dropped (L9), others 504 |
 //! | one unanswered command per channel | | nothing more of the connection is read until it is answered (P73) |
 
+mod ahead;
 mod answer;
 mod channel;
 mod closing;
@@ -102,6 +103,8 @@ pub const PROTOCOL: Protocol = Protocol {
         topic: foreign::topic,
         neutral: foreign::neutral,
     },
+    // Nothing that is published here names its publisher.
+    may_be_shown: |_, _, _| true,
 };
 
 /// Any header of AMQP is ours: who speaks another version of it is answered with the one we speak

@@ -335,6 +335,7 @@ impl Channel {
         let at = (link.id(), channel_id(self.number));
         match foreign::hand_over(&publish, vetted.retains, at, cx) {
             Ok(published) => {
+                self.counts.published += 1;
                 if published == Published::Unroutable {
                     self.give_back_unroutable(&publish, link, cx);
                 }
@@ -353,11 +354,12 @@ impl Channel {
     /// basic.return, always before the confirm (R45).
     #[cold]
     pub(super) fn give_back_unroutable(
-        &self,
+        &mut self,
         publish: &command::Publish<'_>,
         link: &Link,
         cx: &mut Context<'_>,
     ) {
+        self.counts.returned += 1;
         frame::put_content(
             cx.out.buffer(),
             self.number,

@@ -43,6 +43,9 @@ impl Amqp {
                 Slot::Fresh | Slot::Closed { .. } => None,
             })
             .collect();
+        let past = self.past.as_deref().copied().unwrap_or_default();
+        report.messages =
+            report.channels.iter().fold(past, |sum, channel| sum.plus(&channel.messages));
     }
 }
 
@@ -53,6 +56,7 @@ impl Channel {
             consumers: u32::try_from(self.consumers.len()).unwrap_or(u32::MAX),
             prefetch: self.prefetch,
             unsettled: u64::try_from(self.unacked.len()).unwrap_or(u64::MAX),
+            messages: self.counts,
             ..ChannelReport::default()
         };
         match &self.mode {

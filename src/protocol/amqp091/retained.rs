@@ -9,7 +9,7 @@ use crate::command::{Answer, Command};
 use crate::ids::PublishSeq;
 use crate::message::Message;
 use crate::properties::TOPICS;
-use crate::protocol::Context;
+use crate::protocol::{Context, may_be_shown};
 use crate::subscriber::{FILTERS, RetainedCursor};
 use crate::value::{Table, Value};
 
@@ -117,7 +117,9 @@ impl Channel {
     /// A retained message for the queue.
     pub(super) fn on_retained(&mut self, message: &Message, link: &Link, cx: &mut Context<'_>) {
         let Some(showing) = &mut self.showing else { return };
-        if cx.broker.denies_topic(link.id(), message.routing_key()) {
+        if cx.broker.denies_topic(link.id(), message.routing_key())
+            || !may_be_shown(message, &link.vhost, &link.peer)
+        {
             return;
         }
         let at = (link.id(), channel_id(self.number));

@@ -8,12 +8,15 @@
 //!                     Closing <------------------- an error <---------- Ending -> Closed
 //! ```
 
+use std::num::NonZeroU64;
+
 use crate::command::{Answer, Event};
 use crate::limits::{HANDSHAKE_MS_MAX, OUTPUT_BYTES_HIGH};
 use crate::protocol::octets::Decoded;
 use crate::protocol::{Checking, Context, Next, Peer, Session};
-use crate::stats::ConnectionReport;
+use crate::stats::{ConnectionReport, MessageCounts};
 
+use super::ahead::Ahead;
 use super::channel::{Channel, Phase as ChannelPhase, Then};
 use super::closing::Farewell;
 use super::deliver::send_back;
@@ -93,7 +96,7 @@ pub(super) struct Amqp {
     /// The command that the broker has not answered.
     pub(super) waiting: Option<Waiting>,
     /// Octets of input that were left after the last call: what is beyond them is news.
-    unread: usize,
+    pub(super) unread: usize,
     /// Octets of input without which nothing new can be found in it. Who asks for fewer while a
     /// frame is cut would look at the same octets again instead of waiting for the rest.
     bytes_min: usize,
@@ -102,12 +105,16 @@ pub(super) struct Amqp {
     /// connection.blocked was sent (R47).
     pub(super) is_blocked: bool,
     /// Until when nothing is read, since channels were opened too often.
-    pub(super) held_until_ms: Option<u64>,
+    pub(super) held_until_ms: Option<NonZeroU64>,
     pub(super) live: Liveness,
     /// When unfinished bodies and forgotten deliveries are looked for next.
-    look_ms: Option<u64>,
+    look_ms: Option<NonZeroU64>,
     /// Octets in the output when the present call began.
     out_before: usize,
+    /// The messages of channels that are closed.
+    pub(super) past: Option<Box<MessageCounts>>,
+    /// What is dealt with behind a publish that is held back.
+    pub(super) ahead: Option<Box<Ahead>>,
 }
 
 /// How often unfinished bodies and forgotten deliveries are looked for.
@@ -129,6 +136,8 @@ impl Amqp {
             held_until_ms: None,
             look_ms: None,
             out_before: 0,
+            past: None,
+            ahead: None,
         }
     }
 
@@ -185,7 +194,10 @@ impl Amqp {
     }
 
     pub(super) fn next(&self) -> Next {
-        self.halted().unwrap_or(Next::Read { bytes_min: self.bytes_min })
+        match self.reads_ahead() {
+            Some(bytes_min) => Next::ReadAhead { bytes_min },
+            None => self.halted().unwrap_or(Next::Read { bytes_min: self.bytes_min }),
+        }
     }
 
     /// The frame at the front of the input, or the header before all frames.
@@ -215,7 +227,7 @@ impl Amqp {
             self.live.wrote(cx.now.mono_ms);
         }
         if self.look_ms.is_none() && self.needs_look() {
-            self.look_ms = Some(cx.now.mono_ms.saturating_add(LOOK_EVERY_MS));
+            self.look_ms = NonZeroU64::new(cx.now.mono_ms.saturating_add(LOOK_EVERY_MS));
         }
     }
 
@@ -229,7 +241,7 @@ impl Amqp {
         if !is_read {
             self.live.heard(now_ms);
         }
-        self.held_until_ms = self.held_until_ms.filter(|until_ms| *until_ms > now_ms);
+        self.held_until_ms = self.held_until_ms.filter(|until_ms| until_ms.get() > now_ms);
         match self.live.judge(now_ms, is_read) {
             Verdict::Fine => {}
             Verdict::Send => frame::put_heartbeat(cx.out.buffer()),
@@ -239,8 +251,9 @@ impl Amqp {
                 return;
             }
         }
-        if self.look_ms.is_some_and(|at_ms| at_ms <= now_ms) {
-            self.look_ms = self.needs_look().then(|| now_ms.saturating_add(LOOK_EVERY_MS));
+        if self.look_ms.is_some_and(|at_ms| at_ms.get() <= now_ms) {
+            let next_ms = NonZeroU64::new(now_ms.saturating_add(LOOK_EVERY_MS));
+            self.look_ms = next_ms.filter(|_| self.needs_look());
             self.look(cx);
         }
     }
@@ -358,14 +371,17 @@ impl Amqp {
                     channel.on_consumer_gone(consumer, link, cx);
                 }
             }
-            Event::PublishResumed => self.is_paused = false,
+            Event::PublishResumed => {
+                self.is_paused = false;
+                self.stop_looking_ahead();
+            }
             Event::Retained { channel, message } => {
                 if let Some((channel, link)) = self.listening(channel.0) {
                     channel.on_retained(&message, link, cx);
                 }
             }
             // Said to sessions that are remembered only; there are none here.
-            Event::TakenOver => {}
+            Event::TakenOver | Event::SubscriptionsGone { .. } => {}
             Event::Alarm(alarm) => self.on_alarm(alarm, cx),
             Event::LoginChecked(verdict) => {
                 if let Phase::CheckingLogin(checking) = &mut self.phase {
@@ -409,14 +425,27 @@ impl Session for Amqp {
             if rest.is_empty() || is_full(cx) {
                 break Next::Read { bytes_min: 1 };
             }
+            if let Some(octets) = self.passes_over(rest, taken) {
+                taken = taken.saturating_add(octets);
+                continue;
+            }
             match self.step(rest, cx) {
                 Step::Took(octets) => taken = taken.saturating_add(octets),
                 Step::NeedMore(bytes_min) => break Next::Read { bytes_min },
                 Step::Hold => break self.halted().unwrap_or(Next::Wait),
             }
         };
+        if let Some(ahead) = &mut self.ahead {
+            ahead.took(taken);
+        }
         self.unread = input.len().saturating_sub(taken);
         self.bytes_min = if let Next::Read { bytes_min } = next { bytes_min } else { 1 };
+        let next = if self.is_paused {
+            self.look_ahead(input.get(taken..).unwrap_or_default(), cx);
+            self.next()
+        } else {
+            next
+        };
         self.note_output(cx);
         (taken, next)
     }
@@ -475,8 +504,8 @@ impl Session for Amqp {
             | Phase::Ending { until_ms, .. }
             | Phase::Closing { until_ms } => Some(until_ms),
             Phase::Running => {
-                let all = [self.live.deadline_ms(), self.look_ms, self.held_until_ms];
-                all.into_iter().flatten().min()
+                let own = [self.look_ms, self.held_until_ms].into_iter().flatten();
+                own.map(NonZeroU64::get).chain(self.live.deadline_ms()).min()
             }
             Phase::Closed => None,
         }

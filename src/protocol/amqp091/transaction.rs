@@ -163,6 +163,7 @@ impl Channel {
         let settled = std::mem::take(&mut transaction.settled);
         if !settled.is_empty() {
             for (out, outcome) in settled {
+                self.counts.accepted += u64::from(outcome == Outcome::Accept);
                 settle_one(&out, number, outcome, link, cx);
             }
             let seq = PublishSeq(transaction.next_seq().saturating_add(self.seq_base));
@@ -195,6 +196,7 @@ impl Channel {
         let at = (link.id(), channel_id(self.number));
         let published = foreign::hand_over(&publish, held.retains, at, cx)
             .map_err(|refusal| link.fault(refusal))?;
+        self.counts.published += 1;
         match published {
             Published::Stored => {}
             Published::Overflowed => transaction.is_partial = true,

@@ -3,9 +3,12 @@
 //! `subscriber`, `wire`.
 //!
 //! ```text
-//! 1 octet   bits 0-1 assurance of its publisher, bit 2 retained mark, bit 3 will, bit 4 user
+//! 1 octet   bits 0-1 assurance of its publisher, bit 2 retained mark, bit 3 will, bit 4 user, bit 5
+//!           source
 //! 8 octets  hash of its publisher's virtual host and client id; 0: unknown
 //! with bit 4 only: 1 octet length and name of its publisher's user (X-12)
+//! with bit 5 only: 1 octet 1 if its publisher had logged in, 1 octet length and the name that rights
+//!           know it by, 1 octet length and client id (abuse row 69)
 //! rest      the properties that are forwarded unaltered, as version 5 writes them
 //! ```
 
@@ -19,9 +22,51 @@ const ASSURANCE: u8 = 0b11;
 const RETAIN: u8 = 0b100;
 const WILL: u8 = 0b1000;
 const USER: u8 = 0b1_0000;
+const SOURCE: u8 = 0b10_0000;
 
 /// Octets before the properties.
 const HEAD_BYTES: usize = 9;
+
+/// Whose right to publish it counts for as long as it is retained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Source<'a> {
+    /// It has logged in; otherwise it has only said its name.
+    pub(super) has_login: bool,
+    /// The name that rights know it by; empty: none.
+    pub(super) name: &'a str,
+    /// The client id.
+    pub(super) client: &'a str,
+}
+
+impl<'a> Source<'a> {
+    /// `None`: one of the names has more than 255 octets.
+    pub(super) fn new(has_login: bool, name: &'a str, client: &'a str) -> Option<Self> {
+        let fits = |text: &str| u8::try_from(text.len()).is_ok();
+        (fits(name) && fits(client)).then_some(Self { has_login, name, client })
+    }
+
+    fn read(octets: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (has_login, rest) = octets.split_first()?;
+        let (name, rest) = short_text(rest)?;
+        let (client, rest) = short_text(rest)?;
+        Some((Self { has_login: *has_login != 0, name, client }, rest))
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(self.has_login.into());
+        for text in [self.name, self.client] {
+            out.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
+            out.extend_from_slice(text.as_bytes());
+        }
+    }
+}
+
+/// A text behind an octet with its length, and what follows.
+fn short_text(octets: &[u8]) -> Option<(&str, &[u8])> {
+    let (length, rest) = octets.split_first()?;
+    let (text, rest) = rest.split_at_checked(usize::from(*length))?;
+    Some((std::str::from_utf8(text).ok()?, rest))
+}
 
 /// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +82,8 @@ pub(super) struct Block<'a> {
     /// The user that published it, where that is to be known; empty: nothing is said. A name of more
     /// than 255 octets is left out.
     pub(super) user: &'a str,
+    /// Of one that is to be retained, where that counts.
+    pub(super) source: Option<Source<'a>>,
     /// Properties that are forwarded unaltered.
     pub(super) forwarded: &'a [u8],
 }
@@ -53,19 +100,27 @@ impl<'a> Block<'a> {
         }
         let assurance =
             if traits.persistent { Assurance::AtLeastOnce } else { Assurance::AtMostOnce };
-        Self { assurance, retain: false, will: false, publisher: 0, user: "", forwarded: &[] }
+        Self {
+            assurance,
+            retain: false,
+            will: false,
+            publisher: 0,
+            user: "",
+            source: None,
+            forwarded: &[],
+        }
     }
 
     /// `None`: these octets are no such block.
     pub(super) fn read(block: &'a [u8]) -> Option<Self> {
         let (head, rest) = block.split_first_chunk::<HEAD_BYTES>()?;
         let [flags, publisher @ ..] = *head;
-        let (user, forwarded) = match rest.split_first() {
-            Some((length, rest)) if flags & USER != 0 => {
-                let (user, rest) = rest.split_at_checked(usize::from(*length))?;
-                (std::str::from_utf8(user).ok()?, rest)
-            }
-            Some(_) | None => ("", rest),
+        let (user, rest) = if flags & USER == 0 { ("", rest) } else { short_text(rest)? };
+        let (source, forwarded) = if flags & SOURCE == 0 {
+            (None, rest)
+        } else {
+            let (source, rest) = Source::read(rest)?;
+            (Some(source), rest)
         };
         Some(Self {
             assurance: assurance_of(flags & ASSURANCE)?,
@@ -73,6 +128,7 @@ impl<'a> Block<'a> {
             will: flags & WILL != 0,
             publisher: u64::from_be_bytes(publisher),
             user,
+            source,
             forwarded,
         })
     }
@@ -85,12 +141,16 @@ impl<'a> Block<'a> {
             out.push(length);
             out.extend_from_slice(self.user.as_bytes());
         }
+        if let Some(source) = &self.source {
+            source.write(out);
+        }
         out.extend_from_slice(self.forwarded);
     }
 
     /// The whole block if there are no properties, as with most messages: it needs no memory.
     pub(super) fn short(&self) -> Option<[u8; HEAD_BYTES]> {
-        (self.forwarded.is_empty() && self.user.is_empty()).then(|| self.head())
+        let is_short = self.forwarded.is_empty() && self.user.is_empty() && self.source.is_none();
+        is_short.then(|| self.head())
     }
 
     /// Of the user's name, if there is one to be written.
@@ -108,6 +168,9 @@ impl<'a> Block<'a> {
         }
         if self.user_length().is_some() {
             flags |= USER;
+        }
+        if self.source.is_some() {
+            flags |= SOURCE;
         }
         let [a, b, c, d, e, f, g, h] = self.publisher.to_be_bytes();
         [flags, a, b, c, d, e, f, g, h]
@@ -153,13 +216,14 @@ mod tests {
                 .into_iter()
                 .enumerate()
         {
-            for bits in 0..8 {
+            for bits in 0..16 {
                 let block = Block {
                     assurance,
                     retain: bits & 1 != 0,
                     will: bits & 2 != 0,
                     publisher: publisher("/", "c"),
                     user: if bits & 4 != 0 { "u" } else { "" },
+                    source: Source::new(bits & 1 != 0, "name", "client").filter(|_| bits & 8 != 0),
                     forwarded: b"xyz",
                 };
                 let mut octets = Vec::new();
@@ -176,6 +240,9 @@ mod tests {
         assert_eq!(Block::read(&[3; 9]), None);
         let cut = [USER, 0, 0, 0, 0, 0, 0, 0, 0, 2, b'u'];
         assert_eq!(Block::read(&cut), None, "a name that is cut off");
+        let cut = [SOURCE, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, b'u', 2, b'c'];
+        assert_eq!(Block::read(&cut), None, "a source that is cut off");
+        assert_eq!(Source::new(true, &"n".repeat(256), "c"), None);
     }
 
     #[test]

@@ -22,6 +22,13 @@ impl Mqtt {
         if matches!(self.phase, Phase::Closed) {
             return;
         }
+        let is_no_topic = fault.code == ReasonCode::TopicNameInvalid;
+        let fault = if is_no_topic && self.link.limits.malformed_closes {
+            // To others a packet with such a topic is none (3.3.2-2).
+            Fault::malformed(fault.text)
+        } else {
+            fault
+        };
         let (code, reason) = (fault.code.octet(), fault.text);
         tell!(info, self.link, code, reason, "connection closed by the broker");
         if self.is_open() {

@@ -93,7 +93,8 @@ impl Mqtt {
         let connect = match Connect::decode(raw.body) {
             Ok(connect) => connect,
             Err(ConnectFault { fault, answer }) => {
-                let may_say = answer.is_some_and(Version::is_v5)
+                let answers = !self.link.limits.malformed_closes;
+                let may_say = answer.is_some_and(|version| version.is_v5() && answers)
                     || fault.code == ReasonCode::UnsupportedProtocolVersion;
                 match answer.filter(|_| may_say) {
                     Some(version) => {
@@ -488,6 +489,7 @@ impl Mqtt {
                 .min(self.link.limits.will_delay_ms_max),
             publisher: self.link.publisher,
             user: cx.broker.shown_user(self.link.id()),
+            source: self.link.source().filter(|_| will.retain),
         })
     }
 

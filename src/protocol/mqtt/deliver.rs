@@ -1,6 +1,8 @@
 //! Deliveries to the client as PUBLISH and PUBREL (3.3.1-1 to 3.3.1-13, 4.3, 4.4.0-1; H-05, H-07,
 //! H-18, H-25). May import the files of this folder, `broker`, `command`.
 
+use std::num::NonZeroU64;
+
 use crate::command::{Delivery, Outcome, Published};
 use crate::ids::{DeliveryId, PublishSeq, QueueRef};
 use crate::message::Message;
@@ -141,7 +143,7 @@ impl Mqtt {
         if self.retry_at_ms.is_none()
             && let Some(retry_ms) = self.link.retry_ms()
         {
-            self.retry_at_ms = Some(cx.now.mono_ms.saturating_add(retry_ms));
+            self.retry_at_ms = NonZeroU64::new(cx.now.mono_ms.saturating_add(retry_ms));
         }
     }
 
@@ -244,6 +246,13 @@ impl Mqtt {
         if let (Said::Both(_), Some(aliases)) = (said, &mut self.aliases) {
             aliases.outbound.said(topic, said);
         }
+        let is_again = head.dup;
+        let counts = self.counts();
+        match promise {
+            Promise::AtMostOnce => counts.delivered_settled += 1,
+            Promise::AtLeastOnce(_) | Promise::ExactlyOnce(_) => counts.delivered += 1,
+        }
+        counts.redelivered += u64::from(is_again);
         true
     }
 
@@ -282,7 +291,7 @@ impl Mqtt {
             let at_ms = out.sent_ms.saturating_add(retry_ms);
             next_ms = Some(next_ms.map_or(at_ms, |next: u64| next.min(at_ms)));
         }
-        self.retry_at_ms = next_ms;
+        self.retry_at_ms = next_ms.and_then(NonZeroU64::new);
         for (position, stage, message) in due {
             let id = packet_id(position);
             match (stage, message) {

@@ -70,6 +70,7 @@ fn written(
         will: false,
         publisher: 0,
         user: "",
+        source: None,
         forwarded: &forwarded,
     }
     .write(&mut block);
@@ -242,8 +243,16 @@ mod tests {
         let mut block = Vec::new();
         let forwarded = &forwarded[..];
         let assurance = Assurance::ExactlyOnce;
-        Block { assurance, retain: true, will: false, publisher: 1, user: "u", forwarded }
-            .write(&mut block);
+        Block {
+            assurance,
+            retain: true,
+            will: false,
+            publisher: 1,
+            user: "u",
+            source: None,
+            forwarded,
+        }
+        .write(&mut block);
         assert_eq!(neutral(&block), neutral_words);
         assert_eq!(headers(&block).get("a").and_then(Value::as_text), Some("2"));
         assert_eq!(property(&block, "reply_to"), Some(Value::text("r.t")));

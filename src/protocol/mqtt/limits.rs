@@ -46,6 +46,10 @@ pub(super) struct Limits {
     pub(super) login_refusal: ReasonCode,
     /// Octets of a body from the client beyond which it is dropped; 0: none is.
     pub(super) message_bytes_dropped_above: usize,
+    /// What cannot be read, or is no topic, ends the connection without an answer of its own.
+    pub(super) malformed_closes: bool,
+    /// What is retained is shown only while its publisher may still publish it (abuse row 69).
+    pub(super) check_retain_source: bool,
     /// Messages may be retained (3.2.2-14 of 5.0).
     pub(super) retain_available: bool,
     /// The highest QoS that clients may publish with (3.2.2-11 of 5.0).
@@ -127,6 +131,8 @@ impl Limits {
                 LoginRefusal::NotAuthorized => ReasonCode::NotAuthorized,
             },
             message_bytes_dropped_above: size(mqtt.message_bytes_dropped_above),
+            malformed_closes: mqtt.malformed_closes,
+            check_retain_source: mqtt.check_retain_source,
             retain_available: mqtt.retain_available,
             qos_max: match mqtt.qos_max {
                 0 => Qos::AtMostOnce,

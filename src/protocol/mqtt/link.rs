@@ -7,6 +7,7 @@ use crate::auth::Identity;
 use crate::ids::ConnectionId;
 use crate::protocol::{Context, Peer};
 
+use super::block::Source;
 use super::interest::own_group;
 use super::limits::Limits;
 use super::wire::ack::{Ack, AckKind};
@@ -89,6 +90,13 @@ impl Link {
     /// The user's name; empty before the login.
     pub(super) fn user(&self) -> &str {
         self.identity.as_ref().map_or("", Identity::name)
+    }
+
+    /// Who has to keep the right to what is retained of this client (abuse row 69).
+    pub(super) fn source(&self) -> Option<Source<'_>> {
+        let identity = self.identity.as_ref().filter(|_| self.limits.check_retain_source)?;
+        let (has_login, name) = identity.as_publisher();
+        Source::new(has_login, name, &self.client)
     }
 
     /// Whether the client id may have several connections. Never in version 5, where a later one

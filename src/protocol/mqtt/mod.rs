@@ -30,7 +30,10 @@
 //! | overlapping filters | one copy or several | one, with all subscription identifiers (H-22, H-23) |
 //! | PUBACK 0x10 | optional | always when nobody has subscribed (H-03) |
 //! | PUBREC 0x10 | optional | never, like Mosquitto: PUBREC says that the packet id is kept |
-//! | a CONNECT of version 5 that cannot be read | CONNACK or close | CONNACK: it may be read (Mosquitto 2.0 closes, 2.1 answers) |
+//! | a CONNECT of version 5 that cannot be read | CONNACK or close | CONNACK: it may be read (Mosquitto 2.1 answers); by a setting closed (Mosquitto 2.0) |
+//! | a filter that is none | SUBACK or close | 0x8F for it (abuse row 64); by a setting closed, 0x81 (Mosquitto, VerneMQ); a topic that is none 0x90 or 0x81 likewise |
+//! | a retained message whose publisher has lost its right | | not shown, unless a setting says so (abuse row 69) |
+//! | packet ids after a restart | any that are not in use | they go on; after a crash some thousands later |
 //! | a topic or filter with too many levels | | closed, 0x81 (V-040) |
 //! | packet id 0 | | 0x82; of SUBSCRIBE and UNSUBSCRIBE 0x81, like Mosquitto |
 //! | QoS 2 from clients | route at PUBLISH or at PUBREL | at PUBLISH; the packet id is kept (H-04) |
@@ -122,6 +125,7 @@ pub const PROTOCOL: Protocol = Protocol {
         topic: |_| None,
         neutral: foreign::neutral,
     },
+    may_be_shown: retained::may_be_shown,
 };
 
 /// Octets of memory of an idle session.

@@ -3,10 +3,13 @@
 //!
 //! The packet id follows from the position of a message in the session's queue, so a resend has the
 //! id of the first send, also after a restart. Two positions 65,535 apart would share one: the
-//! later waits until the earlier is done with, and everything after it waits as well. The first boot
-//! begins with 1, and each one [`BOOT_STRIDE`] later than the one before: a client may still hold the
-//! packet id of a message with QoS 1 that a crash has taken before anybody was told that it is safe,
-//! and that id must not come soon with another message.
+//! later waits until the earlier is done with, and everything after it waits as well.
+//!
+//! What counts is how many positions the queue has given, without the number of the boot in the upper
+//! bits: the count goes on over an orderly restart, as with other brokers. After a crash it goes on
+//! some thousands later (`broker::storage`): a client may still hold the packet id of a message with
+//! QoS 1 that the crash has taken before anybody was told that it is safe, and that id must not come
+//! soon with another message.
 
 use std::collections::VecDeque;
 
@@ -19,19 +22,26 @@ use crate::message::Message;
 /// Packet ids there are: 1 to 65,535.
 const IDS: u64 = 65_535;
 
-/// How many packet ids the first of a boot is later than the first of the boot before: what the
-/// number of a boot in the upper bits of a position comes to.
-const BOOT_STRIDE: u64 = (1 << BOOT_SHIFT) % IDS;
+/// How many positions the queue had given before this one: the first thing that a client sees of a
+/// new session is packet id 1, as of other brokers.
+const fn count(position: u64) -> u64 {
+    position & ((1 << BOOT_SHIFT) - 1)
+}
 
-/// The place of a position in the round of packet ids. Boots count from 1: the first thing that a
-/// client sees of a new broker is packet id 1, as of other brokers.
+/// The place of a position in the round of packet ids.
 const fn number(position: u64) -> u64 {
-    (position % IDS + IDS - BOOT_STRIDE) % IDS
+    count(position) % IDS
 }
 
 /// The packet id of a position.
 pub(super) fn packet_id(position: u64) -> u16 {
     u16::try_from(number(position) + 1).unwrap_or(1)
+}
+
+/// Whether two positions are less than a round of packet ids apart, and stand as they count: in
+/// queues of which nothing was known after a crash those of two boots may not.
+const fn are_near(one: u64, other: u64) -> bool {
+    count(one).abs_diff(count(other)) < IDS && (one < other) == (count(one) < count(other))
 }
 
 /// How far a delivery has come.
@@ -95,7 +105,7 @@ const HOLES_MIN: usize = 64;
 impl Outgoing {
     /// Whether a delivery can be sent now: its packet id is free, and nothing waits before it.
     pub(super) fn admits(&self, position: u64) -> bool {
-        let is_near = |at: Option<&Out>| at.is_none_or(|out| out.position.abs_diff(position) < IDS);
+        let is_near = |at: Option<&Out>| at.is_none_or(|out| are_near(out.position, position));
         self.held.as_ref().is_none_or(|held| held.all.is_empty())
             && is_near(self.entries.front())
             && is_near(self.entries.back())
@@ -129,7 +139,7 @@ impl Outgoing {
         let held = self.held.as_mut()?;
         let (delivery, wait) = held.all.front()?;
         let position = delivery.position;
-        let is_near = |at: Option<&Out>| at.is_none_or(|out| out.position.abs_diff(position) < IDS);
+        let is_near = |at: Option<&Out>| at.is_none_or(|out| are_near(out.position, position));
         let is_free = is_near(self.entries.front()) && is_near(self.entries.back());
         if !is_free || *wait > held.waited {
             return None;
@@ -198,12 +208,12 @@ impl Outgoing {
         let wanted = u64::from(packet_id.checked_sub(1)?);
         // The one position with this id that is not before the front and less than a round away.
         let distance = (wanted + IDS - number(front)) % IDS;
-        let position = front.saturating_add(distance);
+        let wanted = count(front).saturating_add(distance);
         let guess = usize::try_from(distance).ok()?;
-        if self.entries.get(guess).is_some_and(|e| e.position == position) {
+        if self.entries.get(guess).is_some_and(|e| count(e.position) == wanted) {
             return Some(guess);
         }
-        self.entries.binary_search_by_key(&position, |e| e.position).ok()
+        self.entries.binary_search_by_key(&wanted, |e| count(e.position)).ok()
     }
 }
 
@@ -236,17 +246,21 @@ mod tests {
 
     /// MQTT-2.3.1-4 (v3.1.1), MQTT-2.2.1-4 (v5)
     #[test]
-    fn boots_begin_apart_and_never_share_a_packet_id_that_is_in_use() {
+    fn packet_ids_go_on_over_boots_and_are_never_shared_while_in_use() {
         let (first, second) = (1 << BOOT_SHIFT, 2 << BOOT_SHIFT);
-        assert_eq!((packet_id(first), packet_id(second), packet_id(second + 1)), (1, 4097, 4098));
+        assert_eq!((packet_id(first), packet_id(second), packet_id(second + 1)), (1, 1, 2));
         let mut outgoing = Outgoing::default();
         outgoing.insert(out(first + 3));
-        outgoing.insert(out(first + 65_000));
-        assert!(!outgoing.admits(second) && !outgoing.admits(second + 7));
+        assert!(outgoing.admits(second + 4), "the count has gone on");
+        outgoing.insert(out(second + 4));
         assert_eq!(outgoing.get_mut(4).unwrap().position, first + 3);
-        assert_eq!(outgoing.get_mut(65_001).unwrap().position, first + 65_000);
+        assert_eq!(outgoing.get_mut(5).unwrap().position, second + 4);
+        // Nothing was known of the queue: its count began anew.
+        assert!(!outgoing.admits(second + 3) && !outgoing.admits(second + 2));
+        assert!(!outgoing.admits(second + 3 + IDS), "this id is in use");
         outgoing.remove(4);
-        outgoing.remove(65_001);
+        assert!(outgoing.admits(second + 3 + IDS));
+        outgoing.remove(5);
         assert!(outgoing.admits(second));
     }
 

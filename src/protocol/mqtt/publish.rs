@@ -121,7 +121,9 @@ impl Mqtt {
             // V-040.
             return Err(TOO_DEEP);
         }
-        if self.waits_for_subscribers(topic, cx) {
+        // What is retained is there for a subscriber that comes a moment later, and must not be lost
+        // with its connection if its client closes that at once and comes again.
+        if !publish.retain && self.waits_for_subscribers(topic, cx) {
             return Ok(Flow::Hold);
         }
         if publish.promise != Promise::AtMostOnce
@@ -133,7 +135,7 @@ impl Mqtt {
             Promise::AtMostOnce => {
                 match self.hand_over(topic, publish, ONCE, None, cx) {
                     // Nobody waits for it (H-31).
-                    Ok(_) => {}
+                    Ok(_) => self.counts().published += 1,
                     Err(code) => tracing::debug!(
                         peer = %self.link.peer.remote,
                         code = code.octet(),
@@ -208,6 +210,7 @@ impl Mqtt {
     ) -> Result<(), Fault> {
         let seq = self.begin()?.once.next();
         let result = self.hand_over(topic, publish, ONCE, Some(PublishSeq(seq)), cx);
+        self.counts().published += u64::from(result.is_ok());
         let owed = match result {
             Ok(published) => self.owed(published, ReasonCode::Success, cx.now.mono_ms)?,
             Err(code) => self.refused(code, cx.now.mono_ms)?,
@@ -245,6 +248,7 @@ impl Mqtt {
         }
         let seq = self.begin()?.twice.next();
         let result = self.hand_over(topic, publish, TWICE, Some(PublishSeq(seq)), cx);
+        self.counts().published += u64::from(result.is_ok());
         let is_for_nobody = matches!(result, Ok(Published::Unroutable));
         let is_stored = matches!(result, Ok(Published::Stored));
         let owed = match result {
@@ -302,6 +306,7 @@ impl Mqtt {
             will: false,
             publisher: self.link.publisher,
             user: cx.broker.shown_user(self.link.id()),
+            source: if retain { self.link.source() } else { None },
             forwarded: properties.forwarded(&mut scratch),
         };
         let is_surer = assurance > Assurance::AtMostOnce;

@@ -352,6 +352,7 @@ impl Mqtt {
         let is_refused = ack.code.is_failure() && ack.kind != AckKind::Pubcomp;
         let how = if is_refused { Outcome::Requeue { failed: true } } else { Outcome::Accept };
         self.settle_queued((out.queue, out.id), how, cx);
+        self.counts().accepted += u64::from(how == Outcome::Accept);
         self.send_queued(cx);
         self.send_held(cx);
         Ok(true)

@@ -298,9 +298,11 @@ impl Mqtt {
         }
         let Some(incoming) = &mut self.incoming else { return };
         let link = &self.link;
+        let mut stored = 0;
         while let Some((id, code)) = incoming.once.pop() {
             incoming.end();
             if let Some(code) = code {
+                stored += u64::from(!code.is_failure());
                 link.put_ack(AckKind::Puback, id, code, cx);
             }
         }
@@ -309,6 +311,7 @@ impl Mqtt {
                 incoming.end();
             }
             if let Some(code) = code {
+                stored += u64::from(!code.is_failure());
                 link.put_ack(AckKind::Pubrec, id, code, cx);
             }
         }
@@ -319,6 +322,9 @@ impl Mqtt {
             if let Some(code) = code {
                 link.put_ack(AckKind::Pubcomp, id, code, cx);
             }
+        }
+        if stored > 0 {
+            self.counts().stored += stored;
         }
     }
 }

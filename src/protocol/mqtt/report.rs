@@ -33,5 +33,6 @@ impl Mqtt {
         report.mechanism = "PLAIN".into();
         report.frame_bytes_max = link.packet_bytes_max;
         report.timeout_s = self.live.keep_alive_s();
+        report.messages = self.counted.as_deref().copied().unwrap_or_default();
     }
 }

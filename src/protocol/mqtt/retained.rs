@@ -1,5 +1,5 @@
 //! Retained messages for new subscriptions (3.3.1-6; in version 5 3.3.1-9 to 3.3.1-11; H-19, H-20;
-//! abuse row 67). May import the files of this folder, `broker`, `command`.
+//! abuse rows 67 and 69). May import the files of this folder, `auth`, `broker`, `command`.
 //!
 //! One filter is read at a time, page by page: the next page is asked for when the client has taken
 //! what came of the last. What needs no answer of the client is written at once, everything else
@@ -12,9 +12,10 @@
 
 use std::collections::VecDeque;
 
+use crate::auth::TopicRights;
 use crate::command::{Answer, Command};
 use crate::message::Message;
-use crate::protocol::Context;
+use crate::protocol::{Context, Peer};
 use crate::subscriber::{Assurance, RETAINED as BACKLOG, RetainedCursor, Subscription, group_of};
 
 use super::block::{Block, TAG};
@@ -112,6 +113,20 @@ fn page_bytes(read: &Read, room: Option<u64>) -> Option<u32> {
     let Some(room) = room.filter(|_| through_queue) else { return Some(PAGE_BYTES) };
     let bytes = room.saturating_mul(MESSAGE_BYTES_MIN).min(u64::from(PAGE_BYTES));
     u32::try_from(bytes).ok().filter(|bytes| *bytes > 0)
+}
+
+/// Whether the publisher of a retained message has the right to it now (abuse row 69,
+/// CVE-2018-12546): else who has lost it could go on being heard.
+pub(super) fn may_be_shown(message: &Message, vhost: &str, peer: &Peer) -> bool {
+    let Some(source) = Block::of(message).source.filter(|_| peer.config.mqtt.check_retain_source)
+    else {
+        return true;
+    };
+    let identity = peer.logins.borrow().users.publisher(source.has_login, source.name);
+    identity.is_some_and(|identity| {
+        let rights = TopicRights::of(&identity, vhost, source.client);
+        rights.allows_publish(message.routing_key())
+    })
 }
 
 impl Requests {
@@ -223,6 +238,9 @@ impl Mqtt {
         }
         let block = Block::of(message);
         if not_own && block.publisher == self.link.publisher {
+            return;
+        }
+        if block.source.is_some() && !may_be_shown(message, &self.link.vhost, &self.link.peer) {
             return;
         }
         let is_upgraded = self.link.limits.upgrade_outgoing_qos;

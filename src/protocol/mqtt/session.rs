@@ -7,12 +7,14 @@
 //!             \----------------------------------------------------------------------/
 //! ```
 
+use std::num::NonZeroU64;
+
 use crate::command::{Answer, Event};
 use crate::ids::{ChannelId, ShardId};
 use crate::limits::OUTPUT_BYTES_HIGH;
 use crate::protocol::octets::Decoded;
 use crate::protocol::{Checking, Context, Next, Peer, Session, is_tls, looks_like};
-use crate::stats::ConnectionReport;
+use crate::stats::{ConnectionReport, MessageCounts};
 
 use super::alias::{Inbound, Outbound};
 use super::authenticate::{Proof, Proving};
@@ -115,7 +117,7 @@ pub(super) struct Mqtt {
     pub(super) interest: Interest,
     pub(super) outgoing: Outgoing,
     /// When unanswered deliveries are looked for next.
-    pub(super) retry_at_ms: Option<u64>,
+    pub(super) retry_at_ms: Option<NonZeroU64>,
     /// Numbers of the subscriptions that want the present message.
     pub(super) numbers: Vec<u32>,
     /// What only some connections need.
@@ -124,6 +126,8 @@ pub(super) struct Mqtt {
     pub(super) requests: Option<Box<Requests>>,
     pub(super) queues: Option<Box<Queues>>,
     pub(super) proof: Option<Box<Proof>>,
+    /// Its messages so far, from the first on.
+    pub(super) counted: Option<Box<MessageCounts>>,
 }
 
 impl Mqtt {
@@ -145,7 +149,14 @@ impl Mqtt {
             requests: None,
             queues: None,
             proof: None,
+            counted: None,
         }
+    }
+
+    /// Where its messages are counted.
+    #[inline]
+    pub(super) fn counts(&mut self) -> &mut MessageCounts {
+        self.counted.get_or_insert_default()
     }
 
     /// Whether anything has come: a probe that says nothing leaves no line (S48).
@@ -255,6 +266,13 @@ impl Mqtt {
             }
             Event::Returned { channel, message } => self.on_returned(channel, &message),
             Event::Retained { message, .. } => self.on_retained(&message, cx),
+            Event::SubscriptionsGone { filters } => {
+                // There is no packet that could tell the client.
+                for name in &filters {
+                    tell!(info, self.link, filter = &*name.filter, "a subscription was revoked");
+                    self.interest.remove(name);
+                }
+            }
             Event::PublishResumed => self.is_paused = false,
             Event::TakenOver => self.on_taken_over(cx),
             Event::ConsumerGone { channel: QUEUES, consumer } => {
@@ -298,7 +316,7 @@ impl Mqtt {
             self.fail(Fault::new(ReasonCode::MaximumConnectTime, text), cx);
             return;
         }
-        if self.retry_at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
+        if self.retry_at_ms.is_some_and(|at_ms| at_ms.get() <= now_ms) {
             self.retry(cx);
         }
         self.look_for_room(cx);
@@ -379,7 +397,7 @@ impl Session for Mqtt {
                     self.live.deadline_ms(),
                     self.incoming.as_ref().and_then(|incoming| incoming.look_ms()),
                     self.held_until_ms,
-                    self.retry_at_ms,
+                    self.retry_at_ms.map(NonZeroU64::get),
                     reading_ms,
                     self.link.end_ms(),
                 ];

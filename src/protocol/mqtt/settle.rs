@@ -109,6 +109,7 @@ impl Mqtt {
             let (queue, id) = (out.queue, out.id);
             self.outgoing.remove(packet_id.get());
             self.accept(queue, id, cx);
+            self.counts().accepted += 1;
             self.send_held(cx);
         }
     }

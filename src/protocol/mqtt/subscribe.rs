@@ -112,6 +112,9 @@ impl Mqtt {
                     }
                     (named(&filter, own_group.as_deref()), None)
                 }
+                Err(fault) if self.link.limits.malformed_closes => {
+                    return Err(Fault::malformed(fault.text));
+                }
                 Err(fault) => {
                     (FilterName { group: None, filter: Box::default() }, Some(fault.code))
                 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use crate::message::{Body, Traits};
 use crate::subscriber::{Assurance, Will};
 
-use super::block::{Block, TAG};
+use super::block::{Block, Source, TAG};
 
 /// A will, as it is handed to the broker.
 #[derive(Debug)]
@@ -33,13 +33,16 @@ pub(super) struct LastWords<'a> {
     pub(super) publisher: u64,
     /// Its user, where that is to be known.
     pub(super) user: &'a str,
+    /// Who may later lose the right to it.
+    pub(super) source: Option<Source<'a>>,
 }
 
 impl Testament {
     pub(super) fn of(words: LastWords<'_>) -> Self {
         let mut block = Vec::new();
-        let LastWords { assurance, retain, publisher, user, forwarded, .. } = words;
-        Block { assurance, retain, will: true, publisher, user, forwarded }.write(&mut block);
+        let LastWords { assurance, retain, publisher, user, source, forwarded, .. } = words;
+        Block { assurance, retain, will: true, publisher, user, source, forwarded }
+            .write(&mut block);
         Self {
             topic: words.topic.into(),
             retain,

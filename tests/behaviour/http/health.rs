@@ -1,7 +1,10 @@
 //! Checks that load balancers and operators make.
 
 use super::{Asker, exchange};
+use serde_json::json;
+
 use crate::support::Broker;
+use crate::support::setup::Setup;
 
 /// amqp.md R72, L70
 #[test]
@@ -42,4 +45,33 @@ fn checks_say_ok_or_why_not() {
         );
     }
     assert_eq!(guest.ask("GET", "/api/aliveness-test/none", "").status, 401);
+}
+
+/// amqp.md R72, L70: as with RabbitMQ, a message goes through a queue of the virtual host.
+#[test]
+fn the_aliveness_test_sends_a_message_as_the_user_who_asks() {
+    for setup in [Setup::OneShard, Setup::Apart, Setup::FiveShards] {
+        let broker = setup.own("");
+        let guest = Asker::guest(broker.http_addr());
+        let test = "/api/aliveness-test/%2F";
+        for _ in 0..3 {
+            assert_eq!(guest.get(test), json!({ "status": "ok" }));
+        }
+        let about = guest.get("/api/overview");
+        assert_eq!(about["message_stats"]["publish"], 3);
+        assert_eq!(about["message_stats"]["get_no_ack"], 3);
+        assert_eq!(about["object_totals"]["queues"], 1);
+        assert_eq!(about["object_totals"]["connections"], 0, "nothing of it stays but the queue");
+        assert_eq!(guest.get("/api/connections"), json!([]));
+        guest.make_user("weak", "management");
+        let weak = guest.by("weak:weak");
+        assert_eq!(weak.get(test), json!({ "status": "ok" }));
+        let less = r#"{"configure":"","write":".*","read":".*"}"#;
+        assert_eq!(guest.put("/api/permissions/%2F/weak", less), 204);
+        assert_eq!(weak.ask("GET", test, "").status, 401);
+        assert_eq!(guest.put("/api/vhost-limits/%2F/max-connections", r#"{"value":0}"#), 204);
+        let failed = guest.ask("GET", test, "");
+        assert_eq!((failed.status, &failed.json()["status"]), (503, &"failed".into()));
+        assert!(failed.text.contains("connection limit (0) is reached"), "{}", failed.text);
+    }
 }

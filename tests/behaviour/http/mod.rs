@@ -5,10 +5,13 @@ mod access;
 mod connections;
 mod ctl;
 mod definitions;
+mod effects;
 mod health;
 mod hostile;
 mod lists;
 mod metrics;
+mod rates;
+mod states;
 mod web;
 
 use std::io::{Read, Write};

@@ -5,6 +5,7 @@ mod addresses;
 mod choices;
 mod keeping;
 mod naming;
+mod no_space;
 mod properties;
 mod queues;
 mod retained;

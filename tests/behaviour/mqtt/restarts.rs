@@ -14,6 +14,7 @@ use super::octets::{
 on_every_setup!(
     what_is_to_last_is_there_after_a_restart_and_nothing_else,
     wills_outlive_the_broker_unless_it_was_stopped,
+    packet_ids_go_on_after_a_stop_and_later_after_a_crash,
 );
 
 /// Ends it and starts another with other shards.
@@ -293,6 +294,43 @@ fn wills_outlive_the_broker_unless_it_was_stopped(stage: &Stage) {
         publisher.tell_surely("will/last", "last");
         client.expect_text("last");
         client.ping();
+        broker.terminate();
+    });
+}
+
+/// MQTT-2.3.1-4 (v3.1.1), MQTT-2.2.1-4 (v5): a client may hold a packet id that a crash has taken.
+fn packet_ids_go_on_after_a_stop_and_later_after_a_crash(stage: &Stage) {
+    with_both(|ending| {
+        let mut broker = stage.setup.own("");
+        let hello = Hello::lasting(V5, &unique("ids"));
+        let topic = unique("ids");
+        let mut client = Client::connect(broker.mqtt_addr(), &hello);
+        client.subscribe(&topic, 1);
+        let mut ids = Vec::new();
+        for round in 0..3 {
+            for _ in 0..2 {
+                let mut publisher =
+                    Client::connect(broker.mqtt_addr(), &Hello::new(V5, &unique("publisher")));
+                publisher.tell_surely(&topic, "m");
+                let message = client.expect_message();
+                client.send(&numbered(0x40, message.id));
+                client.ping();
+                ids.push(message.id);
+                publisher.leave();
+            }
+            if round < 2 {
+                broker = again(broker, ending, stage.setup);
+                client = back(&broker, &hello);
+            }
+        }
+        match ending {
+            Ending::Kill => {
+                assert_eq!(ids[..2], [1, 2]);
+                // Whatever was lost: the next begins far from all that may have been shown.
+                assert!(ids[2] > 4_000 && ids[4] > ids[3] + 4_000, "{ids:?}");
+            }
+            Ending::Term => assert_eq!(ids, [1, 2, 3, 4, 5, 6]),
+        }
         broker.terminate();
     });
 }

@@ -444,6 +444,7 @@ impl Rig {
             | Event::Stored { .. }
             | Event::Returned { .. }
             | Event::ConsumerGone { .. }
+            | Event::SubscriptionsGone { .. }
             | Event::PublishResumed
             | Event::Retained { .. }
             | Event::TakenOver

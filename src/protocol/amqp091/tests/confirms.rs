@@ -130,7 +130,7 @@ fn a_publisher_that_is_held_back_by_an_alarm_is_told_and_goes_on_afterwards() {
     client.event(Event::Alarm(Some(AlarmReason::Memory)));
     client.event(Event::Alarm(Some(AlarmReason::Memory)));
     assert_eq!(client.heard(), [method(0, "connection.blocked low on memory")]);
-    assert_eq!(client.next, Next::Wait);
+    assert_eq!(client.next, Next::ReadAhead { bytes_min: 1 });
     client.event(Event::Alarm(None));
     client.event(Event::PublishResumed);
     assert_eq!(client.heard(), [method(0, "connection.unblocked")]);

@@ -10,4 +10,5 @@ mod remembering;
 mod rig;
 mod several;
 mod shards;
+mod sources;
 mod subscribing;

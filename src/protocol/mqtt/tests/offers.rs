@@ -181,3 +181,34 @@ fn what_a_client_does_not_want_of_its_own_takes_no_packet_id() {
     rig.send(client, "own/y", 2, "m");
     assert_eq!(rig.heard(client), ["PUBREC 100"]);
 }
+
+/// MQTT-3.1.4-1, MQTT-4.13.1-1 (v5): an answer is allowed and not asked for.
+#[test]
+fn what_is_malformed_may_be_closed_without_an_answer_of_its_own() {
+    let filters = [("a/#/b", Options::default())];
+    for version in [Version::V4, Version::V5] {
+        let mut rig = with(|mqtt| mqtt.malformed_closes = true);
+        let client = rig.silent(version);
+        // A will flag with an empty topic.
+        let rest = [4, b'M', b'Q', b'T', b'T', version.level(), 0b110, 0, 9];
+        let tail: &[u8] =
+            if version.is_v5() { &[0, 0, 0, 0, 0, 0, 0, 0] } else { &[0, 0, 0, 0, 0, 0] };
+        let body = [&[0], &rest[..], tail].concat();
+        rig.say(client, &[&[0x10, u8::try_from(body.len()).unwrap()], &body[..]].concat());
+        assert_eq!((rig.heard(client), rig.is_closed(client)), (vec![], true));
+        let told: &[&str] = if version.is_v5() { &["DISCONNECT 81"] } else { &[] };
+        let client = rig.open(version, "c");
+        rig.subscribe_with(client, 1, &filters, None);
+        assert_eq!(rig.heard(client), told);
+        let client = rig.open(version, "c");
+        rig.send(client, "a/+", 1, "m");
+        assert_eq!(
+            (rig.heard(client), rig.is_closed(client)),
+            (told.iter().map(|s| (*s).to_owned()).collect(), true)
+        );
+        let wrong = Connect { password: Some(b"wrong"), ..hello(version, "c") };
+        let client = rig.connect(&wrong);
+        rig.tick(10_000);
+        assert_eq!(rig.heard(client), ["CONNACK 86 new"], "a refusal is no malformed packet");
+    }
+}

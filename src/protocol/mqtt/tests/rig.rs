@@ -173,6 +173,11 @@ impl Rig {
         }
     }
 
+    /// There is another snapshot of users from now on.
+    pub(super) fn replace_users(&self, users: Users) {
+        self.logins.borrow_mut().users = Arc::new(users);
+    }
+
     /// A connection that has said nothing.
     pub(super) fn silent(&mut self, version: Version) -> Client {
         let shard = self.seats.len() % self.brokers.len();

@@ -26,6 +26,10 @@ impl Broker {
         self.watch_space(now);
         self.read_again(now);
         let Some(storage) = &mut self.storage else { return };
+        if storage.closing {
+            // All that moves would be written first, which may take longer than there is.
+            return;
+        }
         let mut shelf = storage.shelf.borrow_mut();
         shelf.turn += 1;
         let wanted = std::mem::take(&mut shelf.wanted);

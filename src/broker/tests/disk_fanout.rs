@@ -1,5 +1,6 @@
-//! A message that went to many queues, after a restart: it is in memory once, as it was before. May
-//! import what `disk` may.
+//! What many queues have, after a restart: a message that went to all of them is in memory once, as it
+//! was before, and a stop does not wait until all of it lies where it is to stay. May import what
+//! `disk` may.
 
 use ringmq_shards::log::ids::BOOT_SHIFT;
 use ringmq_shards::sim::{Faults, SimDisk};
@@ -13,7 +14,6 @@ use crate::command::{Now, Publish};
 use crate::ids::QueueId;
 use crate::message::{Message, Traits};
 
-const QUEUES: usize = 40;
 const MESSAGES: usize = 10;
 
 /// All of it stays in the log and in memory.
@@ -41,26 +41,41 @@ fn held(c: &mut Cluster) -> Vec<Message> {
     held
 }
 
-#[test]
-fn a_message_of_many_queues_is_in_memory_once_after_a_restart() {
-    let mut disk = SimDisk::new(7, Faults::none());
+/// A node whose queues all have all messages.
+fn filled(disk: &SimDisk, queues: usize) -> Cluster {
     let now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
-    let shape = || Shape { shards: 1, apart: false, seed: 7, memory_bytes_max: u64::MAX };
-    let mut c = start(shape(), &disk, (SIZES, 0), now).unwrap().cluster;
+    let mut c = start(shape(), disk, (SIZES, 0), now).unwrap().cluster;
     let client = c.connect(0);
     c.done(client, durable(exchange("fan", "fanout", &[])));
-    for number in 0..QUEUES {
+    for number in 0..queues {
         let name = format!("q{number}");
         c.done(client, durable(queue(&name, &[])));
         c.done(client, bind(&name, "fan", ""));
     }
     for number in 0..MESSAGES {
-        let body = format!("message {number}");
+        let body = format!("{number:01000}");
         let usual = publish("fan", "", &body);
         let traits = Traits { persistent: true, ..usual.traits };
         c.send(client, &Publish { traits, ..usual }).unwrap();
     }
     assert!(c.settle_down());
+    c
+}
+
+fn shape() -> Shape {
+    Shape { shards: 1, apart: false, seed: 7, memory_bytes_max: u64::MAX }
+}
+
+/// Records that the log has been given.
+fn logged(c: &Cluster) -> u64 {
+    c.brokers[0].storage.as_ref().unwrap().last_record().0
+}
+
+#[test]
+fn a_message_of_many_queues_is_in_memory_once_after_a_restart() {
+    let mut disk = SimDisk::new(7, Faults::none());
+    const QUEUES: usize = 40;
+    let mut c = filled(&disk, QUEUES);
     for restarts in 0..3 {
         let all = held(&mut c);
         assert_eq!(all.len(), QUEUES * MESSAGES, "after {restarts} restarts");
@@ -76,4 +91,24 @@ fn a_message_of_many_queues_is_in_memory_once_after_a_restart() {
         disk.crash();
         c = start(shape(), &disk, (SIZES, 0), c.now).unwrap().cluster;
     }
+}
+
+#[test]
+fn a_stop_right_after_a_start_moves_nothing_first() {
+    // More than move in one turn.
+    const QUEUES: usize = 1_000;
+    let mut disk = SimDisk::new(7, Faults::none());
+    let c = filled(&disk, QUEUES);
+    disk.crash();
+    let mut c = start(shape(), &disk, (SIZES, 0), c.now).unwrap().cluster;
+    c.brokers[0].close_storage();
+    let before = logged(&c);
+    c.rest();
+    assert!(c.brokers[0].is_stored());
+    let records = logged(&c) - before;
+    assert!(records < 2 * QUEUES as u64, "{records} records for {QUEUES} queues");
+    disk.crash();
+    let mut c = start(shape(), &disk, (SIZES, 0), c.now).unwrap().cluster;
+    assert!(c.settle_down());
+    assert_eq!(held(&mut c).len(), QUEUES * MESSAGES);
 }

@@ -5,6 +5,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use ringmq::protocol::amqp091::wire::field_table::TableRef;
@@ -14,6 +15,8 @@ use ringmq::protocol::amqp091::wire::method::{
     connection, queue,
 };
 use ringmq::protocol::octets::Decoded;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection};
 
 const FRAME_BYTES_MAX: u32 = 131_072;
 
@@ -361,4 +364,87 @@ fn many_queues_are_declared_filled_found_and_deleted() {
     for part in ["declare\n", "publish\n", "find\n", "delete\n", "250 in all", "verified: every"] {
         assert!(text.contains(part), "{part} in {text}");
     }
+}
+
+/// Speaks TLS before a fake that does not; tells where.
+fn behind_tls(uri: &str) -> String {
+    let inner = uri.trim_start_matches("amqp://").trim_end_matches('/').to_owned();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let chain = vec![params.self_signed(&key).unwrap().der().clone()];
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let config = Arc::new(builder.with_single_cert(chain, key).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serve = move || {
+        for outside in listener.incoming() {
+            let (outside, inside) = (outside.unwrap(), TcpStream::connect(&inner).unwrap());
+            let tls = ServerConnection::new(config.clone()).unwrap();
+            std::thread::Builder::new().spawn(move || carry(outside, inside, tls)).unwrap();
+        }
+    };
+    std::thread::Builder::new().spawn(serve).unwrap();
+    format!("amqps://localhost:{port}/")
+}
+
+/// Carries octets both ways until one side ends.
+fn carry(mut outside: TcpStream, mut inside: TcpStream, mut tls: ServerConnection) {
+    // Each side is listened to for a moment, in turn.
+    let moment = Some(std::time::Duration::from_millis(1));
+    outside.set_read_timeout(moment).unwrap();
+    inside.set_read_timeout(moment).unwrap();
+    let mut octets = vec![0; 64 * 1024];
+    let is_over = |result: &std::io::Result<usize>| match result {
+        Ok(count) => *count == 0,
+        Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+    };
+    loop {
+        let read = tls.read_tls(&mut outside);
+        if is_over(&read) || tls.process_new_packets().is_err() {
+            return;
+        }
+        while let Ok(count @ 1..) = tls.reader().read(&mut octets) {
+            inside.write_all(&octets[..count]).unwrap();
+        }
+        let read = inside.read(&mut octets);
+        if is_over(&read) {
+            return;
+        }
+        if let Ok(count) = read {
+            tls.writer().write_all(&octets[..count]).unwrap();
+        }
+        while tls.wants_write() {
+            tls.write_tls(&mut outside).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_good_broker_passes_through_tls() {
+    for arguments in ["-C 1000 -c 100", "-C 5 -s 100000 --threads 2", "-C 100 --tls-version 1.2"] {
+        let fake = Fake { fault: good, has_confirms: true, consumer: CONSUMER_OF_THROUGHPUT };
+        let uri = behind_tls(&fake.start());
+        let output = scenario("throughput", &uri, &format!("--insecure {arguments}"));
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments}: {text}");
+        assert!(text.contains("handshakes of TLS: 3 full, 0 resumed"), "{text}");
+    }
+}
+
+#[test]
+fn connections_that_do_nothing_and_those_that_come_and_go_are_served() {
+    let fake = || Fake { fault: good, has_confirms: true, consumer: 20 };
+    for uri in [fake().start(), behind_tls(&fake().start())] {
+        let output =
+            scenario("connections", &uri, "--count 10 --heartbeat 0 -z 1 --insecure --rounds 2");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        assert!(text.contains("verified: every connection stayed"), "{text}");
+    }
+    let output = scenario("churn", &fake().start(), "-C 20 --connecting 3");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("20 in all") && text.contains("verified"), "{text}");
 }

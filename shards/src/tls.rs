@@ -29,6 +29,15 @@ const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes inside one record at most.
 const RECORD_BYTES_MAX: usize = 16 * 1024;
 
+/// Bytes of the first record where what is to be sealed begins at a page of memory, as large buffers do. rustls copies a
+/// record behind five bytes of a page of its own, and AMD's `rep movsb`, which the C library takes for more than 2 KiB, is 28
+/// times slower when the target is less than 64 bytes ahead of the source within their pages (16 KiB: 4.6 us, not 0.16 us):
+/// 0.3 us of each message of 1 KiB. What follows a first record of 1 KiB is not so placed.
+const FIRST_RECORD_BYTES: usize = 1024;
+const PAGE_BYTES: usize = 4096;
+/// So close to a page's beginning, before or after it, is too close.
+const NEAR_BYTES: usize = 64;
+
 /// Bytes that are sealed at a time: four records.
 const SEAL_BYTES_MAX: usize = 4 * RECORD_BYTES_MAX;
 
@@ -420,11 +429,13 @@ fn seal_all(
             // Small records cost as much as large ones: gathered, even by copy.
             let mut gathered = output.gather(RECORD_BYTES_MAX);
             let count = gathered.len();
-            let result = seal_piece(traffic, &gathered, sealed);
+            let (first, rest) = gathered.split_at(count.min(first_bytes(&gathered)));
+            let result = seal_piece(traffic, first, sealed);
+            let result = result.and_then(|()| seal_piece(traffic, rest, sealed));
             output.give_back(std::mem::take(&mut gathered));
             result.map(|()| count)
         } else {
-            let piece = front.get(..SEAL_BYTES_MAX).unwrap_or(front);
+            let piece = front.get(..first_bytes(front)).unwrap_or(front);
             seal_piece(traffic, piece, sealed).map(|()| piece.len())
         };
         match count {
@@ -439,11 +450,25 @@ fn seal_all(
     Ok(())
 }
 
+/// How much of it to seal first.
+fn first_bytes(plain: &[u8]) -> usize {
+    let in_page = plain.as_ptr().addr().wrapping_add(NEAR_BYTES) % PAGE_BYTES;
+    let is_near = in_page < 2 * NEAR_BYTES;
+    if is_near && plain.len() > 2 * FIRST_RECORD_BYTES {
+        FIRST_RECORD_BYTES
+    } else {
+        SEAL_BYTES_MAX
+    }
+}
+
 fn seal_piece(
     traffic: &mut WriteTraffic<'_, ServerData>,
     piece: &[u8],
     sealed: &mut Output,
 ) -> Result<(), TlsEnded> {
+    if piece.is_empty() {
+        return Ok(());
+    }
     let mut result = Ok(());
     let mut room_bytes = piece.len() + SEAL_ROOM_BYTES;
     // The second time with the room that it asks for.

@@ -31,6 +31,8 @@ use crate::options::transport::{TlsVersion, TransportOptions};
 const TICKETS_MAX: usize = 65_536;
 /// Octets inside one record at most.
 const RECORD_BYTES_MAX: usize = 16 * 1024;
+/// Octets of the first record: see `shards::tls`, copies of what begins at a page are slow.
+const FIRST_RECORD_BYTES: usize = 1024;
 /// What sealing adds to a record at most, and a change of keys before it.
 const SEAL_ROOM_BYTES: usize = 1024;
 /// Flights that may wait to be written when something is to be sealed.
@@ -227,9 +229,11 @@ impl Tls {
             // Whole records are opened by now: nothing of `raw` is taken here.
             match self.connection.process_tls_records(raw).state {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                    let pieces = octets.chunks(RECORD_BYTES_MAX);
-                    return { pieces }
-                        .try_for_each(|piece| put_record(&mut traffic, piece, sealed));
+                    let first = octets.len().min(FIRST_RECORD_BYTES);
+                    let (first, rest) = octets.split_at(first);
+                    put_record(&mut traffic, first, sealed)?;
+                    let mut pieces = rest.chunks(RECORD_BYTES_MAX);
+                    return pieces.try_for_each(|piece| put_record(&mut traffic, piece, sealed));
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
                     put_flight(sealed, |room| data.encode(room));

@@ -65,7 +65,7 @@ const KEPT_PER_SHARD: u64 = 64;
 static KEPT_FOR_FILES: OnceLock<u64> = OnceLock::new();
 
 /// Keeps descriptors for files: from now on no listener of this process lets in a connection that has
-/// one of the last, [`KEPT_PER_SHARD`] for each shard but no more than a quarter of the limit. The
+/// one of the last, 64 for each shard but no more than a quarter of the limit. The
 /// kernel gives the lowest that is free, so whoever gets one of those has come when all others are
 /// taken; nobody has to count.
 pub fn keep_files(shards: usize) {

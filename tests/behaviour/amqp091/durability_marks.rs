@@ -280,6 +280,8 @@ fn expire_meanwhile(setup: Setup, ending: Ending) -> (Client, Broker) {
             owner.publish_with(1, "", "each", &block, body);
         }
         owner.expect_confirms(1, 1, 3);
+        // Else an orderly end waits for its answer.
+        owner.close();
         let remains = broker.end(ending);
         if begun.elapsed() < TTL {
             std::thread::sleep(TTL);

@@ -22,6 +22,10 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use crate::support::Broker;
 use crate::support::broker::Options;
 use crate::support::client::PATIENCE;
+#[cfg(feature = "mqtt")]
+use crate::support::handshake::PROTOCOL_HEADER;
+#[cfg(feature = "mqtt")]
+use crate::transport::web::{Frame, Web, frame, request};
 
 /// Both versions.
 pub(crate) const BOTH: [&str; 2] = ["1.2", "1.3"];
@@ -296,6 +300,28 @@ fn carry(mut client: &TcpStream, stream: Stream) {
             }
             Err(error) if is_silence(error.kind()) => {}
             Err(_) => return,
+        }
+    }
+}
+
+/// AMQP and MQTT are spoken in WebSockets inside of TLS: several of each, since each belongs to some
+/// shard.
+#[cfg(feature = "mqtt")]
+pub(crate) fn both_over_websockets(authority: &Authority, port: SocketAddr) {
+    for version in BOTH {
+        let config = authority.trusted(version, None);
+        for id in ["a", "b", "c", "d"] {
+            let mut amqp = Web::open(through(port, &config));
+            amqp.say(&frame(0x82, PROTOCOL_HEADER));
+            assert!(matches!(amqp.next(), Frame::Binary(start) if start.starts_with(&[1, 0, 0])));
+            let mut mqtt = Web::connect(through(port, &config));
+            mqtt.say(request("/mqtt", "Sec-WebSocket-Protocol: mqtt\r\n").as_bytes());
+            assert!(mqtt.answer().starts_with("HTTP/1.1 101 "));
+            let hello = crate::mqtt::octets::Hello::new(4, id).octets();
+            mqtt.say(&frame(0x82, &hello));
+            assert_eq!(mqtt.next(), Frame::Binary(vec![0x20, 2, 0, 0]));
+            mqtt.say(&frame(0x82, &[0xC0, 0]));
+            assert_eq!(mqtt.next(), Frame::Binary(vec![0xD0, 0]));
         }
     }
 }

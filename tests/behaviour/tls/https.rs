@@ -17,6 +17,8 @@ use crate::support::client::PATIENCE;
 use crate::support::handshake::PROTOCOL_HEADER;
 use crate::transport::web::{Frame, Web, frame};
 
+#[cfg(feature = "mqtt")]
+use super::ground::both_over_websockets;
 use super::ground::{Authority, BOTH, Stream, connect, port_of, stranger, through};
 
 /// What a server of HTTP says to this request until it closes.
@@ -86,23 +88,7 @@ fn protocols_are_spoken_over_websockets_on_the_port_of_https() {
     let authority = Authority::new();
     let broker = authority.broker(2, "", "");
     let port = port_of(&broker, "https");
-    for version in BOTH {
-        let config = authority.trusted(version, None);
-        for id in ["a", "b", "c", "d"] {
-            let mut amqp = Web::open(through(port, &config));
-            amqp.say(&frame(0x82, PROTOCOL_HEADER));
-            assert!(matches!(amqp.next(), Frame::Binary(start) if start.starts_with(&[1, 0, 0])));
-            let mut mqtt = Web::connect(through(port, &config));
-            let fields = "Sec-WebSocket-Protocol: mqtt\r\n";
-            mqtt.say(crate::transport::web::request("/mqtt", fields).as_bytes());
-            assert!(mqtt.answer().starts_with("HTTP/1.1 101 "));
-            let hello = crate::mqtt::octets::Hello::new(4, id).octets();
-            mqtt.say(&frame(0x82, &hello));
-            assert_eq!(mqtt.next(), Frame::Binary(vec![0x20, 2, 0, 0]));
-            mqtt.say(&frame(0x82, &[0xC0, 0]));
-            assert_eq!(mqtt.next(), Frame::Binary(vec![0xD0, 0]));
-        }
-    }
+    both_over_websockets(&authority, port);
     broker.terminate();
 }
 

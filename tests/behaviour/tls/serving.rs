@@ -6,8 +6,9 @@ use rustls::HandshakeKind;
 
 use crate::support::handshake::PROTOCOL_HEADER;
 use crate::support::{Client, Login};
-use crate::transport::web::{Frame, Web, frame, request};
 
+#[cfg(feature = "mqtt")]
+use super::ground::both_over_websockets;
 use super::ground::{Authority, BOTH, connect, port_of, stranger, through};
 
 /// S31, S38, S47
@@ -102,25 +103,9 @@ fn a_client_of_mqtt_works_with_tls_wherever_its_session_is() {
 fn a_websocket_may_be_inside_of_tls() {
     let authority = Authority::new();
     let broker = authority.broker(2, "", "listener.wss.web = 127.0.0.1:0\n");
-    for version in BOTH {
-        let config = authority.trusted(version, None);
-        let port = port_of(&broker, "amqp wss");
-        assert_eq!(port, port_of(&broker, "mqtt wss"), "told apart by their paths");
-        let mut amqp = Web::open(through(port, &config));
-        amqp.say(&frame(0x82, PROTOCOL_HEADER));
-        assert!(matches!(amqp.next(), Frame::Binary(start) if start.starts_with(&[1, 0, 0])));
-        // Each of them belongs to some shard.
-        for id in ["a", "b", "c", "d"] {
-            let mut mqtt = Web::connect(through(port, &config));
-            mqtt.say(request("/mqtt", "Sec-WebSocket-Protocol: mqtt\r\n").as_bytes());
-            assert!(mqtt.answer().starts_with("HTTP/1.1 101 "));
-            let hello = crate::mqtt::octets::Hello::new(4, id).octets();
-            mqtt.say(&frame(0x82, &hello));
-            assert_eq!(mqtt.next(), Frame::Binary(vec![0x20, 2, 0, 0]));
-            mqtt.say(&frame(0x82, &[0xC0, 0]));
-            assert_eq!(mqtt.next(), Frame::Binary(vec![0xD0, 0]));
-        }
-    }
+    let port = port_of(&broker, "amqp wss");
+    assert_eq!(port, port_of(&broker, "mqtt wss"), "told apart by their paths");
+    both_over_websockets(&authority, port);
     broker.terminate();
 }
 
